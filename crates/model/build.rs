@@ -9,6 +9,8 @@ fn main() {
     match env::var("LIBTORCH").map(|root| Path::new(&root).join("lib")) {
         Ok(lib) if lib.is_dir() => println!("cargo::rustc-link-arg=-Wl,-rpath,{}", lib.display()),
         Ok(lib) => println!("cargo::error=LibTorch is not at `{}`: run `cargo xtask setup`", lib.display()),
-        Err(_) => println!("cargo::error=LIBTORCH is not set: run `cargo xtask setup`, which fetches LibTorch"),
+        Err(_) => {
+            println!("cargo::error=LIBTORCH is not set: run `cargo xtask setup`, which fetches LibTorch")
+        }
     }
 }
