@@ -1,0 +1,1 @@
+//! The whole system, in-process and as real processes: the tests are in `tests/tests/`.
