@@ -1,0 +1,282 @@
+//! Who decides: pure functions named after what happens, in the order of a job's life.
+//!
+//! Each reads the state and returns what happens next, or a typed [`Rejection`]; none changes anything. A repeated word of a
+//! worker whose effect is already there is `Ok` with no events.
+
+use std::collections::BTreeSet;
+
+use crate::event::{SubmittedMatrix, WorkerInfo};
+use crate::job::{FailureClass, Usage};
+use crate::state::{JobState, Matrix, Outcome, Phase, ReadSet};
+use crate::{
+    Artifact, Attempt, Event, Fence, JobId, Lease, MatrixId, Rejection, State, UnixMillis, WorkKind, WorkerId,
+};
+
+/// Limits on trying again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// Attempts of a job that may fail or be lost before the job fails.
+    pub attempts_max: usize,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { attempts_max: 5 }
+    }
+}
+
+/// A person submits a matrix. The same key and matrix again is the same submission.
+pub fn submit(
+    state: &State,
+    read: &ReadSet,
+    matrix: SubmittedMatrix,
+) -> Result<(MatrixId, Vec<Event>), Rejection> {
+    let known = state
+        .by_submit_key(&matrix.submit_key)
+        .map(|known| (known.submitted.id.clone(), known.submitted.spec_digest))
+        .or_else(|| read.submitted.clone());
+    if let Some((id, digest)) = known {
+        if digest == matrix.spec_digest {
+            return Ok((id, Vec::new()));
+        }
+        return Err(Rejection::SubmitKeyReused { key: matrix.submit_key, matrix: id });
+    }
+    check_plan(&matrix)?;
+    let id = matrix.id.clone();
+    let (at, reused) = (matrix.at, reuse(state, read, &matrix));
+    let mut events = vec![Event::MatrixSubmitted { matrix: Box::new(matrix) }];
+    events.extend(reused);
+    events.extend(archive(state, &id, &events, at));
+    Ok((id, events))
+}
+
+fn check_plan(matrix: &SubmittedMatrix) -> Result<(), Rejection> {
+    let unsound = |why: String| Rejection::UnsoundPlan { name: matrix.name.clone(), why };
+    for (place, job) in matrix.plan.iter().enumerate() {
+        if job.ordinal as usize != place {
+            return Err(unsound(format!("job at place {place} has ordinal {}", job.ordinal)));
+        }
+        for (needed, name) in job.needs() {
+            let maker = matrix.plan.get(needed as usize).filter(|maker| maker.ordinal < job.ordinal);
+            if !maker.is_some_and(|maker| maker.work.outputs().iter().any(|output| output == name)) {
+                return Err(unsound(format!("job {place} needs `{name}` of job {needed}, which does not make it")));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn reuse(state: &State, read: &ReadSet, matrix: &SubmittedMatrix) -> Vec<Event> {
+    let found = matrix.plan.iter().filter_map(|job| {
+        let finished = read.finished.get(&job.key).cloned().or_else(|| state.finished_by_key(&job.key))?;
+        Some(Event::JobReused {
+            job: JobId { matrix: matrix.id.clone(), ordinal: job.ordinal },
+            from: finished.job,
+            outputs: finished.outputs,
+            usage: finished.usage,
+            at: matrix.at,
+        })
+    });
+    found.collect()
+}
+
+/// A worker introduces itself; the same words again change nothing.
+pub fn register(state: &State, worker: WorkerInfo, at: UnixMillis) -> Vec<Event> {
+    if state.workers.get(&worker.id) == Some(&worker) {
+        return Vec::new();
+    }
+    vec![Event::WorkerRegistered { worker, at }]
+}
+
+/// What a worker asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask<'a> {
+    /// Who asks.
+    pub worker: &'a WorkerId,
+    /// What it runs.
+    pub kinds: &'a [WorkKind],
+    /// Jobs held back for a while after a failure.
+    pub held: &'a BTreeSet<JobId>,
+}
+
+/// A worker asks for a job: it gets the first that is ready, oldest matrix first.
+pub fn acquire(state: &State, ask: Ask<'_>, at: UnixMillis) -> Option<Event> {
+    let job = crate::decide::schedule::first_ready(state, ask)?;
+    let attempts = state.job(&job).map_or(0, |job| job.attempts.len());
+    let fence = Fence { epoch: state.epoch, attempt: Attempt(attempts as u32 + 1) };
+    Some(Event::JobLeased { lease: Lease { job, fence }, worker: ask.worker.clone(), at })
+}
+
+/// A worker says that it still works: refused unless its attempt is current.
+pub fn renew(state: &State, lease: &Lease) -> Result<(), Rejection> {
+    current_job(state, lease).map(|_| ())
+}
+
+/// A training attempt brings a checkpoint; one accepted before for the same step stands.
+pub fn checkpointed(
+    state: &State,
+    lease: &Lease,
+    step: u64,
+    adapter: Artifact,
+    resume: Artifact,
+    at: UnixMillis,
+) -> Result<Vec<Event>, Rejection> {
+    let (_, job) = current_job(state, lease)?;
+    if job.checkpoints.contains_key(&step) {
+        return Ok(Vec::new());
+    }
+    Ok(vec![Event::Checkpointed { lease: lease.clone(), step, adapter, resume, at }])
+}
+
+/// An attempt says that its job is done. A repeat by the attempt that won is heard and changes nothing.
+pub fn complete(
+    state: &State,
+    read: &ReadSet,
+    lease: &Lease,
+    outputs: Vec<Artifact>,
+    usage: Usage,
+    at: UnixMillis,
+) -> Result<Vec<Event>, Rejection> {
+    if won_by(state.job(&lease.job), lease.fence) || read.winner.as_ref() == Some(lease) {
+        return Ok(Vec::new());
+    }
+    let (matrix, job) = current_job(state, lease)?;
+    let planned = matrix
+        .submitted
+        .plan
+        .get(lease.job.ordinal as usize)
+        .ok_or_else(|| Rejection::UnknownJob { job: lease.job.clone() })?;
+    for name in planned.work.outputs() {
+        let brought = outputs.iter().any(|artifact| artifact.name == name) || job.output(&name).is_some();
+        if !brought {
+            return Err(Rejection::MissingOutput { lease: lease.clone(), name });
+        }
+    }
+    let mut events = vec![Event::JobSucceeded { lease: lease.clone(), outputs, usage, at }];
+    events.extend(archive(state, &lease.job.matrix, &events, at));
+    Ok(events)
+}
+
+/// An attempt says that it failed: it is tried again unless that cannot help or was done often enough.
+pub fn fail(
+    state: &State,
+    policy: Policy,
+    lease: &Lease,
+    class: FailureClass,
+    reason: String,
+    at: UnixMillis,
+) -> Result<Vec<Event>, Rejection> {
+    if said_before(state.job(&lease.job), lease.fence) {
+        return Ok(Vec::new());
+    }
+    let (_, job) = current_job(state, lease)?;
+    let counted = job.attempts_counted() + usize::from(class != FailureClass::Released);
+    let final_reason = match class {
+        FailureClass::BadInput => Some(reason.clone()),
+        FailureClass::OutOfMemory
+        | FailureClass::Transient
+        | FailureClass::Stalled
+        | FailureClass::Crashed
+        | FailureClass::Released => given_up(policy, counted, &reason),
+    };
+    let first = Event::AttemptFailed { lease: lease.clone(), class, reason, at };
+    Ok(with_end(state, first, &lease.job, final_reason, at))
+}
+
+/// Leases ran out: their attempts are lost. Leases that are not current any more are passed over.
+pub fn expire(state: &State, policy: Policy, leases: &[Lease], at: UnixMillis) -> Vec<Event> {
+    let mut events = Vec::new();
+    for lease in leases {
+        let Ok((_, job)) = current_job(state, lease) else { continue };
+        let reason = given_up(policy, job.attempts_counted() + 1, "the worker was lost");
+        events.extend(with_end(state, Event::AttemptLost { lease: lease.clone(), at }, &lease.job, reason, at));
+    }
+    events
+}
+
+/// A person cancels a matrix; one that is finished stays as it is.
+pub fn cancel(state: &State, matrix: &MatrixId, at: UnixMillis) -> Result<Vec<Event>, Rejection> {
+    let known = state.matrix(matrix).ok_or_else(|| Rejection::UnknownMatrix { matrix: matrix.clone() })?;
+    if known.is_finished() || known.cancelled_at.is_some() {
+        return Ok(Vec::new());
+    }
+    let mut events = vec![Event::MatrixCancelled { matrix: matrix.clone(), at }];
+    events.extend(archive(state, matrix, &events, at));
+    Ok(events)
+}
+
+/// After a restart: the attempts that may still run somewhere and get a full term.
+pub fn resume(state: &State) -> Vec<(Lease, WorkerId)> {
+    state.open_leases()
+}
+
+/// A matrix in which nothing can run after `events` leaves the working state.
+pub fn archive(state: &State, matrix: &MatrixId, events: &[Event], at: UnixMillis) -> Option<Event> {
+    let mut after = State { matrices: state.matrix(matrix).cloned().into_iter().collect(), ..State::default() };
+    for event in events {
+        after.apply(event);
+    }
+    let finished = after.matrix(matrix).is_some_and(Matrix::is_finished);
+    finished.then(|| Event::MatrixArchived { matrix: matrix.clone(), at })
+}
+
+fn with_end(
+    state: &State,
+    first: Event,
+    job: &JobId,
+    final_reason: Option<String>,
+    at: UnixMillis,
+) -> Vec<Event> {
+    let mut events = vec![first];
+    events.extend(final_reason.map(|reason| Event::JobFailed { job: job.clone(), reason, at }));
+    events.extend(archive(state, &job.matrix, &events, at));
+    events
+}
+
+fn given_up(policy: Policy, counted: usize, reason: &str) -> Option<String> {
+    (counted >= policy.attempts_max).then(|| format!("given up after {counted} attempts; the last: {reason}"))
+}
+
+fn current_job<'a>(state: &'a State, lease: &Lease) -> Result<(&'a Matrix, &'a JobState), Rejection> {
+    let stale = |current| Rejection::StaleAttempt { lease: lease.clone(), current };
+    let matrix = state.matrix(&lease.job.matrix).ok_or_else(|| stale(None))?;
+    let job = matrix.jobs.get(lease.job.ordinal as usize).ok_or_else(|| stale(None))?;
+    match job.current() {
+        Some(fence) if fence == lease.fence => Ok((matrix, job)),
+        current => Err(stale(current)),
+    }
+}
+
+fn won_by(job: Option<&JobState>, fence: Fence) -> bool {
+    job.is_some_and(|job| matches!(&job.phase, Phase::Succeeded { fence: winner, .. } if *winner == fence))
+}
+
+fn said_before(job: Option<&JobState>, fence: Fence) -> bool {
+    job.is_some_and(|job| {
+        job.attempts
+            .iter()
+            .any(|attempt| attempt.fence == fence && matches!(attempt.outcome, Outcome::Failed { .. }))
+    })
+}
+
+pub mod schedule {
+    //! Which job a worker gets: pure, and able to say why a job does not run.
+
+    use super::Ask;
+    use crate::state::Status;
+    use crate::{JobId, State};
+
+    /// The first ready job that the worker runs: oldest matrix first, then the order of the plan.
+    pub fn first_ready(state: &State, ask: Ask<'_>) -> Option<JobId> {
+        state.matrices.iter().find_map(|matrix| {
+            let fits = |job: &&crate::PlannedJob| {
+                let id = JobId { matrix: matrix.submitted.id.clone(), ordinal: job.ordinal };
+                ask.kinds.contains(&job.work.kind())
+                    && !ask.held.contains(&id)
+                    && matrix.status(job.ordinal) == Status::Ready
+            };
+            let job = matrix.submitted.plan.iter().find(fits)?;
+            Some(JobId { matrix: matrix.submitted.id.clone(), ordinal: job.ordinal })
+        })
+    }
+}

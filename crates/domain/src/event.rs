@@ -1,0 +1,173 @@
+//! All that can have happened. Events are stored for ever: fields are added with a serde default, never renamed or reused.
+
+use serde::{Deserialize, Serialize};
+
+use crate::job::{FailureClass, PlannedJob, Usage};
+use crate::{Artifact, DeviceKind, Digest, Epoch, JobId, Lease, MatrixId, SubmitKey, UnixMillis, WorkKind, WorkerId};
+
+/// A matrix as accepted: its plan is a value and never made again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SubmittedMatrix {
+    /// Its id.
+    pub id: MatrixId,
+    /// The client's key.
+    pub submit_key: SubmitKey,
+    /// The name in the file.
+    pub name: String,
+    /// The digest of the resolved matrix: what the submit key stands for.
+    pub spec_digest: Digest,
+    /// The resolved matrix as canonical JSON, for `assay status --json` and reports.
+    pub spec_json: String,
+    /// 256 random bits drawn at submit: slots and labels derive from it.
+    pub secret: Digest,
+    /// The jobs.
+    pub plan: Vec<PlannedJob>,
+    /// When.
+    pub at: UnixMillis,
+}
+
+/// A worker as it registered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WorkerInfo {
+    /// Its id.
+    pub id: WorkerId,
+    /// Host name and process, for people.
+    pub host: String,
+    /// The device.
+    pub device: DeviceKind,
+    /// The device's name, such as `AMD EPYC 7763, 2 threads`.
+    pub device_name: String,
+    /// Memory of the device, MiB.
+    pub memory_mib: u64,
+    /// What it runs.
+    pub kinds: Vec<WorkKind>,
+    /// The build's version.
+    pub version: String,
+}
+
+/// One thing that has happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A restore happened: tokens of older epochs are void.
+    EpochRaised {
+        /// The new epoch.
+        epoch: Epoch,
+    },
+    /// A person submitted a matrix.
+    MatrixSubmitted {
+        /// All of it.
+        matrix: Box<SubmittedMatrix>,
+    },
+    /// A job's results were taken from an equal job that had finished.
+    JobReused {
+        /// The job.
+        job: JobId,
+        /// The one that ran.
+        from: JobId,
+        /// Its outputs.
+        outputs: Vec<Artifact>,
+        /// What it had used.
+        usage: Option<Usage>,
+        /// When.
+        at: UnixMillis,
+    },
+    /// A worker introduced itself.
+    WorkerRegistered {
+        /// What it said.
+        worker: WorkerInfo,
+        /// When.
+        at: UnixMillis,
+    },
+    /// A worker got the right to an attempt.
+    JobLeased {
+        /// The lease.
+        lease: Lease,
+        /// Who.
+        worker: WorkerId,
+        /// When.
+        at: UnixMillis,
+    },
+    /// A training attempt's checkpoint was accepted.
+    Checkpointed {
+        /// The attempt.
+        lease: Lease,
+        /// The step.
+        step: u64,
+        /// For evaluation; kept.
+        adapter: Artifact,
+        /// For resume; the last two are kept until the job succeeds.
+        resume: Artifact,
+        /// When.
+        at: UnixMillis,
+    },
+    /// An attempt finished its job.
+    JobSucceeded {
+        /// The attempt.
+        lease: Lease,
+        /// What it made.
+        outputs: Vec<Artifact>,
+        /// What it used.
+        usage: Usage,
+        /// When.
+        at: UnixMillis,
+    },
+    /// An attempt said that it failed.
+    AttemptFailed {
+        /// The attempt.
+        lease: Lease,
+        /// What kind of failure.
+        class: FailureClass,
+        /// The chain of reasons.
+        reason: String,
+        /// When.
+        at: UnixMillis,
+    },
+    /// An attempt's lease ran out.
+    AttemptLost {
+        /// The attempt.
+        lease: Lease,
+        /// When.
+        at: UnixMillis,
+    },
+    /// A job will not be tried again.
+    JobFailed {
+        /// The job.
+        job: JobId,
+        /// Why.
+        reason: String,
+        /// When.
+        at: UnixMillis,
+    },
+    /// A person cancelled a matrix.
+    MatrixCancelled {
+        /// Which.
+        matrix: MatrixId,
+        /// When.
+        at: UnixMillis,
+    },
+    /// A matrix in which nothing can run any more left the working state for the query store.
+    MatrixArchived {
+        /// Which.
+        matrix: MatrixId,
+        /// When.
+        at: UnixMillis,
+    },
+}
+
+impl Event {
+    /// The matrix that it is about, when it is about one.
+    pub fn matrix(&self) -> Option<&MatrixId> {
+        match self {
+            Self::EpochRaised { .. } | Self::WorkerRegistered { .. } => None,
+            Self::MatrixSubmitted { matrix } => Some(&matrix.id),
+            Self::JobReused { job, .. } | Self::JobFailed { job, .. } => Some(&job.matrix),
+            Self::JobLeased { lease, .. }
+            | Self::Checkpointed { lease, .. }
+            | Self::JobSucceeded { lease, .. }
+            | Self::AttemptFailed { lease, .. }
+            | Self::AttemptLost { lease, .. } => Some(&lease.job.matrix),
+            Self::MatrixCancelled { matrix, .. } | Self::MatrixArchived { matrix, .. } => Some(matrix),
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! The settings of each kind of job: complete, resolved, and part of the job key.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Which tokens are trained on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LossOn {
+    /// Every token of the rendered conversation, as the method does.
+    #[default]
+    All,
+    /// Each assistant turn's content and its end-of-turn token.
+    Assistant,
+}
+
+/// A LoRA recipe, resolved for one model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Recipe {
+    /// The name in the matrix.
+    pub name: String,
+    /// LoRA rank.
+    pub rank: u32,
+    /// LoRA alpha; the branch is scaled by alpha / rank (alpha / sqrt(rank) with `rslora`).
+    pub alpha: f64,
+    /// Dropout on the LoRA branch's input, in [0, 1).
+    pub dropout: f64,
+    /// The projections that get an adapter, of `q_proj k_proj v_proj o_proj gate_proj up_proj down_proj`.
+    pub targets: Vec<String>,
+    /// Rank-stabilised scale.
+    pub rslora: bool,
+    /// Passes over the training rows.
+    pub epochs: u32,
+    /// Rows in one forward pass.
+    pub micro_batch: u32,
+    /// Micro-batches in one optimizer step.
+    pub accumulate: u32,
+    /// Peak learning rate of the linear schedule.
+    pub learning_rate: f64,
+    /// Steps from 0 to the peak.
+    pub warmup_steps: u32,
+    /// AdamW's decoupled weight decay.
+    pub weight_decay: f64,
+    /// Global gradient norm at which gradients are clipped.
+    pub max_grad_norm: f64,
+    /// Tokens of a row that are kept, from its start.
+    pub max_length: u32,
+    /// Which tokens are trained on.
+    pub loss_on: LossOn,
+    /// Divide by the label count before the shift, as Transformers 4.57 did.
+    pub reference_quirks: bool,
+}
+
+/// Training of one adapter.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrainSpec {
+    /// The model's name in the matrix; written to the adapter as its base.
+    pub model: String,
+    /// The recipe for this model.
+    pub recipe: Recipe,
+    /// Seeds the shuffle, the adapter's start and dropout.
+    pub seed: u64,
+    /// Rows used of `train`, from its start.
+    pub train_rows: u32,
+    /// Rows used of `valid`, from its start; 0 without validation.
+    pub valid_rows: u32,
+    /// Optimizer steps in all.
+    pub total_steps: u64,
+    /// Steps after which adapter and resume state are kept, ascending; the last is `total_steps`.
+    pub checkpoints: Vec<u64>,
+}
+
+/// Which system answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "system", rename_all = "snake_case")]
+pub enum System {
+    /// The base model.
+    Base,
+    /// The base model with an adapter.
+    Tuned {
+        /// The recipe's name.
+        recipe: String,
+        /// The training seed.
+        seed: u64,
+        /// The checkpoint's step.
+        step: u64,
+    },
+}
+
+impl System {
+    /// `base` or `lora-r16/seed-42/step-6`.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Base => String::from("base"),
+            Self::Tuned { recipe, seed, step } => format!("{recipe}/seed-{seed}/step-{step}"),
+        }
+    }
+}
+
+/// Where sampling settings that the matrix leaves out come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SamplingDefaults {
+    /// Exactly what the matrix says: `top_p` 1, `top_k` off, penalties 1 unless given.
+    #[default]
+    Matrix,
+    /// The model's `generation_config.json`.
+    Model,
+}
+
+/// How responses are drawn; the same for base and tuned.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Sampling {
+    /// The name in the matrix.
+    pub name: String,
+    /// Where settings that are `None` come from; with `matrix` none of them is.
+    pub defaults: SamplingDefaults,
+    /// 0 takes the most probable token.
+    pub temperature: Option<f64>,
+    /// Nucleus: the smallest set of tokens with this probability; 1 is off.
+    pub top_p: Option<f64>,
+    /// The number of tokens kept; 0 is off.
+    pub top_k: Option<u32>,
+    /// Keeps tokens with at least this share of the most probable one's probability; 0 is off.
+    pub min_p: Option<f64>,
+    /// Divides (positive) or multiplies (negative) the logits of tokens seen; 1 is off.
+    pub repetition_penalty: Option<f64>,
+    /// The most tokens of a response.
+    pub max_new_tokens: u32,
+    /// Responses for each prompt.
+    pub samples: u32,
+    /// Seeds the random stream of each (prompt, sample).
+    pub seed: u64,
+}
+
+/// Answers of one system to a prompt set.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GenerateSpec {
+    /// The model's name in the matrix.
+    pub model: String,
+    /// Who answers.
+    pub system: System,
+    /// The prompt set's name.
+    pub prompts: String,
+    /// The ids of the prompts, in order.
+    pub prompt_ids: Vec<String>,
+    /// Text of a system turn before each prompt.
+    pub system_prompt: Option<String>,
+    /// How.
+    pub sampling: Sampling,
+}
+
+/// A tuned system against its own base on one prompt set and sampling.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// `smollm2-135m/lora-r16/seed-42/step-6/eval/t075`.
+    pub id: String,
+    /// The model's name.
+    pub model: String,
+    /// The recipe's name.
+    pub recipe: String,
+    /// The training seed.
+    pub seed: u64,
+    /// The checkpoint's step.
+    pub step: u64,
+    /// `epoch 1`, or `step 50` inside an epoch.
+    pub checkpoint: String,
+    /// The prompt set's name.
+    pub prompts: String,
+    /// The sampling's name.
+    pub sampling: String,
+}
+
+/// Which orders a judge sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Orders {
+    /// Each pair in both orders.
+    #[default]
+    Both,
+    /// Each pair once, orders balanced by seed.
+    Single,
+    /// Slot x label: four passes (log-probability judges).
+    Full,
+}
+
+/// Judging of one comparison by a local model's log-probabilities: a smoke judge.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ScoreSpec {
+    /// The judge's name in the panel.
+    pub judge: String,
+    /// The model's name.
+    pub model: String,
+    /// The versioned template, such as `smoke-plain-v1`.
+    pub template: String,
+    /// What is compared.
+    pub comparison: Comparison,
+    /// Which passes.
+    pub orders: Orders,
+}
+
+/// A judge behind an API.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ApiJudge {
+    /// The provider's protocol: `openai` (OpenAI-compatible chat completions).
+    pub provider: String,
+    /// The provider's model id.
+    pub model: String,
+    /// The API's base URL, up to `/v1`.
+    pub base_url: String,
+    /// The environment variable that holds the key, on the judge-runner's host.
+    pub key_env: String,
+    /// None leaves it out of the request.
+    pub temperature: Option<f64>,
+    /// The most tokens of a verdict.
+    pub max_tokens: u32,
+}
+
+/// Judging of one comparison by an API judge.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JudgeSpec {
+    /// The judge's name in the panel.
+    pub judge: String,
+    /// Where it is.
+    pub api: ApiJudge,
+    /// The versioned template, such as `assay-v1`.
+    pub template: String,
+    /// What is compared.
+    pub comparison: Comparison,
+    /// Which orders.
+    pub orders: Orders,
+}
+
+/// A judge as the report names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JudgeInfo {
+    /// The name in the panel.
+    pub name: String,
+    /// `logprob` or the provider.
+    pub kind: String,
+    /// The model's name or id.
+    pub model: String,
+    /// The template.
+    pub template: String,
+    /// A local log-probability judge: good for plumbing, never for a headline.
+    pub smoke: bool,
+    /// Why the judge takes no part, known when the plan was made.
+    pub unavailable: Option<String>,
+}
+
+/// The report of a matrix.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReportSpec {
+    /// The matrix's name.
+    pub matrix: String,
+    /// The digest of the matrix as resolved.
+    pub matrix_digest: crate::Digest,
+    /// All comparisons.
+    pub comparisons: Vec<Comparison>,
+    /// The panel.
+    pub judges: Vec<JudgeInfo>,
+    /// (name, digest) of every upload.
+    pub uploads: Vec<(String, crate::Digest)>,
+    /// Seeds the bootstrap.
+    pub bootstrap_seed: u64,
+}

@@ -1,0 +1,23 @@
+//! Everything Assay decides, without I/O: no clock, no files, no randomness but what is passed in.
+//!
+//! Reading order: the words (`id`, `artifact`, `job`), what a person submits (`matrix`), what becomes of it (`plan`), what
+//! happens (`event`), what is known (`state`), and who decides (`decide`).
+
+pub mod artifact;
+pub mod decide;
+pub mod digest;
+pub mod event;
+pub mod id;
+pub mod job;
+pub mod matrix;
+pub mod plan;
+pub mod rejection;
+pub mod state;
+
+pub use artifact::{Artifact, FileRef, ObjectKey};
+pub use digest::Digest;
+pub use event::Event;
+pub use id::{Attempt, Epoch, Fence, JobId, JobKey, Lease, MatrixId, SubmitKey, UnixMillis, WorkerId};
+pub use job::{Assignment, DeviceKind, Input, PlannedJob, Progress, Source, Work, WorkKind};
+pub use rejection::Rejection;
+pub use state::State;

@@ -1,0 +1,64 @@
+//! Why a command was refused: one variant for each thing that a caller can do differently.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Fence, JobId, Lease, MatrixId, SubmitKey};
+
+/// A refused command. Nothing has changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Rejection {
+    /// No such matrix.
+    #[error("no matrix `{matrix}`: `assay status` lists those that exist")]
+    UnknownMatrix {
+        /// The id given.
+        matrix: MatrixId,
+    },
+    /// No such job.
+    #[error("no job `{job}`: `assay status {}` lists the jobs of its matrix", job.matrix)]
+    UnknownJob {
+        /// The id given.
+        job: JobId,
+    },
+    /// A submit key was used before for another matrix file.
+    #[error(
+        "submit key `{key}` was used for another matrix, submitted as `{matrix}`: leave the key out or choose another"
+    )]
+    SubmitKeyReused {
+        /// The key given.
+        key: SubmitKey,
+        /// The matrix that has it.
+        matrix: MatrixId,
+    },
+    /// The attempt is not, or no longer, the current one.
+    #[error("attempt {} is not current{}: stop it and drop its results", lease, current_text(.current))]
+    StaleAttempt {
+        /// What the worker named.
+        lease: Lease,
+        /// The attempt that is current, when there is one.
+        current: Option<Fence>,
+    },
+    /// A completion without an output that the job must have.
+    #[error("attempt {lease} left out its output `{name}`: upload it and complete again")]
+    MissingOutput {
+        /// The attempt.
+        lease: Lease,
+        /// The artifact that is missing.
+        name: String,
+    },
+    /// A plan that cannot be: a wrong ordinal or an input that no earlier job makes.
+    #[error("plan of `{name}` is not sound: {why}")]
+    UnsoundPlan {
+        /// The matrix's name.
+        name: String,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+fn current_text(current: &Option<Fence>) -> String {
+    match current {
+        Some(fence) => format!(" ({fence} is)"),
+        None => String::from(" (none is)"),
+    }
+}

@@ -1,0 +1,280 @@
+//! One job's state: each phase carries just its own data, attempts and checkpoints stand beside it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::job::{FailureClass, Usage};
+use crate::{Artifact, Fence, JobId, Lease, UnixMillis, WorkerId};
+
+/// Where a job stands.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(tag = "phase", rename_all = "snake_case")]
+pub enum Phase {
+    /// Not running; whether it can is computed.
+    #[default]
+    Waiting,
+    /// A worker has the right to an attempt.
+    Leased {
+        /// Its token.
+        fence: Fence,
+        /// Who.
+        worker: WorkerId,
+    },
+    /// Done, by the attempt named.
+    Succeeded {
+        /// The attempt that won.
+        fence: Fence,
+        /// All its outputs, checkpoints included.
+        outputs: Vec<Artifact>,
+        /// What the winning attempt used.
+        usage: Usage,
+    },
+    /// Done by an equal job of another matrix.
+    Reused {
+        /// The one that ran.
+        from: JobId,
+        /// Its outputs.
+        outputs: Vec<Artifact>,
+        /// What it had used.
+        usage: Option<Usage>,
+    },
+    /// Not tried again.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+    /// A person cancelled it.
+    Cancelled,
+}
+
+/// What people are told; computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// An input is not there yet.
+    Waiting,
+    /// It can run.
+    Ready,
+    /// A worker has it.
+    Running,
+    /// Done.
+    Succeeded,
+    /// Taken from an equal job.
+    Reused,
+    /// Not tried again.
+    Failed,
+    /// An input will never be there.
+    Blocked,
+    /// A person cancelled it.
+    Cancelled,
+}
+
+impl Status {
+    /// Whether it can change no more.
+    pub const fn is_final(self) -> bool {
+        match self {
+            Self::Succeeded | Self::Reused | Self::Failed | Self::Blocked | Self::Cancelled => true,
+            Self::Waiting | Self::Ready | Self::Running => false,
+        }
+    }
+
+    /// The word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Ready => "ready",
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Reused => "reused",
+            Self::Failed => "failed",
+            Self::Blocked => "blocked",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Outcome {
+    /// It has not.
+    Running,
+    /// It finished the job.
+    Succeeded,
+    /// It said that it failed.
+    Failed {
+        /// What kind of failure.
+        class: FailureClass,
+        /// The chain of reasons.
+        reason: String,
+    },
+    /// Its lease ran out.
+    Lost,
+    /// Its matrix was cancelled.
+    Cancelled,
+}
+
+/// One attempt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AttemptRecord {
+    /// Its token.
+    pub fence: Fence,
+    /// Who.
+    pub worker: WorkerId,
+    /// When it was leased.
+    pub started_at: UnixMillis,
+    /// When it ended.
+    pub ended_at: Option<UnixMillis>,
+    /// How.
+    pub outcome: Outcome,
+}
+
+/// An accepted checkpoint.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// The attempt that brought it.
+    pub fence: Fence,
+    /// For evaluation: an output of the job from here on.
+    pub adapter: Artifact,
+    /// For resume; dropped from state when two newer ones exist or the job succeeds.
+    pub resume: Option<Artifact>,
+}
+
+/// A job's state.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct JobState {
+    /// Where it stands.
+    pub phase: Phase,
+    /// Its attempts, oldest first.
+    pub attempts: Vec<AttemptRecord>,
+    /// Accepted checkpoints by step.
+    pub checkpoints: BTreeMap<u64, Checkpoint>,
+    /// When something last happened to it.
+    pub changed_at: Option<UnixMillis>,
+}
+
+/// Resume states kept while a job runs.
+const RESUME_KEPT: usize = 2;
+
+impl JobState {
+    /// The token of the attempt whose word counts.
+    pub fn current(&self) -> Option<Fence> {
+        match &self.phase {
+            Phase::Leased { fence, .. } => Some(*fence),
+            Phase::Waiting
+            | Phase::Succeeded { .. }
+            | Phase::Reused { .. }
+            | Phase::Failed { .. }
+            | Phase::Cancelled => None,
+        }
+    }
+
+    /// An output, once it exists: of a finished job, or of an accepted checkpoint.
+    pub fn output(&self, name: &str) -> Option<&Artifact> {
+        let outputs: &[Artifact] = match &self.phase {
+            Phase::Succeeded { outputs, .. } | Phase::Reused { outputs, .. } => outputs,
+            Phase::Waiting | Phase::Leased { .. } | Phase::Failed { .. } | Phase::Cancelled => &[],
+        };
+        let checkpoints = self.checkpoints.values().map(|checkpoint| &checkpoint.adapter);
+        outputs.iter().chain(checkpoints).find(|artifact| artifact.name == name)
+    }
+
+    /// The newest resume state.
+    pub fn resume(&self) -> Option<(u64, &Artifact)> {
+        self.checkpoints.iter().rev().find_map(|(step, point)| Some((*step, point.resume.as_ref()?)))
+    }
+
+    /// How many attempts ended in a way that counts against the job.
+    pub fn attempts_counted(&self) -> usize {
+        let counted = |attempt: &&AttemptRecord| match &attempt.outcome {
+            Outcome::Failed { class, .. } => *class != FailureClass::Released,
+            Outcome::Lost => true,
+            Outcome::Running | Outcome::Succeeded | Outcome::Cancelled => false,
+        };
+        self.attempts.iter().filter(counted).count()
+    }
+
+    pub(super) fn leased(&mut self, lease: &Lease, worker: &WorkerId, at: UnixMillis) {
+        self.phase = Phase::Leased { fence: lease.fence, worker: worker.clone() };
+        self.attempts.push(AttemptRecord {
+            fence: lease.fence,
+            worker: worker.clone(),
+            started_at: at,
+            ended_at: None,
+            outcome: Outcome::Running,
+        });
+        self.changed_at = Some(at);
+    }
+
+    pub(super) fn checkpointed(
+        &mut self,
+        lease: &Lease,
+        step: u64,
+        adapter: &Artifact,
+        resume: &Artifact,
+        at: UnixMillis,
+    ) {
+        self.checkpoints.entry(step).or_insert_with(|| Checkpoint {
+            fence: lease.fence,
+            adapter: adapter.clone(),
+            resume: Some(resume.clone()),
+        });
+        for older in self.checkpoints.values_mut().rev().skip(RESUME_KEPT) {
+            older.resume = None;
+        }
+        self.changed_at = Some(at);
+    }
+
+    pub(super) fn succeeded(&mut self, lease: &Lease, outputs: &[Artifact], usage: &Usage, at: UnixMillis) {
+        let adapters = self.checkpoints.values().map(|checkpoint| checkpoint.adapter.clone());
+        let outputs = outputs.iter().cloned().chain(adapters).collect();
+        self.phase = Phase::Succeeded { fence: lease.fence, outputs, usage: usage.clone() };
+        for checkpoint in self.checkpoints.values_mut() {
+            checkpoint.resume = None;
+        }
+        self.end_attempt(lease.fence, Outcome::Succeeded, at);
+    }
+
+    pub(super) fn attempt_failed(&mut self, lease: &Lease, class: FailureClass, reason: &str, at: UnixMillis) {
+        self.phase = Phase::Waiting;
+        self.end_attempt(lease.fence, Outcome::Failed { class, reason: reason.to_owned() }, at);
+    }
+
+    pub(super) fn attempt_lost(&mut self, lease: &Lease, at: UnixMillis) {
+        self.phase = Phase::Waiting;
+        self.end_attempt(lease.fence, Outcome::Lost, at);
+    }
+
+    pub(super) fn failed(&mut self, reason: &str, at: UnixMillis) {
+        self.phase = Phase::Failed { reason: reason.to_owned() };
+        self.changed_at = Some(at);
+    }
+
+    pub(super) fn reused(&mut self, from: &JobId, outputs: &[Artifact], usage: Option<&Usage>, at: UnixMillis) {
+        self.phase =
+            Phase::Reused { from: from.clone(), outputs: outputs.to_vec(), usage: usage.cloned() };
+        self.changed_at = Some(at);
+    }
+
+    pub(super) fn cancelled(&mut self, at: UnixMillis) {
+        match &self.phase {
+            Phase::Waiting => {}
+            Phase::Leased { fence, .. } => {
+                let fence = *fence;
+                self.end_attempt(fence, Outcome::Cancelled, at);
+            }
+            Phase::Succeeded { .. } | Phase::Reused { .. } | Phase::Failed { .. } | Phase::Cancelled => return,
+        }
+        self.phase = Phase::Cancelled;
+        self.changed_at = Some(at);
+    }
+
+    fn end_attempt(&mut self, fence: Fence, outcome: Outcome, at: UnixMillis) {
+        if let Some(attempt) = self.attempts.iter_mut().rev().find(|attempt| attempt.fence == fence) {
+            attempt.ended_at = Some(at);
+            attempt.outcome = outcome;
+        }
+        self.changed_at = Some(at);
+    }
+}
