@@ -1,0 +1,1 @@
+//! Statistics that a careful reviewer would ask for.
