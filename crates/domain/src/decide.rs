@@ -59,7 +59,9 @@ fn check_plan(matrix: &SubmittedMatrix) -> Result<(), Rejection> {
         for (needed, name) in job.needs() {
             let maker = matrix.plan.get(needed as usize).filter(|maker| maker.ordinal < job.ordinal);
             if !maker.is_some_and(|maker| maker.work.outputs().iter().any(|output| output == name)) {
-                return Err(unsound(format!("job {place} needs `{name}` of job {needed}, which does not make it")));
+                return Err(unsound(format!(
+                    "job {place} needs `{name}` of job {needed}, which does not make it"
+                )));
             }
         }
     }
@@ -189,7 +191,13 @@ pub fn expire(state: &State, policy: Policy, leases: &[Lease], at: UnixMillis) -
     for lease in leases {
         let Ok((_, job)) = current_job(state, lease) else { continue };
         let reason = given_up(policy, job.attempts_counted() + 1, "the worker was lost");
-        events.extend(with_end(state, Event::AttemptLost { lease: lease.clone(), at }, &lease.job, reason, at));
+        events.extend(with_end(
+            state,
+            Event::AttemptLost { lease: lease.clone(), at },
+            &lease.job,
+            reason,
+            at,
+        ));
     }
     events
 }
@@ -212,7 +220,8 @@ pub fn resume(state: &State) -> Vec<(Lease, WorkerId)> {
 
 /// A matrix in which nothing can run after `events` leaves the working state.
 pub fn archive(state: &State, matrix: &MatrixId, events: &[Event], at: UnixMillis) -> Option<Event> {
-    let mut after = State { matrices: state.matrix(matrix).cloned().into_iter().collect(), ..State::default() };
+    let mut after =
+        State { matrices: state.matrix(matrix).cloned().into_iter().collect(), ..State::default() };
     for event in events {
         after.apply(event);
     }

@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::job::{FailureClass, PlannedJob, Usage};
-use crate::{Artifact, DeviceKind, Digest, Epoch, JobId, Lease, MatrixId, SubmitKey, UnixMillis, WorkKind, WorkerId};
+use crate::{
+    Artifact, DeviceKind, Digest, Epoch, JobId, Lease, MatrixId, SubmitKey, UnixMillis, WorkKind, WorkerId,
+};
 
 /// A matrix as accepted: its plan is a value and never made again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -77,7 +77,9 @@ impl State {
                     job.reused(from, outputs, usage.as_ref(), *at);
                 }
             }
-            Event::JobLeased { lease, worker, at } => self.on_job(lease, |job| job.leased(lease, worker, *at)),
+            Event::JobLeased { lease, worker, at } => {
+                self.on_job(lease, |job| job.leased(lease, worker, *at))
+            }
             Event::Checkpointed { lease, step, adapter, resume, at } => {
                 self.on_job(lease, |job| job.checkpointed(lease, *step, adapter, resume, *at));
             }
@@ -121,7 +123,10 @@ impl State {
 
     /// The leases of all running attempts.
     pub fn open_leases(&self) -> Vec<(Lease, WorkerId)> {
-        let jobs = self.matrices.iter().flat_map(|matrix| matrix.jobs.iter().enumerate().map(move |job| (matrix, job)));
+        let jobs = self
+            .matrices
+            .iter()
+            .flat_map(|matrix| matrix.jobs.iter().enumerate().map(move |job| (matrix, job)));
         jobs.filter_map(|(matrix, (ordinal, job))| match &job.phase {
             Phase::Leased { fence, worker } => {
                 let job = JobId { matrix: matrix.submitted.id.clone(), ordinal: ordinal as u32 };
@@ -192,7 +197,8 @@ impl Matrix {
         if missing.is_empty() {
             return Status::Ready;
         }
-        let never = |job: &u32| matches!(self.status(*job), Status::Failed | Status::Blocked | Status::Cancelled);
+        let never =
+            |job: &u32| matches!(self.status(*job), Status::Failed | Status::Blocked | Status::Cancelled);
         if missing.iter().any(never) { Status::Blocked } else { Status::Waiting }
     }
 

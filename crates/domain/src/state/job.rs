@@ -236,7 +236,13 @@ impl JobState {
         self.end_attempt(lease.fence, Outcome::Succeeded, at);
     }
 
-    pub(super) fn attempt_failed(&mut self, lease: &Lease, class: FailureClass, reason: &str, at: UnixMillis) {
+    pub(super) fn attempt_failed(
+        &mut self,
+        lease: &Lease,
+        class: FailureClass,
+        reason: &str,
+        at: UnixMillis,
+    ) {
         self.phase = Phase::Waiting;
         self.end_attempt(lease.fence, Outcome::Failed { class, reason: reason.to_owned() }, at);
     }
@@ -251,9 +257,14 @@ impl JobState {
         self.changed_at = Some(at);
     }
 
-    pub(super) fn reused(&mut self, from: &JobId, outputs: &[Artifact], usage: Option<&Usage>, at: UnixMillis) {
-        self.phase =
-            Phase::Reused { from: from.clone(), outputs: outputs.to_vec(), usage: usage.cloned() };
+    pub(super) fn reused(
+        &mut self,
+        from: &JobId,
+        outputs: &[Artifact],
+        usage: Option<&Usage>,
+        at: UnixMillis,
+    ) {
+        self.phase = Phase::Reused { from: from.clone(), outputs: outputs.to_vec(), usage: usage.cloned() };
         self.changed_at = Some(at);
     }
 
@@ -264,7 +275,9 @@ impl JobState {
                 let fence = *fence;
                 self.end_attempt(fence, Outcome::Cancelled, at);
             }
-            Phase::Succeeded { .. } | Phase::Reused { .. } | Phase::Failed { .. } | Phase::Cancelled => return,
+            Phase::Succeeded { .. } | Phase::Reused { .. } | Phase::Failed { .. } | Phase::Cancelled => {
+                return;
+            }
         }
         self.phase = Phase::Cancelled;
         self.changed_at = Some(at);

@@ -1,0 +1,19 @@
+//! The wire contract. Generated types stop at [`convert`]: past it only domain types are spoken.
+
+#[expect(
+    missing_docs,
+    clippy::wildcard_enum_match_arm,
+    clippy::allow_attributes_without_reason,
+    clippy::default_trait_access,
+    reason = "generated code; the .proto files hold the documentation"
+)]
+/// Generated from `src/assay/v1/*.proto`.
+pub mod v1 {
+    tonic::include_proto!("assay.v1");
+}
+
+/// The descriptors of all services, for gRPC reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// The protocol version that this build speaks.
+pub const PROTOCOL: u32 = v1::Protocol::V1 as u32;
