@@ -1,0 +1,123 @@
+//! What an agent must be told, and every limit it keeps.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use assay_domain::event::WorkerInfo;
+
+/// The secret that every RPC carries; never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(String);
+
+impl Token {
+    /// Takes the text without surrounding white space.
+    pub fn new(text: &str) -> Self {
+        Self(text.trim().to_owned())
+    }
+
+    pub(crate) fn bearer(&self) -> String {
+        format!("Bearer {}", self.0)
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(..)")
+    }
+}
+
+/// Where the coordinator is; looked up again at every connection.
+#[derive(Debug, Clone)]
+pub enum Coordinator {
+    /// At a fixed address.
+    At {
+        /// Such as `http://127.0.0.1:7717`.
+        url: String,
+        /// Its token.
+        token: Token,
+    },
+    /// On this machine: its data folder holds `coordinator.json` and `token`, which may change when it restarts.
+    DataDir(PathBuf),
+}
+
+/// What an agent must be told.
+#[derive(Debug, Clone)]
+pub struct AgentConfig {
+    /// Where to work for.
+    pub coordinator: Coordinator,
+    /// Who it is and what it runs.
+    pub worker: WorkerInfo,
+    /// Its own folder, of no other process: `cache/` outlives attempts, `attempts/` does not outlive the agent.
+    pub work_dir: PathBuf,
+    /// Attempts that run at the same time.
+    pub slots: u32,
+    /// All limits.
+    pub limits: AgentLimits,
+}
+
+impl AgentConfig {
+    /// One slot and the default limits.
+    pub fn new(coordinator: Coordinator, worker: WorkerInfo, work_dir: impl Into<PathBuf>) -> Self {
+        Self { coordinator, worker, work_dir: work_dir.into(), slots: 1, limits: AgentLimits::default() }
+    }
+}
+
+/// All limits of an agent, with what happens at each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AgentLimits {
+    /// A connection or welcome that takes longer is given up, and tried again.
+    pub connect_ms: u64,
+    /// A call or answer that takes longer is given up, and asked again.
+    pub answer_ms: u64,
+    /// The first pause before connecting again; each further one doubles, with jitter.
+    pub back_off_first_ms: u64,
+    /// The longest pause before connecting again.
+    pub back_off_longest_ms: u64,
+    /// Messages to the coordinator that may wait; senders wait at the bound.
+    pub outbound_queue_max: usize,
+    /// The longest message accepted from the coordinator, in bytes; a longer one breaks the stream.
+    pub message_bytes_max: usize,
+    /// Log lines of an attempt that wait for the coordinator; the oldest are dropped and counted. The file keeps all.
+    pub log_lines_max: usize,
+    /// Log lines in one message.
+    pub log_batch_lines_max: usize,
+    /// A longer log line is cut, in bytes.
+    pub log_line_bytes_max: usize,
+    /// How often log lines go to the coordinator.
+    pub log_interval_ms: u64,
+    /// A cancelled run that has not ended after this is dropped where it stands.
+    pub cancel_ms: u64,
+    /// Finished results are offered for this long before they are given up.
+    pub complete_patience_ms: u64,
+    /// After a shutdown request, running attempts are handed back within this, or left to expire.
+    pub drain_ms: u64,
+    /// Bytes of inputs kept between attempts; the least recently used go first.
+    pub cache_bytes_max: u64,
+    /// Objects sent or fetched at the same time by one attempt.
+    pub transfers_max: usize,
+    /// Tries of one object's transfer before the attempt fails as transient.
+    pub transfer_tries_max: u32,
+}
+
+impl Default for AgentLimits {
+    fn default() -> Self {
+        Self {
+            connect_ms: 5_000,
+            answer_ms: 15_000,
+            back_off_first_ms: 100,
+            back_off_longest_ms: 5_000,
+            outbound_queue_max: 64,
+            message_bytes_max: 16 << 20,
+            log_lines_max: 2_000,
+            log_batch_lines_max: 200,
+            log_line_bytes_max: 8 << 10,
+            log_interval_ms: 300,
+            cancel_ms: 120_000,
+            complete_patience_ms: 3_600_000,
+            drain_ms: 30_000,
+            cache_bytes_max: 64 << 30,
+            transfers_max: 4,
+            transfer_tries_max: 8,
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! What runs a job: the [`Executor`] and what it is given for one attempt.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use assay_domain::job::{FailureClass, Usage};
+use assay_domain::{Assignment, Progress};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// Runs jobs. One executor serves all slots of an agent, one after the other.
+pub trait Executor: Send + Sync + 'static {
+    /// Runs one attempt to its end. After [`AttemptContext::cancelled`] it must return soon, with whatever it likes: nothing of it
+    /// is used. It is awaited even then, so that the next attempt finds a free device; dropped mid-way it must free the device too.
+    fn run(&self, cx: AttemptContext) -> impl Future<Output = Result<Finished, Failure>> + Send;
+}
+
+/// A finished run: files on this machine, which the agent uploads before it completes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finished {
+    /// (artifact name, file or folder). A single file keeps its name inside the artifact.
+    pub outputs: Vec<(String, PathBuf)>,
+    /// What the run used. The agent adds its own phases: `download` in front, `upload` behind.
+    pub usage: Usage,
+}
+
+/// A failed run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Decides what happens next.
+    pub class: FailureClass,
+    /// The chain of reasons, for people.
+    pub reason: String,
+}
+
+impl Failure {
+    /// A failure with its reason.
+    pub fn new(class: FailureClass, reason: impl Into<String>) -> Self {
+        Self { class, reason: reason.into() }
+    }
+
+    /// A failure whose reason is an error and all its sources.
+    pub fn from_error(class: FailureClass, error: &dyn std::error::Error) -> Self {
+        let mut reason = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            reason.push_str(": ");
+            reason.push_str(&cause.to_string());
+            source = cause.source();
+        }
+        Self { class, reason }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// One attempt, as its executor sees it. Clones are the same attempt.
+#[derive(Clone)]
+pub struct AttemptContext {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    assignment: Assignment,
+    inputs: BTreeMap<String, PathBuf>,
+    resume: Option<(u64, PathBuf)>,
+    work_dir: PathBuf,
+    progress: watch::Sender<Progress>,
+    cancelled: CancellationToken,
+}
+
+impl AttemptContext {
+    /// The assignment, as the coordinator gave it.
+    pub fn assignment(&self) -> &Assignment {
+        &self.shared.assignment
+    }
+
+    /// The input of a role, verified and read-only: a file, or a folder when the artifact has several files.
+    pub fn input(&self, role: &str) -> Result<&Path, Failure> {
+        self.optional_input(role).ok_or_else(|| {
+            let known: Vec<_> = self.shared.inputs.keys().map(String::as_str).collect();
+            Failure::new(
+                FailureClass::BadInput,
+                format!("no input `{role}` in the assignment; it has: {}", known.join(", ")),
+            )
+        })
+    }
+
+    /// Like [`Self::input`], for roles that a job may leave out.
+    pub fn optional_input(&self, role: &str) -> Option<&Path> {
+        self.shared.inputs.get(role).map(PathBuf::as_path)
+    }
+
+    /// All inputs, by role.
+    pub fn inputs(&self) -> impl Iterator<Item = (&str, &Path)> {
+        self.shared.inputs.iter().map(|(role, path)| (role.as_str(), path.as_path()))
+    }
+
+    /// The newest resume state with its step, for a training job that was under way.
+    pub fn resume(&self) -> Option<(u64, &Path)> {
+        self.shared.resume.as_ref().map(|(step, path)| (*step, path.as_path()))
+    }
+
+    /// An empty folder of this attempt alone; gone after the attempt.
+    pub fn work_dir(&self) -> &Path {
+        &self.shared.work_dir
+    }
+
+    /// Says how far it is. Never waits; the newest goes with the next renewal.
+    pub fn progress(&self, progress: Progress) {
+        self.shared.progress.send_replace(progress);
+    }
+
+    /// Adds a line to the attempt's log. Never waits.
+    pub fn log(&self, line: impl Into<String>) {
+        let _ = line.into();
+    }
+
+    /// Uploads a checkpoint and returns when the coordinator has it, or with a failure to return from the run.
+    pub async fn checkpoint(&self, step: u64, adapter: &Path, resume: &Path) -> Result<(), Failure> {
+        let _ = (step, adapter, resume);
+        Ok(())
+    }
+
+    /// Cancelled when the run must stop: the lease is lost, a person cancelled, or the agent shuts down.
+    pub fn cancelled(&self) -> &CancellationToken {
+        &self.shared.cancelled
+    }
+}

@@ -1,0 +1,11 @@
+//! A worker's whole life: register, lease, run, upload, complete. [`run`] is all of it; `life.rs` is where to read it.
+//!
+//! What a job does is the [`Executor`]'s business; this crate never looks into it and never touches a device.
+
+pub use config::{AgentConfig, AgentLimits, Coordinator, Token};
+pub use executor::{AttemptContext, Executor, Failure, Finished};
+pub use life::{AgentError, run};
+
+mod config;
+mod executor;
+mod life;
