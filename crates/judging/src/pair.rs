@@ -10,33 +10,24 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use assay_domain::job::Orders;
 use serde::{Deserialize, Serialize};
 
 pub use self::hidden::Secret;
 use crate::records::{Choice, GenerationRecord, KeyRecord, Label, Slot, Winner};
 
-/// In how many ways each pair is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Orders {
-    /// Two passes: the slots are swapped between them while a slot keeps its label, so that each response has had
-    /// both slots and both labels. Which label the first slot carries is balanced over pairs.
-    Both,
-    /// One pass, slot and label balanced over pairs within each stratum and over all.
-    Single,
-    /// Four passes: each slot with each label. Separates position bias from label bias within a pair.
-    Full,
-}
-
-impl Orders {
-    /// Presentations per pair.
-    #[must_use]
-    pub fn passes(self) -> u8 {
-        match self {
-            Orders::Single => 1,
-            Orders::Both => 2,
-            Orders::Full => 4,
-        }
+/// Presentations of each pair.
+///
+/// `both`: the slots are swapped between two passes while a slot keeps its label, so that each response has had both
+/// slots and both labels; which label the first slot carries is balanced over pairs. `single`: one pass, slot and label
+/// balanced over pairs within each stratum and over all. `full`: each slot with each label, which separates position
+/// bias from label bias within a pair.
+#[must_use]
+pub fn passes(orders: Orders) -> u8 {
+    match orders {
+        Orders::Single => 1,
+        Orders::Both => 2,
+        Orders::Full => 4,
     }
 }
 

@@ -20,6 +20,12 @@ pub enum FinishReason {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GenerationRecord {
+    /// The model's name in the matrix.
+    pub model: String,
+    /// The prompt set's name in the matrix.
+    pub prompts: String,
+    /// The sampling's name in the matrix.
+    pub sampling: String,
     /// The prompt's id in its prompt set.
     pub prompt_id: String,
     /// The prompt's domain, as the prompt set names it ("philosophy", "coding").
@@ -30,7 +36,7 @@ pub struct GenerationRecord {
     pub prompt: String,
     /// Ordinal of the sample for this prompt, from 0.
     pub sample: u32,
-    /// "base", or the name of the checkpoint that answered.
+    /// Who answered, as [`assay_domain::job::System::name`] spells it: "base" or "RECIPE/seed-N/step-N".
     pub system: String,
     /// The response's text, without the end-of-turn token.
     pub text: String,
@@ -42,6 +48,53 @@ pub struct GenerationRecord {
     pub new_tokens: u32,
     /// Wall time of this response (a batch's time divided by its size), in seconds.
     pub seconds: f64,
+}
+
+/// One line of a train job's `metrics.jsonl`. A resumed attempt may repeat steps: the last line of a step counts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum MetricRecord {
+    /// The first line: what is trained.
+    Run {
+        /// The model's name in the matrix.
+        model: String,
+        /// The recipe's name in the matrix.
+        recipe: String,
+        /// The training seed.
+        seed: u64,
+        /// Optimizer steps in all.
+        total_steps: u64,
+        /// Steps after which a checkpoint is kept.
+        checkpoints: Vec<u64>,
+    },
+    /// After an optimizer step.
+    Step {
+        /// Optimizer steps done, from 1.
+        step: u64,
+        /// Passes over the training rows so far, as a fraction.
+        epoch: f64,
+        /// Mean loss of the step's predicted tokens, in nats.
+        loss: f64,
+        /// Global gradient norm before clipping.
+        grad_norm: f64,
+        /// Learning rate that the step used.
+        learning_rate: f64,
+        /// Predicted tokens of the step.
+        tokens: u64,
+        /// Wall time of the step, in seconds.
+        seconds: f64,
+    },
+    /// After a pass over the validation rows.
+    Eval {
+        /// Optimizer steps done; 0 is the base model.
+        step: u64,
+        /// Passes over the training rows so far, as a fraction.
+        epoch: f64,
+        /// Mean loss of the validation rows' predicted tokens, in nats.
+        loss: f64,
+        /// Predicted tokens of the validation rows.
+        tokens: u64,
+    },
 }
 
 /// Which of a template's two labels: `A` is the first label it lists, whatever its text is.

@@ -1,1 +1,26 @@
-//! The report value.
+//! The report of a matrix: a value computed from records, the same bytes for the same records.
+//!
+//! Everything that depends on when, where and how often jobs ran is in [`Report::execution`]; two runs with the same
+//! results and the same blinding secret have equal reports apart from it ([`Report::without_execution`]).
+
+mod build;
+mod inputs;
+mod resolved;
+mod types;
+mod win_rate_types;
+
+pub use self::build::{ReportError, build_report};
+pub use self::inputs::ReportInputs;
+pub use self::resolved::{ResolveError, resolve_all, resolve_record};
+pub use self::types::{
+    AgreementReport, Bounds, CheckpointDifference, ComparisonReport, Counts, EvalPoint, Execution,
+    GenerationReport, Interval, IntervalMethod, JudgeAgreement, JudgeReport, LeaveOneOut, LossPoint, Method,
+    MissingCounts, PairReport, PairVerdict, PanelAgreement, PassReport, PositionReport, Report,
+    Reproducibility, ResponseReport, Scope, TieSensitivity, TrainingReport, WinRate,
+};
+
+/// Rates over fewer prompts than this are printed as counts only.
+pub const PROMPTS_FOR_PERCENT: usize = 10;
+
+/// A share of missing verdicts above this withholds the headline.
+pub const MISSING_SHARE_MAX: f64 = 0.05;

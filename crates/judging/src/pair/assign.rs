@@ -4,7 +4,9 @@
 //! the secret within their stratum, strata follow each other, and the four cells go round: so each cell
 //! holds its quarter, to within one pair, in every stratum and over all.
 
-use super::{Orders, PairInput, Secret};
+use assay_domain::job::Orders;
+
+use super::{PairInput, Secret};
 use crate::records::{Label, Slot};
 
 /// Where the tuned response stands and which label the first slot carries, in one presentation.

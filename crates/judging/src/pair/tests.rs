@@ -67,7 +67,7 @@ proptest! {
     ) {
         let pairs = inputs(&per_domain);
         let blinded = blind(&Secret::new(bytes), orders, &pairs).unwrap();
-        prop_assert_eq!(blinded.presentations.len(), pairs.len() * usize::from(orders.passes()));
+        prop_assert_eq!(blinded.presentations.len(), pairs.len() * usize::from(passes(orders)));
         for shown in &blinded.presentations {
             let key = blinded.key.get(&shown.pair_id, shown.pass).unwrap();
             prop_assert_eq!(resolve(label_of(shown, "good"), key), Winner::Tuned);
@@ -158,6 +158,9 @@ fn what_cannot_be_paired_is_refused() {
     assert!(matches!(error, PairError::Duplicate { .. }), "{error}");
 
     let record = |id: &str, system: &str, prompt: &str| GenerationRecord {
+        model: "m".into(),
+        prompts: "eval".into(),
+        sampling: "greedy".into(),
         prompt_id: id.into(),
         domain: "d".into(),
         split: "in-domain".into(),

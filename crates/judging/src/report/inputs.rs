@@ -1,0 +1,29 @@
+//! What a report is computed from.
+
+use std::collections::BTreeMap;
+
+use assay_domain::MatrixId;
+use assay_domain::job::{JobSummary, ReportSpec};
+
+use crate::records::{GenerationRecord, KeyRecord, MetricRecord, RawVerdictRecord};
+
+/// All records of a matrix. Lists may come in any order; the report sorts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReportInputs {
+    /// The report job's settings: comparisons, judges, digests, bootstrap seed.
+    pub spec: ReportSpec,
+    /// The lines of all `generations.jsonl`.
+    pub generations: Vec<GenerationRecord>,
+    /// The lines of all `verdicts.jsonl`.
+    pub verdicts: Vec<RawVerdictRecord>,
+    /// The lines of all `keys.jsonl`; two judges' jobs may repeat each other's lines.
+    pub keys: Vec<KeyRecord>,
+    /// The lines of each train job's `metrics.jsonl`, one list per job.
+    pub metrics: Vec<Vec<MetricRecord>>,
+    /// Versions for the reproducibility block, such as ("assay", "0.1.0").
+    pub versions: BTreeMap<String, String>,
+    /// The matrix as submitted; goes to the execution section only.
+    pub matrix: Option<MatrixId>,
+    /// The matrix's jobs with their attempts; goes to the execution section only.
+    pub history: Vec<JobSummary>,
+}

@@ -1,0 +1,387 @@
+//! The report's value, as `report.json` holds it. Rates are fractions in [0, 1]; nothing is rounded.
+
+use std::collections::BTreeMap;
+
+use assay_domain::MatrixId;
+use assay_domain::job::{Comparison, JobSummary, JudgeInfo};
+use serde::{Deserialize, Serialize};
+
+pub use super::win_rate_types::{
+    Bounds, CheckpointDifference, Counts, Interval, IntervalMethod, LeaveOneOut, MissingCounts, Scope,
+    TieSensitivity, WinRate,
+};
+use crate::records::{FinishReason, Label, SideScores, Slot, VerdictStatus, Winner};
+
+/// The report of a matrix.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// `assay-report-v1`.
+    pub schema: String,
+    /// The matrix's name.
+    pub matrix: String,
+    /// No judge but local log-probability judges took part: a test of the plumbing, not evidence.
+    pub smoke: bool,
+    /// How the numbers are made, said in the report itself.
+    pub method: Method,
+    /// The panel.
+    pub judges: Vec<JudgeReport>,
+    /// Win rates by comparison.
+    pub comparisons: Vec<ComparisonReport>,
+    /// Paired differences between checkpoints of one training run on the same prompts.
+    pub checkpoint_differences: Vec<CheckpointDifference>,
+    /// How far judges agree with each other.
+    pub agreement: AgreementReport,
+    /// Losses of each training run.
+    pub training: Vec<TrainingReport>,
+    /// Lengths and truncation of each system's responses.
+    pub generations: Vec<GenerationReport>,
+    /// Every pair, with both responses and all verdicts.
+    pub pairs: Vec<PairReport>,
+    /// Digests, versions and seeds.
+    pub reproducibility: Reproducibility,
+    /// What depends on when, where and how often jobs ran.
+    pub execution: Execution,
+}
+
+impl Report {
+    /// The report with an empty execution section: what two runs with the same results have in common.
+    #[must_use]
+    pub fn without_execution(&self) -> Report {
+        Report { execution: Execution::default(), ..self.clone() }
+    }
+
+    /// Who is in a row: the judge's name, or the panel's.
+    #[must_use]
+    pub fn judge_label(judge: Option<&str>) -> &str {
+        judge.unwrap_or("panel")
+    }
+
+    /// Whether a judge of this name (or the panel, for `None`) is a smoke judge.
+    #[must_use]
+    pub fn is_smoke(&self, judge: Option<&str>) -> bool {
+        match judge {
+            None => self.smoke,
+            Some(name) => self.judges.iter().any(|judge| judge.info.name == name && judge.info.smoke),
+        }
+    }
+}
+
+/// How the numbers are made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Method {
+    /// What a win rate estimates, and in which order it averages.
+    pub estimand: String,
+    /// Which judges the panel's rows hold.
+    pub panel: Vec<String>,
+    /// How ties and flips count.
+    pub ties: String,
+    /// How intervals are made.
+    pub intervals: String,
+    /// How missing verdicts count.
+    pub missing: String,
+    /// Two-sided level of all tests and intervals.
+    pub alpha: f64,
+    /// Seed of the bootstrap.
+    pub bootstrap_seed: u64,
+    /// Resamples of the bootstrap.
+    pub bootstrap_replicates: u32,
+    /// What a reader should know first, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// A judge and how it behaved.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JudgeReport {
+    /// Name, kind, model, template, smoke or not, unavailable or not.
+    pub info: JudgeInfo,
+    /// The models that answered: what the provider returned, or digests.
+    pub models: Vec<String>,
+    /// Presentations judged.
+    pub verdicts: u64,
+    /// Presentations without a verdict, by status.
+    pub missing: MissingCounts,
+    /// Position and label bias.
+    pub position: PositionReport,
+}
+
+/// Position and label bias of one judge.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct PositionReport {
+    /// Pairs judged in both orders (with four passes, each label assignment counts once).
+    pub swaps: u64,
+    /// Swaps in which both orders chose the first slot (or one of them did and the other tied).
+    pub primacy: u64,
+    /// Swaps in which both orders chose the second slot (or one of them did and the other tied).
+    pub recency: u64,
+    /// Swaps in which both orders chose the same response, or both tied.
+    pub consistent: u64,
+    /// `consistent / swaps`.
+    pub consistency: Option<f64>,
+    /// Share of the first slot among choices that were no ties.
+    pub first_slot_rate: Option<f64>,
+    /// Preference fairness in [-1, 1]: below 0 it favours the first slot, above 0 the second (Shi et al. 2024).
+    pub preference_fairness: Option<f64>,
+    /// Exact test that a flip goes to either slot equally often.
+    pub flip_p: Option<f64>,
+    /// Mean logit of the first slot, from log-probabilities: the slot's own bias, since labels are balanced over pairs.
+    pub slot_bias_logit: Option<f64>,
+    /// Mean logit of label A, from log-probabilities.
+    pub label_bias_logit: Option<f64>,
+    /// Mean of |slot and label bias| of a pair, in logits.
+    pub mean_abs_bias_logit: Option<f64>,
+    /// Share of presentations whose label mass is below one half: a failing template.
+    pub low_mass_share: Option<f64>,
+}
+
+/// One tuned system against its base.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ComparisonReport {
+    /// What is compared.
+    pub comparison: Comparison,
+    /// Rows: the panel and each judge, over all prompts, then by split, then by domain.
+    pub rates: Vec<WinRate>,
+    /// The panel without each of its judges in turn; empty for fewer than two judges.
+    pub leave_one_out: Vec<LeaveOneOut>,
+}
+
+impl ComparisonReport {
+    /// The row of a judge (`None`: the panel) over all prompts.
+    #[must_use]
+    pub fn overall(&self, judge: Option<&str>) -> Option<&WinRate> {
+        self.rates.iter().find(|rate| rate.scope == Scope::All && rate.judge.as_deref() == judge)
+    }
+}
+
+/// Agreement within the panel, over pairs.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct AgreementReport {
+    /// Every two judges.
+    pub judges: Vec<JudgeAgreement>,
+    /// All judges together; absent for fewer than two.
+    pub panel: Option<PanelAgreement>,
+}
+
+/// Two judges on the pairs that both judged. Categories: tuned, base, tie.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JudgeAgreement {
+    /// The one judge.
+    pub one: String,
+    /// The other judge.
+    pub other: String,
+    /// Pairs that both judged.
+    pub pairs: u64,
+    /// Counts: rows by `one`, columns by `other`, in the order tuned, base, tie.
+    pub table: [[u64; 3]; 3],
+    /// Share of equal verdicts.
+    pub raw: Option<f64>,
+    /// Cohen's kappa; absent when it is 0/0.
+    pub kappa: Option<f64>,
+    /// 95 % interval of kappa.
+    pub kappa_interval: Option<[f64; 2]>,
+    /// Gwet's AC1, which prevalence does not depress.
+    pub ac1: Option<f64>,
+    /// Exact McNemar p: do they find tuned wins equally often?
+    pub mcnemar_p: Option<f64>,
+}
+
+/// All judges together.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PanelAgreement {
+    /// Pairs with at least two verdicts.
+    pub pairs: u64,
+    /// Krippendorff's alpha, nominal; missing verdicts allowed.
+    pub krippendorff_alpha: Option<f64>,
+    /// Fleiss' kappa over pairs that all judged.
+    pub fleiss_kappa: Option<f64>,
+    /// Cochran's Q p over pairs that all judged: do judges find tuned wins equally often?
+    pub cochran_q_p: Option<f64>,
+    /// Pairs on which all judges gave the same verdict, of those that all judged.
+    pub unanimous: u64,
+    /// Pairs that all judged.
+    pub complete: u64,
+}
+
+/// Losses of one training run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrainingReport {
+    /// The model's name.
+    pub model: String,
+    /// The recipe's name.
+    pub recipe: String,
+    /// The training seed.
+    pub seed: u64,
+    /// Optimizer steps in all.
+    pub total_steps: u64,
+    /// Validation losses, the base model's (step 0) first.
+    pub evals: Vec<EvalPoint>,
+    /// The training loss after each step.
+    pub steps: Vec<LossPoint>,
+}
+
+/// A validation loss.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EvalPoint {
+    /// `base`, or the checkpoint as the comparison names it (`epoch 1`).
+    pub checkpoint: String,
+    /// Optimizer steps done.
+    pub step: u64,
+    /// Passes over the training rows.
+    pub epoch: f64,
+    /// Mean loss per predicted token, in nats.
+    pub loss: f64,
+    /// Predicted tokens.
+    pub tokens: u64,
+}
+
+/// A training step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LossPoint {
+    /// Optimizer steps done.
+    pub step: u64,
+    /// Passes over the training rows.
+    pub epoch: f64,
+    /// Mean loss per predicted token, in nats.
+    pub loss: f64,
+    /// Global gradient norm before clipping.
+    pub grad_norm: f64,
+    /// Learning rate.
+    pub learning_rate: f64,
+    /// Predicted tokens.
+    pub tokens: u64,
+}
+
+/// One system's responses to one prompt set.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GenerationReport {
+    /// The model's name.
+    pub model: String,
+    /// The prompt set's name.
+    pub prompts: String,
+    /// The sampling's name.
+    pub sampling: String,
+    /// `base`, or the tuned system's name.
+    pub system: String,
+    /// Responses.
+    pub responses: u64,
+    /// Responses that the token limit cut off.
+    pub truncated: u64,
+    /// Responses with no text but white space.
+    pub empty: u64,
+    /// Mean tokens generated.
+    pub mean_new_tokens: f64,
+    /// Mean characters of a response.
+    pub mean_chars: f64,
+    /// Mean Markdown marks (headings, list items, bold) of a response: style is the strongest known judge bias.
+    pub mean_markdown_marks: f64,
+}
+
+/// A pair with both responses and all verdicts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PairReport {
+    /// The comparison's id.
+    pub comparison: String,
+    /// The prompt's id.
+    pub prompt_id: String,
+    /// The prompt's domain.
+    pub domain: String,
+    /// The prompt's split.
+    pub split: String,
+    /// Ordinal of the sample.
+    pub sample: u32,
+    /// The prompt.
+    pub prompt: String,
+    /// The base system's response.
+    pub base: ResponseReport,
+    /// The tuned system's response.
+    pub tuned: ResponseReport,
+    /// One for each judge that took part, in the panel's order.
+    pub verdicts: Vec<PairVerdict>,
+}
+
+/// A response as the viewer shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResponseReport {
+    /// The text.
+    pub text: String,
+    /// Why it ended.
+    pub finish_reason: FinishReason,
+    /// Tokens generated.
+    pub new_tokens: u32,
+}
+
+/// One judge on one pair, all its passes together.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PairVerdict {
+    /// The judge.
+    pub judge: String,
+    /// `ok` only if every pass is; otherwise the first status that is not.
+    pub status: VerdictStatus,
+    /// The response that every pass preferred; a flip is a tie. Absent unless `ok`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub winner: Option<Winner>,
+    /// Mean over passes of 1 for tuned, one half for a tie, 0 for base. Absent unless `ok`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<f64>,
+    /// P(tuned is better), debiased, from log-probabilities.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p_tuned: Option<f64>,
+    /// The least P(A) + P(B) of the passes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label_mass_min: Option<f64>,
+    /// The passes, tuned first, then tuned second.
+    pub passes: Vec<PassReport>,
+}
+
+/// One presentation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PassReport {
+    /// The slot that showed the tuned response.
+    pub tuned_slot: Slot,
+    /// The label that the tuned response carried.
+    pub tuned_label: Label,
+    /// Repetition of the same presentation.
+    pub replicate: u32,
+    /// Whether there is a verdict.
+    pub status: VerdictStatus,
+    /// Who won this pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub winner: Option<Winner>,
+    /// P(tuned) in this pass alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p_tuned: Option<f64>,
+    /// Confidence, 1 to 5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confidence: Option<u8>,
+    /// Scores of both responses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scores: Option<SideScores>,
+    /// The reasoning, or why there is no verdict.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// What is needed to get the same numbers again.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Reproducibility {
+    /// SHA-256 of the matrix as resolved.
+    pub matrix_digest: String,
+    /// (name, SHA-256) of every upload.
+    pub uploads: Vec<(String, String)>,
+    /// (template, SHA-256) of every judge template used.
+    pub templates: BTreeMap<String, String>,
+    /// Training seeds.
+    pub seeds: Vec<u64>,
+    /// Versions of what computed this.
+    pub versions: BTreeMap<String, String>,
+}
+
+/// When, where and how often jobs ran. Nothing here is a result.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Execution {
+    /// The matrix as submitted.
+    pub matrix: Option<MatrixId>,
+    /// Its jobs with attempts, times, speeds and environments.
+    pub jobs: Vec<JobSummary>,
+    /// Wall seconds of judging, by judge.
+    pub judge_seconds: BTreeMap<String, f64>,
+}
