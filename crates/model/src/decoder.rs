@@ -1,0 +1,144 @@
+//! A decoder of the Llama family described by data. All passes work on *flat tokens*: `hidden` is `[N, hidden_size]`,
+//! where the N tokens may be whole sequences one after the other (training, prompts) or one token of each row
+//! (generation). Which tokens see which is the business of an [`Attention`]; LoRA is that of an [`Adapters`].
+
+mod adapters;
+mod attention;
+mod layer;
+mod rotary;
+
+use std::path::Path;
+
+use assay_text::config::DecoderConfig;
+use assay_text::safetensors::TensorFiles;
+use tch::{Device, Kind, Tensor};
+
+pub use adapters::{Adapters, NoAdapters, RowAdapters};
+pub use attention::{Attention, PackedCausal};
+use layer::Layer;
+pub(crate) use layer::rms_norm;
+pub use rotary::Rotary;
+use rotary::RotaryTable;
+
+use crate::Result;
+use crate::weights::WeightLoader;
+
+/// The frozen base model: weights on one device, shared by training, generation and scoring.
+#[derive(Debug)]
+pub struct Decoder {
+    config: DecoderConfig,
+    device: Device,
+    kind: Kind,
+    embedding: Tensor,
+    layers: Vec<Layer>,
+    final_norm: Tensor,
+    head: Tensor,
+    rotary: RotaryTable,
+}
+
+impl Decoder {
+    /// Reads a Hugging Face model folder. `kind` is the type of weights and activations: `Float` on CPU.
+    pub fn load(dir: &Path, device: Device, kind: Kind) -> Result<Self> {
+        let config = DecoderConfig::read(dir)?;
+        let files = TensorFiles::open_folder(dir)?;
+        let _guard = tch::no_grad_guard();
+        let loader = WeightLoader { files: &files, device, kind };
+        let embedding_shape = [config.vocab_size, config.hidden_size];
+        let embedding = loader.load("model.embed_tokens.weight", &embedding_shape)?;
+        let head = if config.tied_embeddings {
+            embedding.shallow_clone()
+        } else {
+            loader.load("lm_head.weight", &embedding_shape)?
+        };
+        let layers = (0..config.layer_count)
+            .map(|index| Layer::load(&loader, &config, index))
+            .collect::<Result<_>>()?;
+        let final_norm = loader.load("model.norm.weight", &[config.hidden_size])?;
+        let rotary = RotaryTable::new(&config, device)?;
+        Ok(Self { config, device, kind, embedding, layers, final_norm, head, rotary })
+    }
+
+    /// The shape of the model.
+    pub fn config(&self) -> &DecoderConfig {
+        &self.config
+    }
+
+    /// Where the weights are.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// The type of weights and activations.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Number of layers.
+    pub fn layer_count(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// Embeddings `[N, hidden_size]` of token ids `[N]` (int64, on the model's device).
+    pub fn embed(&self, ids: &Tensor) -> Result<Tensor> {
+        Ok(self.embedding.f_index_select(0, ids)?)
+    }
+
+    /// The rotation of positions `[N]` (int64, on the model's device), shared by all layers of a pass.
+    pub fn rotary(&self, positions: &Tensor) -> Result<Rotary> {
+        self.rotary.rows(positions, self.kind)
+    }
+
+    /// One layer over flat tokens: `hidden` `[N, hidden_size]` in and out.
+    pub fn layer(
+        &self,
+        index: usize,
+        hidden: &Tensor,
+        rotary: &Rotary,
+        attention: &mut dyn Attention,
+        adapters: &dyn Adapters,
+    ) -> Result<Tensor> {
+        self.layers[index].forward(&self.config, index, hidden, rotary, attention, adapters)
+    }
+
+    /// All layers over flat tokens, from token ids `[N]` and positions `[N]` to hidden states `[N, hidden_size]`
+    /// before the final norm.
+    pub fn hidden(
+        &self,
+        ids: &Tensor,
+        positions: &Tensor,
+        attention: &mut dyn Attention,
+        adapters: &dyn Adapters,
+    ) -> Result<Tensor> {
+        let rotary = self.rotary(positions)?;
+        let mut hidden = self.embed(ids)?;
+        for index in 0..self.layers.len() {
+            hidden = self.layer(index, &hidden, &rotary, attention, adapters)?;
+        }
+        Ok(hidden)
+    }
+
+    /// The final norm of hidden states `[N, hidden_size]`.
+    pub fn final_norm(&self, hidden: &Tensor) -> Result<Tensor> {
+        rms_norm(hidden, &self.final_norm, self.config.norm_epsilon)
+    }
+
+    /// Logits `[N, vocab_size]` of hidden states `[N, hidden_size]` before the final norm. Select the rows that are
+    /// needed first: N logits of a large vocabulary are the largest tensor of a pass.
+    pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
+        Ok(self.final_norm(hidden)?.f_linear(&self.head, None::<Tensor>)?)
+    }
+
+    /// Weight of the output head `[vocab_size, hidden_size]`.
+    pub fn head(&self) -> &Tensor {
+        &self.head
+    }
+
+    /// Logits `[N, vocab_size]` of whole sequences of the given lengths, which lie one after the other in `ids` `[N]`.
+    pub fn sequence_logits(&self, ids: &Tensor, lengths: &[i64], adapters: &dyn Adapters) -> Result<Tensor> {
+        let _guard = tch::no_grad_guard();
+        let mut attention = PackedCausal::new(lengths, &self.config);
+        let positions = attention.positions(self.device)?;
+        let hidden = self.hidden(ids, &positions, &mut attention, adapters)?;
+        self.logits(&hidden)
+    }
+}

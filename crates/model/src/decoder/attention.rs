@@ -1,0 +1,70 @@
+//! Which tokens see which. Training and prompts pack whole sequences; generation brings its own, with a cache.
+
+use assay_text::config::DecoderConfig;
+use tch::{Device, Tensor};
+
+use crate::Result;
+
+/// Attention of one layer over flat tokens.
+pub trait Attention {
+    /// `query` is `[N, heads, head_dim]`, `key` and `value` are `[N, kv_heads, head_dim]`, query and key already
+    /// turned by their positions. Answers `[N, heads * head_dim]`. Called once per layer, in order.
+    fn attend(&mut self, layer: usize, query: &Tensor, key: &Tensor, value: &Tensor) -> Result<Tensor>;
+}
+
+/// Whole sequences one after the other, each causal within itself: no padding is stored or computed.
+#[derive(Debug, Clone)]
+pub struct PackedCausal {
+    lengths: Vec<i64>,
+    grouped: bool,
+}
+
+impl PackedCausal {
+    /// For sequences of these lengths, in tokens; none may be 0.
+    pub fn new(lengths: &[i64], config: &DecoderConfig) -> Self {
+        Self { lengths: lengths.to_vec(), grouped: config.head_count != config.kv_head_count }
+    }
+
+    /// The position of each flat token in its sequence, `[N]`.
+    pub fn positions(&self, device: Device) -> Result<Tensor> {
+        let positions: Vec<i64> = self.lengths.iter().flat_map(|length| 0..*length).collect();
+        Ok(Tensor::f_from_slice(&positions)?.f_to_device(device)?)
+    }
+
+    fn attend_one(&self, query: &Tensor, key: &Tensor, value: &Tensor) -> Result<Tensor> {
+        let batched = |tensor: &Tensor| tensor.f_transpose(0, 1)?.f_unsqueeze(0);
+        let (query, key, value) = (batched(query)?, batched(key)?, batched(value)?);
+        let mask = None::<&Tensor>;
+        let output = Tensor::f_scaled_dot_product_attention(
+            &query,
+            &key,
+            &value,
+            mask,
+            0.0,
+            true,
+            None,
+            self.grouped,
+        )?;
+        Ok(output.f_squeeze_dim(0)?.f_transpose(0, 1)?)
+    }
+}
+
+impl Attention for PackedCausal {
+    fn attend(&mut self, _: usize, query: &Tensor, key: &Tensor, value: &Tensor) -> Result<Tensor> {
+        let width = query.size()[1] * query.size()[2];
+        let output = if self.lengths.len() == 1 {
+            self.attend_one(query, key, value)?
+        } else {
+            let split = |tensor: &Tensor| tensor.f_split_with_sizes(&self.lengths[..], 0);
+            let (queries, keys, values) = (split(query)?, split(key)?, split(value)?);
+            let outputs: Vec<Tensor> = queries
+                .iter()
+                .zip(&keys)
+                .zip(&values)
+                .map(|((query, key), value)| self.attend_one(query, key, value))
+                .collect::<Result<_>>()?;
+            Tensor::f_cat(&outputs, 0)?
+        };
+        Ok(output.f_reshape([-1, width])?)
+    }
+}

@@ -1,0 +1,87 @@
+//! Devices by name: `cpu`, `cuda`, `cuda:N`, `mps`. CUDA is not linked: `libtorch_cuda.so` is opened before the first
+//! CUDA query of the process, so that one binary serves machines with and without a GPU.
+
+use std::sync::OnceLock;
+
+use tch::{Cuda, Device};
+
+use crate::{ModelError, Result};
+
+/// Opens a device by its name, loading its backend if need be.
+pub fn open(name: &str) -> Result<Device> {
+    match name.split_once(':') {
+        None if name == "cpu" => Ok(Device::Cpu),
+        None if name == "mps" => mps(name),
+        None if name == "cuda" => cuda(name, 0),
+        Some(("cuda", index)) => match index.parse() {
+            Ok(index) => cuda(name, index),
+            Err(_) => Err(refused(name, "the index after `cuda:` is not a number")),
+        },
+        _ => Err(refused(name, "the known devices are `cpu`, `cuda`, `cuda:N` and `mps`")),
+    }
+}
+
+fn mps(name: &str) -> Result<Device> {
+    if tch::utils::has_mps() {
+        Ok(Device::Mps)
+    } else {
+        Err(refused(name, "this LibTorch has no Metal backend; it comes with macOS on arm64"))
+    }
+}
+
+fn cuda(name: &str, index: usize) -> Result<Device> {
+    load_cuda_backend().as_ref().map_err(|problem| refused(name, problem))?;
+    let count = usize::try_from(Cuda::device_count()).unwrap_or(0);
+    if index < count {
+        Ok(Device::Cuda(index))
+    } else {
+        Err(refused(
+            name,
+            &format!("this machine has {count} usable CUDA devices (is the driver installed?)"),
+        ))
+    }
+}
+
+/// Opens `libtorch_cuda.so` once. LibTorch remembers for ever that CUDA is absent if it is asked before this.
+fn load_cuda_backend() -> &'static std::result::Result<(), String> {
+    static LOADED: OnceLock<std::result::Result<(), String>> = OnceLock::new();
+    LOADED.get_or_init(open_cuda_library)
+}
+
+#[cfg(target_os = "linux")]
+fn open_cuda_library() -> std::result::Result<(), String> {
+    use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+    #[expect(unsafe_code, reason = "the CUDA backend registers itself when its library is opened")]
+    // Safety: the initialisers of LibTorch's own library run once, before any CUDA query of this process.
+    let library = unsafe { Library::open(Some("libtorch_cuda.so"), RTLD_NOW | RTLD_GLOBAL) };
+    match library {
+        Ok(library) => {
+            // The backend stays registered, so its code must stay mapped for ever.
+            std::mem::forget(library);
+            Ok(())
+        }
+        Err(error) => Err(format!("libtorch_cuda.so does not open ({error}); set up LibTorch with CUDA")),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn open_cuda_library() -> std::result::Result<(), String> {
+    Err("CUDA is supported on Linux only".to_owned())
+}
+
+fn refused(device: &str, problem: &str) -> ModelError {
+    ModelError::Device { device: device.to_owned(), problem: problem.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_found_by_name_or_refused_with_the_known_ones() {
+        assert_eq!(open("cpu").unwrap(), Device::Cpu);
+        let unknown = open("tpu").unwrap_err().to_string();
+        assert!(unknown.contains("`cpu`, `cuda`, `cuda:N` and `mps`"), "{unknown}");
+        assert!(open("cuda:x").unwrap_err().to_string().contains("not a number"));
+    }
+}

@@ -1,0 +1,12 @@
+//! Tensors: architectures, LoRA, training, generation.
+//! Everything here runs on one OS thread per device; gradients are on unless a guard says otherwise.
+
+pub mod decoder;
+pub mod device;
+mod error;
+pub mod lora;
+mod module;
+pub(crate) mod weights;
+
+pub use error::{ModelError, Result};
+pub use module::Module;

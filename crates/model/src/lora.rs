@@ -1,0 +1,211 @@
+//! LoRA: low-rank additions to frozen projections, `y = W x + B(A(dropout(x))) * scale`.
+//! All factors of an adapter live in one flat float32 tensor, so that optimizer and norm are a few large operations.
+
+mod dropout;
+mod peft;
+
+use std::collections::BTreeSet;
+
+use assay_text::config::DecoderConfig;
+use serde::{Deserialize, Serialize};
+use tch::{Device, Kind, Tensor};
+
+pub(crate) use dropout::{DropoutKey, TrainingAdapters};
+pub use peft::base_model_of;
+
+use crate::{ModelError, Module, Result};
+
+/// Shape and scale of an adapter.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LoraConfig {
+    /// Rank of the two factors.
+    pub rank: usize,
+    /// Numerator of the scale.
+    pub alpha: f64,
+    /// Share of the adapter's inputs that training sets to zero, in `[0, 1)`.
+    #[serde(default)]
+    pub dropout: f64,
+    /// Scale by `alpha / sqrt(rank)` instead of `alpha / rank`.
+    #[serde(default)]
+    pub rslora: bool,
+    /// Adapted projections.
+    pub targets: BTreeSet<Module>,
+}
+
+impl LoraConfig {
+    /// What the product `B A x` is multiplied with.
+    pub fn scale(&self) -> f64 {
+        let rank = self.rank as f64;
+        if self.rslora { self.alpha / rank.sqrt() } else { self.alpha / rank }
+    }
+
+    /// Refuses values out of range.
+    pub fn check(&self) -> Result<()> {
+        if self.rank == 0 {
+            return Err(ModelError::setting("rank", self.rank, "1 or more"));
+        }
+        if !(self.alpha > 0.0 && self.alpha.is_finite()) {
+            return Err(ModelError::setting("alpha", self.alpha, "a number above 0"));
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return Err(ModelError::setting("dropout", self.dropout, "at least 0 and below 1"));
+        }
+        if self.targets.is_empty() {
+            let names: Vec<_> = Module::ALL.into_iter().map(Module::name).collect();
+            return Err(ModelError::setting("targets", "empty", format!("some of {}", names.join(", "))));
+        }
+        Ok(())
+    }
+}
+
+/// An adapter in memory.
+#[derive(Debug)]
+pub struct Lora {
+    config: LoraConfig,
+    flat: Tensor,
+    places: Vec<Place>,
+    factors: Vec<Tensor>,
+    index: Index,
+}
+
+/// Which of the two factors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Factor {
+    A,
+    B,
+}
+
+/// One factor's place in the flat tensor; places follow each other without gaps.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub(crate) layer: usize,
+    pub(crate) module: Module,
+    pub(crate) factor: Factor,
+    /// Rows and columns.
+    pub(crate) shape: [i64; 2],
+}
+
+impl Place {
+    fn elements(&self) -> i64 {
+        self.shape[0] * self.shape[1]
+    }
+}
+
+impl Lora {
+    /// A new adapter: A uniform in `±1/sqrt(in)` (Kaiming with `a = sqrt(5)`, as PEFT), B zero. The same seed gives
+    /// the same values on every device.
+    pub fn new(config: LoraConfig, model: &DecoderConfig, seed: u64, device: Device) -> Result<Self> {
+        let mut lora = Self::zeros(config, model, device)?;
+        let _guard = tch::no_grad_guard();
+        // The bits, not the value: LibTorch takes any 64 bits as a seed.
+        tch::manual_seed(seed.cast_signed());
+        for (place, factor) in lora.factors_mut() {
+            if place.factor == Factor::A {
+                let bound = 1.0 / (place.shape[1] as f64).sqrt();
+                let mut values = Tensor::f_empty(place.shape, (Kind::Float, Device::Cpu))?;
+                factor.f_copy_(&values.f_uniform_(-bound, bound)?)?;
+            }
+        }
+        Ok(lora)
+    }
+
+    /// An adapter whose factors are all zero, to be filled by a reader.
+    fn zeros(config: LoraConfig, model: &DecoderConfig, device: Device) -> Result<Self> {
+        config.check()?;
+        let _guard = tch::no_grad_guard();
+        let places = places(&config, model);
+        let total: i64 = places.iter().map(Place::elements).sum();
+        let flat = Tensor::f_zeros([total], (Kind::Float, device))?;
+        let mut factors = Vec::with_capacity(places.len());
+        let mut start = 0;
+        for place in &places {
+            let view = flat.f_narrow(0, start, place.elements())?.f_view(place.shape)?;
+            // Detached: a leaf of its own that shares the flat tensor's memory.
+            factors.push(view.f_detach()?.f_set_requires_grad(true)?);
+            start += place.elements();
+        }
+        let index = Index::new(&places, model.layer_count);
+        Ok(Self { config, flat, places, factors, index })
+    }
+
+    /// Rank, scale, targets.
+    pub fn config(&self) -> &LoraConfig {
+        &self.config
+    }
+
+    /// Number of values in all factors.
+    pub fn parameter_count(&self) -> usize {
+        self.flat.numel()
+    }
+
+    /// All factors as one tensor, in the order of [`Lora::factors`]; writing to it changes the factors.
+    pub(crate) fn flat(&self) -> &Tensor {
+        &self.flat
+    }
+
+    /// The factors as leaves for gradients, layer by layer, module by module, A before B.
+    pub(crate) fn factors(&self) -> &[Tensor] {
+        &self.factors
+    }
+
+    /// Where each factor of [`Lora::factors`] belongs.
+    pub(crate) fn places(&self) -> &[Place] {
+        &self.places
+    }
+
+    fn factors_mut(&mut self) -> impl Iterator<Item = (&Place, &mut Tensor)> {
+        self.places.iter().zip(&mut self.factors)
+    }
+
+    /// The two factors of a module, if it is a target.
+    pub(crate) fn pair(&self, layer: usize, module: Module) -> Option<(&Tensor, &Tensor)> {
+        let first = self.index.get(layer, module)?;
+        Some((&self.factors[first], &self.factors[first + 1]))
+    }
+
+    /// What the adapter adds to a module's output for `input` `[N, in]`, without dropout; none if not a target.
+    pub(crate) fn delta(&self, layer: usize, module: Module, input: &Tensor) -> Result<Option<Tensor>> {
+        let Some((a, b)) = self.pair(layer, module) else { return Ok(None) };
+        let kind = input.f_kind()?;
+        let reduced = input.f_linear(&a.f_to_kind(kind)?, None::<Tensor>)?;
+        let reduced = reduced.f_mul_scalar(self.config.scale())?;
+        Ok(Some(reduced.f_linear(&b.f_to_kind(kind)?, None::<Tensor>)?))
+    }
+}
+
+/// The places of all factors, in the order of the flat tensor.
+fn places(config: &LoraConfig, model: &DecoderConfig) -> Vec<Place> {
+    let rank = config.rank as i64;
+    let mut places = Vec::new();
+    for layer in 0..model.layer_count {
+        for module in Module::ALL.into_iter().filter(|module| config.targets.contains(module)) {
+            let (input, output) = module.widths(model);
+            places.push(Place { layer, module, factor: Factor::A, shape: [rank, input as i64] });
+            places.push(Place { layer, module, factor: Factor::B, shape: [output as i64, rank] });
+        }
+    }
+    places
+}
+
+/// From layer and module to the number of its A factor.
+#[derive(Debug)]
+struct Index(Vec<[Option<usize>; Module::ALL.len()]>);
+
+impl Index {
+    fn new(places: &[Place], layer_count: usize) -> Self {
+        let mut index = vec![[None; Module::ALL.len()]; layer_count];
+        for (number, place) in places.iter().enumerate() {
+            if place.factor == Factor::A {
+                index[place.layer][place.module as usize] = Some(number);
+            }
+        }
+        Self(index)
+    }
+
+    fn get(&self, layer: usize, module: Module) -> Option<usize> {
+        self.0[layer][module as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests;

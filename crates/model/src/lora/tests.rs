@@ -1,0 +1,91 @@
+use assay_text::config::DecoderConfig;
+use serde_json::json;
+use tch::Device;
+
+use super::*;
+
+fn model() -> DecoderConfig {
+    DecoderConfig::from_json(&json!({
+        "model_type": "llama", "vocab_size": 64, "hidden_size": 16, "intermediate_size": 24,
+        "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2
+    }))
+    .unwrap()
+}
+
+fn config(targets: &[Module]) -> LoraConfig {
+    LoraConfig {
+        rank: 4,
+        alpha: 8.0,
+        dropout: 0.0,
+        rslora: false,
+        targets: targets.iter().copied().collect(),
+    }
+}
+
+#[test]
+fn a_new_adapter_is_kaiming_uniform_and_changes_nothing_yet() {
+    let lora = Lora::new(config(&Module::ALL), &model(), 7, Device::Cpu).unwrap();
+    let (a, b) = lora.pair(1, Module::Down).unwrap();
+    assert_eq!((a.size(), b.size()), (vec![4, 24], vec![16, 4]));
+    let bound = 1.0 / 24f64.sqrt();
+    let largest = f64::try_from(a.detach().abs().max()).unwrap();
+    assert!(largest <= bound && largest > bound * 0.8, "{largest} of {bound}");
+    assert_eq!(f64::try_from(b.detach().abs().max()).unwrap(), 0.0);
+    let again = Lora::new(config(&Module::ALL), &model(), 7, Device::Cpu).unwrap();
+    assert_eq!(lora.flat(), again.flat());
+    let other = Lora::new(config(&Module::ALL), &model(), 8, Device::Cpu).unwrap();
+    assert_ne!(lora.flat(), other.flat());
+}
+
+#[test]
+fn the_scale_follows_the_rank_or_its_root() {
+    let plain = config(&[Module::Query]);
+    assert_eq!(plain.scale(), 2.0);
+    assert_eq!(LoraConfig { rslora: true, ..plain }.scale(), 4.0);
+}
+
+#[test]
+fn a_written_adapter_reads_back_equal() {
+    let dir = tempfile::tempdir().unwrap();
+    let lora = Lora::new(config(&[Module::Query, Module::Value]), &model(), 3, Device::Cpu).unwrap();
+    lora.write(dir.path(), Some("base")).unwrap();
+    let back = Lora::read(dir.path(), &model(), Device::Cpu).unwrap();
+    assert_eq!(back.config(), lora.config());
+    assert_eq!(back.flat(), lora.flat());
+    assert_eq!(base_model_of(dir.path()).unwrap().as_deref(), Some("base"));
+    assert!(back.pair(0, Module::Key).is_none());
+}
+
+#[test]
+fn an_adapter_that_would_be_misread_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let lora = Lora::new(config(&[Module::Query]), &model(), 3, Device::Cpu).unwrap();
+    lora.write(dir.path(), None).unwrap();
+    let path = dir.path().join("adapter_config.json");
+    let written: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let refusal = |field: &str, value: serde_json::Value| {
+        let mut changed = written.clone();
+        changed[field] = value;
+        std::fs::write(&path, changed.to_string()).unwrap();
+        Lora::read(dir.path(), &model(), Device::Cpu).unwrap_err()
+    };
+    let text = |error: ModelError| error.to_string();
+    assert!(text(refusal("use_dora", json!(true))).contains("`use_dora` is true, which is not supported"));
+    assert!(text(refusal("bias", json!("all"))).contains("only \"none\" is supported"));
+    assert!(text(refusal("rank_pattern", json!({"q_proj": 8}))).contains("`rank_pattern`"));
+    assert!(text(refusal("target_modules", json!(["lm_head"]))).contains("the known modules are q_proj"));
+    assert!(matches!(refusal("r", json!(8)), ModelError::Shape { .. }));
+    assert!(matches!(refusal("target_modules", json!(["k_proj"])), ModelError::TensorFile(_)));
+}
+
+#[test]
+fn values_out_of_range_are_refused_with_their_rule() {
+    let refusal = |config: LoraConfig| config.check().unwrap_err().to_string();
+    let good = config(&[Module::Query]);
+    assert_eq!(
+        refusal(LoraConfig { dropout: 1.0, ..good.clone() }),
+        "setting `dropout` is 1, but must be at least 0 and below 1"
+    );
+    assert_eq!(refusal(LoraConfig { rank: 0, ..good.clone() }), "setting `rank` is 0, but must be 1 or more");
+    assert!(refusal(LoraConfig { targets: BTreeSet::new(), ..good }).contains("some of q_proj, k_proj"));
+}
