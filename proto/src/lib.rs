@@ -1,5 +1,9 @@
 //! The wire contract. Generated types stop at [`convert`]: past it only domain types are spoken.
 
+pub mod client;
+pub mod convert;
+pub mod status;
+
 #[expect(
     missing_docs,
     clippy::wildcard_enum_match_arm,
@@ -17,3 +21,9 @@ pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descrip
 
 /// The protocol version that this build speaks.
 pub const PROTOCOL: u32 = v1::Protocol::V1 as u32;
+
+/// The largest `resolved_json` of a submission, in bytes.
+pub const RESOLVED_BYTES_MAX: usize = 4 << 20;
+
+/// The largest gRPC message that either side decodes, in bytes: a resolved matrix and its plan as a view.
+pub const MESSAGE_BYTES_MAX: usize = 16 << 20;

@@ -1,0 +1,105 @@
+//! What people see of a matrix, computed from the state.
+
+use assay_domain::job::Usage;
+use assay_domain::state::{AttemptRecord, JobState, Matrix, Outcome, Phase};
+use assay_domain::{Artifact, JobId, Progress};
+
+use super::to_json;
+use crate::v1;
+
+/// A matrix in a list.
+pub fn matrix_summary(matrix: &Matrix) -> v1::MatrixSummary {
+    let mut jobs = std::collections::HashMap::new();
+    for ordinal in 0..matrix.jobs.len() as u32 {
+        *jobs.entry(matrix.status(ordinal).as_str().to_owned()).or_default() += 1;
+    }
+    let finished = if matrix.is_finished() { matrix.finished_at() } else { None };
+    v1::MatrixSummary {
+        matrix_id: matrix.submitted.id.to_string(),
+        name: matrix.submitted.name.clone(),
+        submitted_at_unix_ms: matrix.submitted.at.0,
+        // A matrix without jobs, or cancelled before any began, finished when that happened.
+        finished_at_unix_ms: finished.or_else(|| ended_without_jobs(matrix)).map_or(0, |at| at.0),
+        cancelled: matrix.cancelled_at.is_some(),
+        jobs,
+    }
+}
+
+fn ended_without_jobs(matrix: &Matrix) -> Option<assay_domain::UnixMillis> {
+    matrix.is_finished().then(|| matrix.cancelled_at.unwrap_or(matrix.submitted.at))
+}
+
+/// A matrix with its jobs; `progress` answers with what a running attempt last said.
+pub fn matrix_view(
+    matrix: &Matrix,
+    progress: impl Fn(u32) -> Option<Progress>,
+    with_resolved: bool,
+) -> v1::MatrixView {
+    let jobs =
+        (0..matrix.jobs.len() as u32).filter_map(|ordinal| job_view(matrix, ordinal, progress(ordinal)));
+    v1::MatrixView {
+        summary: Some(matrix_summary(matrix)),
+        jobs: jobs.collect(),
+        resolved_json: if with_resolved { matrix.submitted.spec_json.clone() } else { String::new() },
+    }
+}
+
+/// One job; none when the matrix has no such job.
+pub fn job_view(matrix: &Matrix, ordinal: u32, progress: Option<Progress>) -> Option<v1::JobView> {
+    let planned = matrix.submitted.plan.get(ordinal as usize)?;
+    let job = matrix.jobs.get(ordinal as usize)?;
+    let (reason, reused_from, usage) = ending(&job.phase);
+    let mut needs: Vec<u32> = planned.needs().map(|(needed, _)| needed).collect();
+    needs.sort_unstable();
+    needs.dedup();
+    Some(v1::JobView {
+        job_id: JobId { matrix: matrix.submitted.id.clone(), ordinal }.to_string(),
+        label: planned.label.clone(),
+        kind: planned.work.kind().as_str().to_owned(),
+        status: matrix.status(ordinal).as_str().to_owned(),
+        attempts: job.attempts.iter().map(attempt_view).collect(),
+        progress_json: progress.map(|progress| to_json(&progress)).unwrap_or_default(),
+        reason,
+        reused_from,
+        outputs_json: to_json(&outputs(job)),
+        usage_json: usage.map(to_json).unwrap_or_default(),
+        needs,
+        job_key: planned.key.to_string(),
+    })
+}
+
+fn ending(phase: &Phase) -> (String, String, Option<&Usage>) {
+    match phase {
+        Phase::Waiting | Phase::Leased { .. } | Phase::Cancelled => (String::new(), String::new(), None),
+        Phase::Succeeded { usage, .. } => (String::new(), String::new(), Some(usage)),
+        Phase::Reused { from, usage, .. } => (String::new(), from.to_string(), usage.as_ref()),
+        Phase::Failed { reason } => (reason.clone(), String::new(), None),
+    }
+}
+
+fn outputs(job: &JobState) -> Vec<&Artifact> {
+    match &job.phase {
+        Phase::Succeeded { outputs, .. } | Phase::Reused { outputs, .. } => outputs.iter().collect(),
+        Phase::Waiting | Phase::Leased { .. } | Phase::Failed { .. } | Phase::Cancelled => {
+            job.checkpoints.values().map(|checkpoint| &checkpoint.adapter).collect()
+        }
+    }
+}
+
+fn attempt_view(attempt: &AttemptRecord) -> v1::AttemptView {
+    let (outcome, reason) = match &attempt.outcome {
+        Outcome::Running => ("running", String::new()),
+        Outcome::Succeeded => ("succeeded", String::new()),
+        Outcome::Failed { reason, .. } => ("failed", reason.clone()),
+        Outcome::Lost => ("lost", String::new()),
+        Outcome::Cancelled => ("cancelled", String::new()),
+    };
+    v1::AttemptView {
+        fence: attempt.fence.to_string(),
+        worker_id: attempt.worker.to_string(),
+        started_at_unix_ms: attempt.started_at.0,
+        ended_at_unix_ms: attempt.ended_at.map_or(0, |at| at.0),
+        outcome: outcome.to_owned(),
+        reason,
+    }
+}
