@@ -6,7 +6,7 @@ use crate::{Artifact, Digest, Fence, JobId, JobKey, Lease};
 
 pub use spec::{
     ApiJudge, Comparison, GenerateSpec, JudgeInfo, JudgeSpec, LossOn, Orders, Recipe, ReportSpec, Sampling,
-    SamplingDefaults, ScoreSpec, System, TrainSpec,
+    SamplingDefaults, ScoreSpec, System, TrainSpec, Training,
 };
 
 mod spec;

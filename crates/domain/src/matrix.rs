@@ -1,1 +1,22 @@
-//! placeholder
+//! What a person submits: a YAML file, checked as a whole before anything runs, and the same with its files resolved.
+//!
+//! A file's life: text -> [`parse`] -> [`Matrix`] -> the shell reads the files it names -> [`ResolvedMatrix`] -> `plan`.
+
+pub use cells::Cell;
+pub use error::{MatrixError, Place};
+pub use file::{
+    Checkpoints, DataSet, Evaluate, Judge, JudgeKind, Matrix, Model, OneOrMany, Panel, PromptSet, RecipeEntry,
+    RecipeOverride, RecipeSettings, Rule, SamplingEntry, Target, Variant,
+};
+pub use places::Places;
+pub use prompts::{MissingPrompts, select_prompts};
+pub use resolved::{
+    DataFacts, JudgeFacts, ModelFacts, PromptFacts, PromptRecord, ResolvedMatrix, TokenCount,
+};
+
+mod cells;
+mod error;
+mod file;
+mod places;
+mod prompts;
+mod resolved;

@@ -56,6 +56,8 @@ pub struct Recipe {
 pub struct TrainSpec {
     /// The model's name in the matrix; written to the adapter as its base.
     pub model: String,
+    /// The data set's name in the matrix.
+    pub data: String,
     /// The recipe for this model.
     pub recipe: Recipe,
     /// Seeds the shuffle, the adapter's start and dropout.
@@ -78,6 +80,8 @@ pub enum System {
     Base,
     /// The base model with an adapter.
     Tuned {
+        /// The name of the data set it was trained on.
+        data: String,
         /// The recipe's name.
         recipe: String,
         /// The training seed.
@@ -88,11 +92,11 @@ pub enum System {
 }
 
 impl System {
-    /// `base` or `lora-r16/seed-42/step-6`.
+    /// `base` or `philosophy/lora-r16/seed-42/step-6`.
     pub fn name(&self) -> String {
         match self {
             Self::Base => String::from("base"),
-            Self::Tuned { recipe, seed, step } => format!("{recipe}/seed-{seed}/step-{step}"),
+            Self::Tuned { data, recipe, seed, step } => format!("{data}/{recipe}/seed-{seed}/step-{step}"),
         }
     }
 }
@@ -153,10 +157,12 @@ pub struct GenerateSpec {
 /// A tuned system against its own base on one prompt set and sampling.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Comparison {
-    /// `smollm2-135m/lora-r16/seed-42/step-6/eval/t075`.
+    /// `smollm2-135m/philosophy/lora-r16/seed-42/step-6/eval/t075`.
     pub id: String,
     /// The model's name.
     pub model: String,
+    /// The data set's name.
+    pub data: String,
     /// The recipe's name.
     pub recipe: String,
     /// The training seed.
@@ -169,6 +175,18 @@ pub struct Comparison {
     pub prompts: String,
     /// The sampling's name.
     pub sampling: String,
+}
+
+impl Comparison {
+    /// The tuned side; the other is [`System::Base`] of the same model.
+    pub fn tuned(&self) -> System {
+        System::Tuned {
+            data: self.data.clone(),
+            recipe: self.recipe.clone(),
+            seed: self.seed,
+            step: self.step,
+        }
+    }
 }
 
 /// Which orders a judge sees.
@@ -248,6 +266,25 @@ pub struct JudgeInfo {
     pub unavailable: Option<String>,
 }
 
+/// A train job as the report names it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Training {
+    /// The job's ordinal: N of the input `metrics/N`.
+    pub job: u32,
+    /// The model's name.
+    pub model: String,
+    /// The data set's name.
+    pub data: String,
+    /// The recipe, resolved for the model.
+    pub recipe: Recipe,
+    /// The training seed.
+    pub seed: u64,
+    /// Optimizer steps in one epoch.
+    pub steps_per_epoch: u64,
+    /// Optimizer steps in all.
+    pub total_steps: u64,
+}
+
 /// The report of a matrix.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReportSpec {
@@ -255,6 +292,9 @@ pub struct ReportSpec {
     pub matrix: String,
     /// The digest of the matrix as resolved.
     pub matrix_digest: crate::Digest,
+    /// The training behind each `metrics/N` input.
+    #[serde(default)]
+    pub trainings: Vec<Training>,
     /// All comparisons.
     pub comparisons: Vec<Comparison>,
     /// The panel.

@@ -1,0 +1,480 @@
+//! The matrix file's types: serde for reading, schemars for the JSON Schema that also drives the structural checks.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Places;
+use crate::job::{LossOn, Orders, SamplingDefaults};
+
+/// A projection that may carry an adapter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names are those of the tensors")]
+pub enum Target {
+    QProj,
+    KProj,
+    VProj,
+    OProj,
+    GateProj,
+    UpProj,
+    DownProj,
+}
+
+impl Target {
+    /// All, in the order in which a layer uses them.
+    pub const ALL: [Self; 7] =
+        [Self::QProj, Self::KProj, Self::VProj, Self::OProj, Self::GateProj, Self::UpProj, Self::DownProj];
+
+    /// The tensor's name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::QProj => "q_proj",
+            Self::KProj => "k_proj",
+            Self::VProj => "v_proj",
+            Self::OProj => "o_proj",
+            Self::GateProj => "gate_proj",
+            Self::UpProj => "up_proj",
+            Self::DownProj => "down_proj",
+        }
+    }
+}
+
+/// What a name may look like: it becomes part of ids and object keys.
+pub const NAME_PATTERN: &str = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$";
+
+/// An experiment: models x data sets x recipes x seeds x checkpoints x prompt sets x sampling x judges.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Matrix {
+    /// The experiment's name.
+    #[schemars(regex(pattern = NAME_PATTERN))]
+    pub name: String,
+    /// The base models.
+    #[schemars(length(min = 1))]
+    pub models: Vec<Model>,
+    /// The data sets to train on.
+    #[schemars(length(min = 1))]
+    pub data: Vec<DataSet>,
+    /// The LoRA recipes.
+    #[schemars(length(min = 1))]
+    pub recipes: Vec<RecipeEntry>,
+    /// The training seeds.
+    #[serde(default = "default_seeds")]
+    #[schemars(length(min = 1))]
+    pub seeds: Vec<u64>,
+    /// The checkpoints that answer prompts and are judged against their base.
+    #[serde(default)]
+    pub evaluate: Evaluate,
+    /// The prompts that are answered.
+    #[schemars(length(min = 1))]
+    pub prompts: Vec<PromptSet>,
+    /// How answers are drawn, for base and tuned alike.
+    #[schemars(length(min = 1))]
+    pub sampling: Vec<SamplingEntry>,
+    /// Who judges.
+    pub panel: Panel,
+    /// When given, only combinations that one of these rules matches are run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub include: Vec<Rule>,
+    /// Combinations that one of these rules matches are not run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude: Vec<Rule>,
+    /// Overlays by name, such as `full` (`--full`): maps are merged, lists of named items are merged by name, `null`
+    /// takes a setting away, anything else replaces.
+    #[serde(default, skip_serializing)]
+    pub variants: BTreeMap<String, Variant>,
+    /// Where its parts stand in the file; not part of its value.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub places: Places,
+}
+
+/// A partial matrix.
+pub type Variant = serde_json::Map<String, serde_json::Value>;
+
+/// A base model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Model {
+    /// Its name in this matrix.
+    #[schemars(regex(pattern = NAME_PATTERN))]
+    pub name: String,
+    /// A Hugging Face folder (config.json, model.safetensors, tokenizer.json), relative to this file.
+    #[schemars(length(min = 1))]
+    pub path: String,
+    /// Recipe settings that differ for this model.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overrides: Vec<RecipeOverride>,
+}
+
+/// Recipe settings for one model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct RecipeOverride {
+    /// The recipe; every recipe when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipe: Option<String>,
+    /// The settings.
+    #[serde(flatten)]
+    pub settings: RecipeSettings,
+}
+
+/// Conversations to train on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct DataSet {
+    /// Its name.
+    #[schemars(regex(pattern = NAME_PATTERN))]
+    pub name: String,
+    /// A JSONL file of conversations (`messages`), relative to this file.
+    #[schemars(length(min = 1))]
+    pub train: String,
+    /// A JSONL file of conversations that are never trained on, for the validation loss.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub valid: Option<String>,
+    /// Rows used of `train`, from its start; all when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub train_rows: Option<u32>,
+    /// Rows used of `valid`, from its start; all when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub valid_rows: Option<u32>,
+}
+
+/// A LoRA recipe.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct RecipeEntry {
+    /// Its name.
+    #[schemars(regex(pattern = NAME_PATTERN))]
+    pub name: String,
+    /// Its settings.
+    #[serde(flatten)]
+    pub settings: RecipeSettings,
+}
+
+/// Settings of a recipe; what is left out is as in the method.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct RecipeSettings {
+    /// LoRA rank; 16 when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1024))]
+    pub rank: Option<u32>,
+    /// LoRA alpha; the branch is scaled by alpha / rank; 32 when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub alpha: Option<f64>,
+    /// Dropout on the LoRA branch's input; 0.05 when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+    pub dropout: Option<f64>,
+    /// The projections that get an adapter; all seven when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub targets: Option<Vec<Target>>,
+    /// Scale by alpha / sqrt(rank); false when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rslora: Option<bool>,
+    /// Passes over the training rows; 2 when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub epochs: Option<u32>,
+    /// Rows in one forward pass; 2 when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4096))]
+    pub micro_batch: Option<u32>,
+    /// Micro-batches in one optimizer step; 4 when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4096))]
+    pub accumulate: Option<u32>,
+    /// Peak learning rate of the linear schedule; 2e-4 when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0))]
+    pub learning_rate: Option<f64>,
+    /// Steps from 0 to the peak, below the number of steps; 20 when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warmup_steps: Option<u32>,
+    /// AdamW's decoupled weight decay; 0 when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub weight_decay: Option<f64>,
+    /// Global gradient norm at which gradients are clipped; 1 when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub max_grad_norm: Option<f64>,
+    /// Tokens of a row that are kept, from its start; 2048 when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 8, max = 1_048_576))]
+    pub max_length: Option<u32>,
+    /// Which tokens are trained on; `all` when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_on: Option<LossOn>,
+    /// Divide by the label count before the shift, as Transformers 4.57 did; false when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference_quirks: Option<bool>,
+    /// When adapters are kept; `every_epoch` when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoints: Option<Checkpoints>,
+}
+
+/// When training keeps an adapter and its resume state. The end of training is always kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Checkpoints {
+    /// After each epoch.
+    #[default]
+    EveryEpoch,
+    /// After each N optimizer steps.
+    EverySteps(#[schemars(range(min = 1))] u32),
+}
+
+/// Which checkpoints are evaluated.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Evaluate {
+    /// All that are kept.
+    #[default]
+    All,
+    /// The end of training.
+    Last,
+    /// The ends of these epochs, from 1.
+    Epochs(#[schemars(length(min = 1), inner(range(min = 1)))] Vec<u32>),
+    /// These optimizer steps, from 1.
+    Steps(#[schemars(length(min = 1), inner(range(min = 1)))] Vec<u64>),
+}
+
+/// Prompts to answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct PromptSet {
+    /// Its name.
+    #[schemars(regex(pattern = NAME_PATTERN))]
+    pub name: String,
+    /// A JSONL file of prompts (`id`, `domain`, `split`, `prompt`), relative to this file.
+    #[schemars(length(min = 1))]
+    pub file: String,
+    /// How many prompts of each split (or domain), spread evenly over its domains, from the file's start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub take: Option<BTreeMap<String, u32>>,
+    /// Exactly these prompts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub ids: Option<Vec<String>>,
+    /// The text of a system turn before each prompt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<String>,
+}
+
+/// How answers are drawn.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct SamplingEntry {
+    /// Its name.
+    #[schemars(regex(pattern = NAME_PATTERN))]
+    pub name: String,
+    /// Where settings that are left out come from.
+    #[serde(default)]
+    pub defaults: SamplingDefaults,
+    /// 0 takes the most probable token; 1 when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 10.0))]
+    pub temperature: Option<f64>,
+    /// Nucleus; 1 (off) when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0))]
+    pub top_p: Option<f64>,
+    /// The number of tokens kept; 0 (off) when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_k: Option<u32>,
+    /// Keeps tokens with this share of the most probable one's probability; 0 (off) when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub min_p: Option<f64>,
+    /// Penalty on tokens seen; 1 (off) when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 10.0), extend("exclusiveMinimum" = 0.0))]
+    pub repetition_penalty: Option<f64>,
+    /// The most tokens of an answer.
+    #[schemars(range(min = 1, max = 1_048_576))]
+    pub max_new_tokens: u32,
+    /// Answers for each prompt.
+    #[serde(default = "default_samples")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub samples: u32,
+    /// Seeds the random stream of each (prompt, sample).
+    #[serde(default = "default_seed")]
+    pub seed: u64,
+}
+
+/// The judges and what each of them sees.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Panel {
+    /// The passes over each pair, unless a judge says otherwise.
+    #[serde(default)]
+    pub orders: Orders,
+    /// The judges.
+    #[schemars(length(min = 1))]
+    pub judges: Vec<Judge>,
+}
+
+/// A judge.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[schemars(deny_unknown_fields)]
+pub enum Judge {
+    /// A local model's next-token log-probabilities: a smoke judge.
+    Logprob {
+        /// The judge's name.
+        #[schemars(regex(pattern = NAME_PATTERN))]
+        name: String,
+        /// One of `models`.
+        model: String,
+        /// The versioned template.
+        template: String,
+        /// The passes over each pair; the panel's when left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        orders: Option<Orders>,
+    },
+    /// An OpenAI-compatible chat completions API.
+    Openai {
+        /// The judge's name.
+        #[schemars(regex(pattern = NAME_PATTERN))]
+        name: String,
+        /// The provider's model id.
+        #[schemars(length(min = 1))]
+        model: String,
+        /// The API's URL, up to `/v1`.
+        #[schemars(length(min = 1))]
+        base_url: String,
+        /// The environment variable that holds the key, on the judge-runner's host.
+        #[schemars(length(min = 1))]
+        key_env: String,
+        /// The versioned template.
+        template: String,
+        /// Left out of the request when not given.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schemars(range(min = 0.0, max = 2.0))]
+        temperature: Option<f64>,
+        /// The most tokens of a verdict.
+        #[serde(default = "default_verdict_tokens")]
+        #[schemars(range(min = 16, max = 65_536))]
+        max_tokens: u32,
+        /// The passes over each pair; the panel's when left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        orders: Option<Orders>,
+    },
+}
+
+/// A judge's kind, without its settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JudgeKind {
+    /// A local model.
+    Logprob,
+    /// An API.
+    Openai,
+}
+
+/// One name, or several.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum OneOrMany<T> {
+    /// One.
+    One(T),
+    /// Several.
+    Many(Vec<T>),
+}
+
+/// Combinations: an axis that is left out matches everything on it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Rule {
+    /// Names of models.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<OneOrMany<String>>,
+    /// Names of data sets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<OneOrMany<String>>,
+    /// Names of recipes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipe: Option<OneOrMany<String>>,
+    /// Training seeds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<OneOrMany<u64>>,
+    /// Names of prompt sets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompts: Option<OneOrMany<String>>,
+    /// Names of samplings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampling: Option<OneOrMany<String>>,
+}
+
+impl<T: PartialEq> OneOrMany<T> {
+    /// All of them.
+    pub fn as_slice(&self) -> &[T] {
+        match self {
+            Self::One(only) => std::slice::from_ref(only),
+            Self::Many(all) => all,
+        }
+    }
+}
+
+impl Judge {
+    /// Its name in the panel.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Logprob { name, .. } | Self::Openai { name, .. } => name,
+        }
+    }
+
+    /// Its kind.
+    pub const fn kind(&self) -> JudgeKind {
+        match self {
+            Self::Logprob { .. } => JudgeKind::Logprob,
+            Self::Openai { .. } => JudgeKind::Openai,
+        }
+    }
+
+    /// Its template's name.
+    pub fn template(&self) -> &str {
+        match self {
+            Self::Logprob { template, .. } | Self::Openai { template, .. } => template,
+        }
+    }
+
+    /// The passes it makes over each pair, in a panel with these.
+    pub fn orders(&self, panel: Orders) -> Orders {
+        match self {
+            Self::Logprob { orders, .. } | Self::Openai { orders, .. } => orders.unwrap_or(panel),
+        }
+    }
+
+    /// The environment variable that its key stands in, when it needs one.
+    pub fn key_env(&self) -> Option<&str> {
+        match self {
+            Self::Logprob { .. } => None,
+            Self::Openai { key_env, .. } => Some(key_env),
+        }
+    }
+}
+
+fn default_seeds() -> Vec<u64> {
+    vec![default_seed()]
+}
+
+const fn default_seed() -> u64 {
+    42
+}
+
+const fn default_samples() -> u32 {
+    1
+}
+
+const fn default_verdict_tokens() -> u32 {
+    1024
+}

@@ -1,0 +1,126 @@
+//! A matrix with its files: artifacts for paths, and the facts that planning needs. The shell that can read files fills it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Matrix;
+use crate::Artifact;
+
+/// All that planning reads; a value that travels as canonical JSON.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ResolvedMatrix {
+    /// The matrix as checked, its variant applied.
+    pub matrix: Matrix,
+    /// One for each of `matrix.models`, by name.
+    pub models: BTreeMap<String, ModelFacts>,
+    /// One for each of `matrix.data`, by name.
+    pub data: BTreeMap<String, DataFacts>,
+    /// One for each of `matrix.prompts`, by name.
+    pub prompts: BTreeMap<String, PromptFacts>,
+    /// One for each of the panel's judges, by name.
+    pub judges: BTreeMap<String, JudgeFacts>,
+}
+
+/// What a model folder says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelFacts {
+    /// The folder's files, with their digests.
+    pub artifact: Artifact,
+    /// `model_type` of config.json.
+    pub model_type: String,
+    /// Transformer layers.
+    pub layers: u32,
+    /// Width of the residual stream.
+    pub hidden: u32,
+    /// Attention heads x their width.
+    pub attention_width: u32,
+    /// Key-value heads x their width.
+    pub kv_width: u32,
+    /// `max_position_embeddings`.
+    pub max_positions: u32,
+    /// Parameters of all projections inside the layers.
+    pub linear_parameters: u64,
+    /// Parameters of the embedding.
+    pub embedding_parameters: u64,
+    /// Parameters that the output head multiplies with (the embedding's, when tied).
+    pub head_parameters: u64,
+    /// Whether head and embedding are the same tensor.
+    pub tied: bool,
+    /// Output and input width of each projection that can carry an adapter, one layer's.
+    pub projections: BTreeMap<String, (u32, u32)>,
+}
+
+/// What a data set's files hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataFacts {
+    /// The training file.
+    pub train: Artifact,
+    /// The validation file.
+    pub valid: Option<Artifact>,
+    /// Rows in the training file.
+    pub train_rows: u32,
+    /// Rows in the validation file; 0 without one.
+    pub valid_rows: u32,
+    /// Tokens by model and `max_length`: what [`Matrix::token_counts_needed`] asks for.
+    pub tokens: Vec<TokenCount>,
+}
+
+/// Tokens of the rows that a matrix uses, for one model's tokenizer and template.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenCount {
+    /// The model's name.
+    pub model: String,
+    /// Tokens of a row that are kept.
+    pub max_length: u32,
+    /// Tokens of the training rows used, each row cut at `max_length`.
+    pub train_tokens: u64,
+    /// Tokens of the validation rows used, each row cut at `max_length`.
+    pub valid_tokens: u64,
+    /// Rows used that are longer than `max_length`.
+    pub rows_cut: u32,
+}
+
+impl TokenCount {
+    /// Counts from the uncut length of each row that is used, in tokens.
+    pub fn of(model: &str, max_length: u32, train: &[u32], valid: &[u32]) -> Self {
+        let kept = |rows: &[u32]| rows.iter().map(|length| u64::from((*length).min(max_length))).sum();
+        let cut = train.iter().chain(valid).filter(|length| **length > max_length).count();
+        Self {
+            model: model.to_owned(),
+            max_length,
+            train_tokens: kept(train),
+            valid_tokens: kept(valid),
+            rows_cut: u32::try_from(cut).unwrap_or(u32::MAX),
+        }
+    }
+}
+
+/// What a prompt file holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PromptFacts {
+    /// The file.
+    pub artifact: Artifact,
+    /// All its prompts, in the file's order.
+    pub records: Vec<PromptRecord>,
+}
+
+/// One prompt, without its text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PromptRecord {
+    /// Its id.
+    pub id: String,
+    /// Its domain.
+    pub domain: String,
+    /// `in-domain`, `out-of-domain`.
+    pub split: String,
+    /// Tokens of the rendered prompt (system turn and template included) by model.
+    pub tokens: BTreeMap<String, u32>,
+}
+
+/// Whether a judge can take part.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct JudgeFacts {
+    /// Why it cannot, such as `environment variable OPENAI_API_KEY is not set`.
+    pub unavailable: Option<String>,
+}
