@@ -35,7 +35,7 @@ impl LocalConfig {
     /// Replaces the file. Done only when something changes: cargo rebuilds the bindings when the path does.
     pub(super) fn write(&self) -> Result<()> {
         let path = path();
-        let staged = path.with_extension("toml.new");
+        let staged = path.with_extension(format!("{}.new", std::process::id()));
         fs::write(&staged, self.text())
             .and_then(|()| fs::rename(&staged, &path))
             .with_context(|| format!("cannot write `{}`", path.display()))

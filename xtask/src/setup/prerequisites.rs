@@ -29,10 +29,12 @@ const VENV: Missing = Missing {
     packages: ["python3-venv", "python3-libs", "python", "python3-venv", "brew install python"],
 };
 
-/// What every build needs.
+/// What every build needs. A machine without a compiler is a fresh one: it hears of Python in the same breath.
 pub(super) fn check_build() -> Result<()> {
-    let compiler = env::var_os("CXX").unwrap_or_else(|| "c++".into());
-    report(&[(process::exists(compiler), &COMPILER)])
+    match process::exists(env::var_os("CXX").unwrap_or_else(|| "c++".into())) {
+        true => Ok(()),
+        false => report(&[(false, &COMPILER), (process::exists("python3"), &PYTHON), (pip_works(), &PIP)]),
+    }
 }
 
 /// An interpreter.
@@ -42,8 +44,11 @@ pub(super) fn check_python() -> Result<()> {
 
 /// What a download needs.
 pub(super) fn check_pip() -> Result<()> {
-    let pip = process::probe("python3", &["-m", "pip", "--version"]).is_some();
-    report(&[(process::exists("python3"), &PYTHON), (pip, &PIP)])
+    report(&[(process::exists("python3"), &PYTHON), (pip_works(), &PIP)])
+}
+
+fn pip_works() -> bool {
+    process::probe("python3", &["-m", "pip", "--version"]).is_some()
 }
 
 /// What the Python environment needs besides.
