@@ -1,4 +1,11 @@
 //! Tokenizers, chat templates, masks, config, GGUF and safetensors readers; no tensors.
 
+pub mod chat;
 pub mod config;
+pub mod folder;
+pub mod gguf;
+pub mod mask;
+pub mod rows;
 pub mod safetensors;
+mod staged;
+pub mod tokenizer;

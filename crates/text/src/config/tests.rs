@@ -100,7 +100,10 @@ fn what_cannot_be_computed_is_refused_by_name() {
 
 #[test]
 fn a_sliding_window_that_is_not_used_is_accepted() {
-    let unused = with(with(base("qwen2"), "sliding_window", json!(32768)), "use_sliding_window", json!(false));
+    let unused =
+        with(with(base("qwen2"), "sliding_window", json!(32768)), "use_sliding_window", json!(false));
     assert!(DecoderConfig::from_json(&unused).is_ok());
-    assert!(refusal(&with(base("mistral"), "sliding_window", json!(4096))).contains("`sliding_window` is 4096"));
+    assert!(
+        refusal(&with(base("mistral"), "sliding_window", json!(4096))).contains("`sliding_window` is 4096")
+    );
 }
