@@ -1,11 +1,14 @@
 //! Tensors: architectures, LoRA, training, generation.
 //! Everything here runs on one OS thread per device; gradients are on unless a guard says otherwise.
 
+pub mod adamw;
 pub mod decoder;
 pub mod device;
 mod error;
 pub mod lora;
 mod module;
+pub mod schedule;
+pub mod train;
 pub(crate) mod weights;
 
 pub use error::{ModelError, Result};

@@ -12,6 +12,7 @@ use tch::{Device, Kind, Tensor};
 
 pub(crate) use dropout::{DropoutKey, TrainingAdapters};
 pub use peft::base_model_of;
+pub(crate) use peft::tensor_bytes;
 
 use crate::{ModelError, Module, Result};
 

@@ -1,0 +1,232 @@
+//! Supervised fine-tuning of a LoRA adapter. The caller owns the loop: `step` until it answers none, `evaluate` and
+//! save when it likes. Nothing here reads a clock; every random choice follows from the seed and the step's number.
+
+mod backward;
+mod batch;
+mod loss;
+mod order;
+mod resume;
+mod settings;
+
+use assay_text::config::DecoderConfig;
+use tch::{Kind, Tensor};
+
+pub use batch::{IGNORED, TrainRow};
+pub use resume::ResumeReport;
+pub use settings::{CheckpointEvery, TrainSettings};
+
+use crate::adamw::AdamW;
+use crate::decoder::{Adapters, Decoder, NoAdapters};
+use crate::lora::{DropoutKey, Lora, TrainingAdapters};
+use crate::{ModelError, Result};
+use batch::{MicroBatch, RowCounts, check_rows};
+use order::DataOrder;
+
+/// What one optimizer step did.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+pub struct StepReport {
+    /// Number of the step, from 1.
+    pub step: u64,
+    /// Epoch of the step, from 0.
+    pub epoch: u64,
+    /// Sum of the token losses of the accumulation group, divided as the settings say.
+    pub loss: f64,
+    /// Norm of the gradient over all factors before clipping.
+    pub grad_norm: f64,
+    /// Learning rate of this step.
+    pub learning_rate: f64,
+    /// Tokens of the step's rows.
+    pub tokens: u64,
+    /// Tokens that were predicted.
+    pub predicted_tokens: u64,
+}
+
+/// Mean loss over a validation set.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Evaluation {
+    /// Optimizer steps done before it.
+    pub step: u64,
+    /// Sum of token losses divided by the number of predicted tokens of the whole set: it does not depend on how the
+    /// rows are batched.
+    pub loss: f64,
+    /// Tokens that were predicted.
+    pub predicted_tokens: u64,
+}
+
+/// A training run: a frozen model, an adapter, its optimizer, and rows of tokens.
+#[derive(Debug)]
+pub struct Trainer<'a> {
+    model: &'a Decoder,
+    lora: Lora,
+    settings: TrainSettings,
+    rows: Vec<TrainRow>,
+    validation: Vec<TrainRow>,
+    order: DataOrder,
+    optimizer: AdamW,
+    steps_done: u64,
+    evaluations: Vec<Evaluation>,
+}
+
+impl<'a> Trainer<'a> {
+    /// A run from its start. Refuses settings out of range and rows that the model cannot read.
+    pub fn new(
+        model: &'a Decoder,
+        lora: Lora,
+        settings: TrainSettings,
+        rows: Vec<TrainRow>,
+        validation: Vec<TrainRow>,
+    ) -> Result<Self> {
+        settings.check()?;
+        if rows.is_empty() {
+            return Err(ModelError::setting("rows", 0, "at least one row to train on"));
+        }
+        check_rows(&rows, model.config())?;
+        check_rows(&validation, model.config())?;
+        let order = DataOrder::new(&settings, rows.len());
+        let optimizer = AdamW::new(settings.optimizer, lora.parameter_count() as i64, model.device())?;
+        let evaluations = Vec::new();
+        Ok(Self { model, lora, settings, rows, validation, order, optimizer, steps_done: 0, evaluations })
+    }
+
+    /// Optimizer steps of the whole run.
+    pub fn total_steps(&self) -> u64 {
+        self.order.total_steps()
+    }
+
+    /// Optimizer steps of one epoch.
+    pub fn steps_per_epoch(&self) -> u64 {
+        self.order.steps_per_epoch()
+    }
+
+    /// Optimizer steps done, those before a resume included.
+    pub fn steps_done(&self) -> u64 {
+        self.steps_done
+    }
+
+    /// Epochs done, as a fraction.
+    pub fn epochs_done(&self) -> f64 {
+        self.steps_done as f64 / self.order.steps_per_epoch() as f64
+    }
+
+    /// The adapter as it is now.
+    pub fn lora(&self) -> &Lora {
+        &self.lora
+    }
+
+    /// Gives the adapter back and ends the run.
+    pub fn into_lora(self) -> Lora {
+        self.lora
+    }
+
+    /// All evaluations of the run, those before a resume included.
+    pub fn evaluations(&self) -> &[Evaluation] {
+        &self.evaluations
+    }
+
+    /// Whether a checkpoint belongs after the step that was just done: at the settings' interval and at the end.
+    pub fn checkpoint_due(&self) -> bool {
+        let interval = match self.settings.checkpoint {
+            CheckpointEvery::Epoch => self.order.steps_per_epoch(),
+            CheckpointEvery::Steps(steps) => steps,
+        };
+        self.steps_done > 0
+            && (self.steps_done.is_multiple_of(interval) || self.steps_done == self.total_steps())
+    }
+
+    /// Does the next optimizer step; none when the run is done. After an error the run must be abandoned or resumed
+    /// from its last checkpoint.
+    pub fn step(&mut self) -> Result<Option<StepReport>> {
+        if self.steps_done == self.total_steps() {
+            return Ok(None);
+        }
+        let micros = self.order.step(self.steps_done)?;
+        let group = || micros.iter().flatten().map(|row| &self.rows[*row]);
+        let counts: RowCounts = group().map(TrainRow::counts).sum();
+        let divisor = counts.divisor(self.settings.reference_quirks);
+        let (loss, gradient) = self.accumulate(&micros, divisor)?;
+        let step = self.steps_done + 1;
+        let grad_norm = gradient.f_norm()?.f_double_value(&[])?;
+        refuse_not_finite("loss", step, loss)?;
+        refuse_not_finite("gradient norm", step, grad_norm)?;
+        let gradient = clip(gradient, grad_norm, self.settings.max_grad_norm)?;
+        let learning_rate = self.settings.learning_rate_after(self.steps_done, self.total_steps());
+        self.optimizer.update(self.lora.flat(), &gradient, learning_rate)?;
+        let epoch = self.steps_done / self.order.steps_per_epoch();
+        self.steps_done = step;
+        Ok(Some(StepReport {
+            step,
+            epoch,
+            loss,
+            grad_norm,
+            learning_rate,
+            tokens: counts.tokens,
+            predicted_tokens: counts.predicted,
+        }))
+    }
+
+    /// Loss and flat gradient of one accumulation group.
+    fn accumulate(&self, micros: &[Vec<usize>], divisor: f64) -> Result<(f64, Tensor)> {
+        let elements = self.lora.parameter_count() as i64;
+        let mut gradient = Tensor::f_zeros([elements], (Kind::Float, self.model.device()))?;
+        let mut loss_sum = 0.0;
+        for (micro, rows) in micros.iter().enumerate() {
+            let rows: Vec<&TrainRow> = rows.iter().map(|row| &self.rows[*row]).collect();
+            let Some(batch) = MicroBatch::new(&rows, self.model)? else { continue };
+            let key = DropoutKey {
+                seed: self.settings.seed,
+                step: self.steps_done + 1,
+                micro: micro as u64,
+            };
+            let dropout = (self.lora.config().dropout > 0.0).then_some(key);
+            let adapters = TrainingAdapters { lora: &self.lora, dropout };
+            let pass = backward::Pass { model: self.model, adapters, batch: &batch, scale: 1.0 / divisor };
+            let (loss, part) = if self.settings.recompute { pass.recomputed()? } else { pass.stored()? };
+            loss_sum += loss;
+            let _guard = tch::no_grad_guard();
+            let _gradient = gradient.f_add_(&part)?;
+        }
+        Ok((loss_sum / divisor, gradient))
+    }
+
+    /// Loss of the adapter as it is now on the validation rows; none without such rows. It is kept for
+    /// [`Trainer::evaluations`].
+    pub fn evaluate(&mut self) -> Result<Option<Evaluation>> {
+        let adapters = TrainingAdapters { lora: &self.lora, dropout: None };
+        let evaluation = self.evaluate_with(&adapters)?;
+        self.evaluations.extend(evaluation);
+        Ok(evaluation)
+    }
+
+    /// Loss of the base model, without the adapter, on the validation rows.
+    pub fn evaluate_base(&self) -> Result<Option<Evaluation>> {
+        self.evaluate_with(&NoAdapters)
+    }
+
+    fn evaluate_with(&self, adapters: &dyn Adapters) -> Result<Option<Evaluation>> {
+        let (sum, predicted_tokens) =
+            loss::of_rows(self.model, adapters, &self.validation, self.settings.micro_batch)?;
+        Ok((predicted_tokens > 0).then(|| Evaluation {
+            step: self.steps_done,
+            loss: sum / predicted_tokens as f64,
+            predicted_tokens,
+        }))
+    }
+
+    /// The model that is trained.
+    pub fn model_config(&self) -> &DecoderConfig {
+        self.model.config()
+    }
+}
+
+/// Scales the gradient so that its norm is at most `max_norm` (`clip_grad_norm_` of PyTorch); 0 turns clipping off.
+fn clip(mut gradient: Tensor, norm: f64, max_norm: f64) -> Result<Tensor> {
+    let coefficient = max_norm / (norm + 1e-6);
+    if max_norm > 0.0 && coefficient < 1.0 {
+        let _gradient = gradient.f_mul_scalar_(coefficient)?;
+    }
+    Ok(gradient)
+}
+
+fn refuse_not_finite(what: &'static str, step: u64, value: f64) -> Result<()> {
+    if value.is_finite() { Ok(()) } else { Err(ModelError::NotFinite { what, step, value }) }
+}

@@ -1,0 +1,145 @@
+//! Checkpoints: the adapter as PEFT reads it, and the state from which a run goes on bit for bit on the same machine.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use assay_text::safetensors::{TensorFiles, write_bytes, write_file};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tch::Kind;
+
+use super::{Evaluation, TrainRow, Trainer};
+use crate::lora::{Lora, tensor_bytes};
+use crate::weights::WeightLoader;
+use crate::{ModelError, Result};
+
+const ADAPTER_FOLDER: &str = "adapter";
+const OPTIMIZER_FILE: &str = "optimizer.safetensors";
+const STATE_FILE: &str = "state.json";
+const FORMAT: u32 = 1;
+
+/// What a resume found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResumeReport {
+    /// Optimizer steps already done.
+    pub steps_done: u64,
+    /// Differences of device, type or threads, in words; without any, the run goes on bit for bit.
+    pub environment_changes: Vec<String>,
+}
+
+/// `state.json`.
+#[derive(Debug, Serialize, Deserialize)]
+struct State {
+    format: u32,
+    /// Digest of model shape, adapter shape, settings and rows.
+    run: String,
+    steps_done: u64,
+    optimizer_updates: u64,
+    evaluations: Vec<Evaluation>,
+    environment: BTreeMap<String, String>,
+}
+
+impl Trainer<'_> {
+    /// Writes the adapter as a PEFT folder.
+    pub fn save_adapter(&self, dir: &Path, base_model: Option<&str>) -> Result<()> {
+        self.lora.write(dir, base_model)
+    }
+
+    /// Writes adapter, moments and position to `dir`; the state file comes last, so a folder that has it is whole.
+    pub fn save_resume(&self, dir: &Path) -> Result<()> {
+        self.lora.write(&dir.join(ADAPTER_FOLDER), None)?;
+        let moments = BTreeMap::from([
+            ("exp_avg".to_owned(), tensor_bytes(&self.optimizer.first)?),
+            ("exp_avg_sq".to_owned(), tensor_bytes(&self.optimizer.second)?),
+        ]);
+        write_file(&dir.join(OPTIMIZER_FILE), &moments)?;
+        let state = State {
+            format: FORMAT,
+            run: self.run_digest()?,
+            steps_done: self.steps_done,
+            optimizer_updates: self.optimizer.updates,
+            evaluations: self.evaluations.clone(),
+            environment: self.environment(),
+        };
+        let path = dir.join(STATE_FILE);
+        let json = serde_json::to_vec_pretty(&state).map_err(|error| refused(&path, error))?;
+        Ok(write_bytes(&path, &json)?)
+    }
+
+    /// Goes on where [`Trainer::save_resume`] of an equal run left off. Refuses the state of another run: other
+    /// settings, rows, adapter shape or model shape. Nothing is changed when it is refused.
+    pub fn load_resume(&mut self, dir: &Path) -> Result<ResumeReport> {
+        let path = dir.join(STATE_FILE);
+        let bytes =
+            std::fs::read(&path).map_err(|error| refused(&path, format!("cannot be read: {error}")))?;
+        let state: State = serde_json::from_slice(&bytes)
+            .map_err(|error| refused(&path, format!("is not a resume state: {error}")))?;
+        self.check_state(&path, &state)?;
+        let lora = Lora::read(&dir.join(ADAPTER_FOLDER), self.model.config(), self.model.device())?;
+        let files = TensorFiles::open_file(&dir.join(OPTIMIZER_FILE))?;
+        let loader = WeightLoader { files: &files, device: self.model.device(), kind: Kind::Float };
+        let shape = [self.lora.parameter_count()];
+        let (first, second) = (loader.load("exp_avg", &shape)?, loader.load("exp_avg_sq", &shape)?);
+        let here = self.environment();
+        let changed = here.iter().filter(|(name, value)| state.environment.get(*name) != Some(*value));
+        let environment_changes = changed
+            .map(|(name, value)| {
+                let before = state.environment.get(name).map_or("unknown", String::as_str);
+                format!("{name} was {before} and is {value}")
+            })
+            .collect();
+        self.lora = lora;
+        (self.optimizer.first, self.optimizer.second) = (first, second);
+        self.optimizer.updates = state.optimizer_updates;
+        self.steps_done = state.steps_done;
+        self.evaluations = state.evaluations;
+        Ok(ResumeReport { steps_done: self.steps_done, environment_changes })
+    }
+
+    fn check_state(&self, path: &Path, state: &State) -> Result<()> {
+        if state.format != FORMAT {
+            return Err(refused(path, format!("has format {}, but this version reads {FORMAT}", state.format)));
+        }
+        if state.run != self.run_digest()? {
+            let problem = "belongs to a run with other settings, rows, adapter or model: start from the beginning";
+            return Err(refused(path, problem));
+        }
+        if state.steps_done > self.total_steps() {
+            let (done, total) = (state.steps_done, self.total_steps());
+            return Err(refused(path, format!("has {done} steps done, but the run has {total}")));
+        }
+        Ok(())
+    }
+
+    /// SHA-256 over everything that the numbers of a run follow from, but for the weights, whose digest the job knows.
+    fn run_digest(&self) -> Result<String> {
+        let mut digest = Sha256::new();
+        let parts = (&self.settings, self.lora.config(), self.model.config());
+        let json = serde_json::to_vec(&parts).map_err(|error| refused(Path::new(STATE_FILE), error))?;
+        digest.update(&json);
+        for row in &self.rows {
+            update_with_row(&mut digest, row);
+        }
+        Ok(hex::encode(digest.finalize()))
+    }
+
+    fn environment(&self) -> BTreeMap<String, String> {
+        BTreeMap::from([
+            ("device".to_owned(), format!("{:?}", self.model.device())),
+            ("kind".to_owned(), format!("{:?}", self.model.kind())),
+            ("threads".to_owned(), tch::get_num_threads().to_string()),
+        ])
+    }
+}
+
+fn update_with_row(digest: &mut Sha256, row: &TrainRow) {
+    digest.update((row.ids.len() as u64).to_le_bytes());
+    for (id, label) in row.ids.iter().zip(&row.labels) {
+        digest.update(id.to_le_bytes());
+        digest.update(label.to_le_bytes());
+    }
+}
+
+fn refused(path: &Path, problem: impl ToString) -> ModelError {
+    ModelError::Resume { path: path.to_owned(), problem: problem.to_string() }
+}
