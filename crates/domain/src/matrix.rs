@@ -5,9 +5,10 @@
 pub use cells::Cell;
 pub use error::{MatrixError, Place};
 pub use file::{
-    Checkpoints, DataSet, Evaluate, Judge, JudgeKind, Matrix, Model, OneOrMany, Panel, PromptSet, RecipeEntry,
-    RecipeOverride, RecipeSettings, Rule, SamplingEntry, Target, Variant,
+    Checkpoints, DataSet, Evaluate, Judge, JudgeKind, Matrix, Model, OneOrMany, Panel, PromptSet,
+    RecipeEntry, RecipeOverride, RecipeSettings, Rule, SamplingEntry, Target, Variant,
 };
+pub(crate) use nearest::nearest;
 pub use places::Places;
 pub use prompts::{MissingPrompts, select_prompts};
 pub use resolved::{
@@ -17,6 +18,7 @@ pub use resolved::{
 mod cells;
 mod error;
 mod file;
+mod nearest;
 mod places;
 mod prompts;
 mod resolved;

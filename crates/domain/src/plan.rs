@@ -2,8 +2,41 @@
 //!
 //! train -> its checkpoints -> generate (each base once) -> score or judge -> one report.
 
-pub use price::WorkerRate;
+use crate::job::PlannedJob;
+use crate::matrix::{MatrixError, ResolvedMatrix};
+
+pub use check::PLAN_JOBS_MAX;
+pub use price::{JudgePrice, PriceTable, WorkerRate};
+pub use steps::{Schedule, steps_per_epoch};
 pub use table::{KindTotal, PlanRow, PlanTable, WorkerTotal};
 
+pub(crate) use check::schedule_errors;
+
+mod check;
+mod estimate;
+mod expand;
+mod label;
 mod price;
+mod steps;
 mod table;
+
+/// Expands a matrix into its jobs, priced with the table that comes with this version. Judges that are unavailable get no
+/// jobs; the report names them with the reason.
+///
+/// # Errors
+/// Everything that is wrong with the matrix now that its files are known.
+pub fn plan(resolved: &ResolvedMatrix) -> Result<Vec<PlannedJob>, Vec<MatrixError>> {
+    let errors = check::check(resolved);
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let whole = |what: String, rule: String| vec![resolved.matrix.places.error("", what, rule)];
+    let jobs = expand::Plan::of(resolved, &PriceTable::builtin()).map_err(|error| {
+        whole(format!("the plan has no JSON form ({error})"), String::from("use finite numbers"))
+    })?;
+    if jobs.len() > PLAN_JOBS_MAX {
+        let rule = format!("{PLAN_JOBS_MAX} at most: split the matrix");
+        return Err(whole(format!("the plan has {} jobs", jobs.len()), rule));
+    }
+    Ok(jobs)
+}

@@ -59,7 +59,8 @@ impl Matrix {
     pub fn recipe_for(&self, model: &str, recipe: &str) -> Option<(Recipe, Checkpoints)> {
         let entry = self.recipes.iter().find(|entry| entry.name == recipe)?;
         let mut settings = entry.settings.clone();
-        let overrides = self.models.iter().filter(|known| known.name == model).flat_map(|known| &known.overrides);
+        let overrides =
+            self.models.iter().filter(|known| known.name == model).flat_map(|known| &known.overrides);
         for over in overrides {
             if over.recipe.as_deref().is_none_or(|name| name == recipe) {
                 settings = settings.overlaid(&over.settings);
@@ -119,7 +120,7 @@ impl RecipeSettings {
 
     /// What is left out is as in the method. Targets are put in the order of the model, so that the order in which a
     /// person lists them is no part of the job key.
-    fn resolved(self, name: &str) -> Recipe {
+    pub(crate) fn resolved(self, name: &str) -> Recipe {
         let named = |target: &Target| self.targets.as_ref().is_none_or(|targets| targets.contains(target));
         Recipe {
             name: name.to_owned(),

@@ -89,7 +89,8 @@ fn spread(members: &[usize], records: &[PromptRecord], count: usize) -> Vec<usiz
         }
     }
     let rounds = domains.iter().map(|(_, places)| places.len()).max().unwrap_or(0);
-    let in_turn = (0..rounds).flat_map(|round| domains.iter().filter_map(move |(_, places)| places.get(round)));
+    let in_turn =
+        (0..rounds).flat_map(|round| domains.iter().filter_map(move |(_, places)| places.get(round)));
     in_turn.copied().take(count).collect()
 }
 
@@ -135,7 +136,8 @@ mod tests {
 
     #[test]
     fn a_share_is_spread_evenly_over_domains() {
-        let records = records(&[("a", "in", 3), ("b", "in", 1), ("c", "in", 3), ("x", "out", 2), ("y", "out", 2)]);
+        let records =
+            records(&[("a", "in", 3), ("b", "in", 1), ("c", "in", 3), ("x", "out", 2), ("y", "out", 2)]);
         let ids = taken(&[("in", 5), ("out", 3)], &records).unwrap();
         assert_eq!(ids, ["a-1", "a-2", "b-1", "c-1", "c-2", "x-1", "x-2", "y-1"]);
         assert_eq!(taken(&[("c", 1)], &records).unwrap(), ["c-1"]);

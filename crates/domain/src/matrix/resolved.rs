@@ -124,3 +124,34 @@ pub struct JudgeFacts {
     /// Why it cannot, such as `environment variable OPENAI_API_KEY is not set`.
     pub unavailable: Option<String>,
 }
+
+impl ResolvedMatrix {
+    /// Rows of a data set that are used: (training, validation).
+    pub fn rows_of(&self, data: &str) -> Option<(u32, u32)> {
+        let set = self.matrix.data.iter().find(|set| set.name == data)?;
+        let facts = self.data.get(data)?;
+        let valid = if set.valid.is_some() { facts.valid_rows } else { 0 };
+        let used = |asked: Option<u32>, known: u32| asked.unwrap_or(known).min(known);
+        Some((used(set.train_rows, facts.train_rows), used(set.valid_rows, valid)))
+    }
+
+    /// The prompts that a prompt set takes, in the file's order; none when it asks for what its file does not have.
+    pub fn selected(&self, prompts: &str) -> Option<Vec<&PromptRecord>> {
+        let set = self.matrix.prompts.iter().find(|set| set.name == prompts)?;
+        let facts = self.prompts.get(prompts)?;
+        let taken = super::select_prompts(set, &facts.records).ok()?;
+        Some(taken.into_iter().filter_map(|place| facts.records.get(place)).collect())
+    }
+
+    /// Why a judge takes no part, when it does not.
+    pub fn unavailable(&self, judge: &str) -> Option<&str> {
+        self.judges.get(judge)?.unavailable.as_deref()
+    }
+}
+
+impl DataFacts {
+    /// The token count for a model and `max_length`.
+    pub fn count(&self, model: &str, max_length: u32) -> Option<&TokenCount> {
+        self.tokens.iter().find(|count| count.model == model && count.max_length == max_length)
+    }
+}

@@ -1,18 +1,27 @@
-//! How fast and how dear: kinds of worker and API judges, each figure with its source and date.
+//! How fast and how dear: kinds of worker and API judges, each figure with its source and date (`prices.json`).
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::DeviceKind;
+use crate::job::{GenerateSpec, PlannedJob, Work};
 
+/// All prices and speeds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PriceTable {
+    /// Kinds of worker.
+    pub workers: Vec<WorkerRate>,
+    /// API judges.
+    pub judges: Vec<JudgePrice>,
+}
 
 /// A kind of worker that a plan is priced for.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WorkerRate {
     /// The name, such as `rtx-4090`.
-    pub name: &'static str,
+    pub name: String,
     /// The device.
     pub device: DeviceKind,
-    /// TFLOP/s that training reaches, counted as 4 x parameters for each token.
+    /// TFLOP/s that training reaches, counted as 4 operations for each parameter and token.
     pub train_tflops: f64,
     /// TFLOP/s that prompts and judged texts reach, forward only.
     pub forward_tflops: f64,
@@ -26,4 +35,79 @@ pub struct WorkerRate {
     pub start_s: f64,
     /// USD for each hour; 0 for hardware of one's own.
     pub usd_per_hour: f64,
+    /// Where the figures come from, with a date.
+    pub source: String,
+}
+
+/// What an API judge costs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JudgePrice {
+    /// The provider's model id.
+    pub model: String,
+    /// USD for a million tokens of the prompt.
+    pub usd_per_million_in: f64,
+    /// USD for a million tokens of the answer.
+    pub usd_per_million_out: f64,
+    /// Where the figures come from, with a date.
+    pub source: String,
+}
+
+impl PriceTable {
+    /// The table that comes with this version.
+    pub fn builtin() -> Self {
+        serde_json::from_str(include_str!("prices.json")).expect("a test reads the table")
+    }
+
+    /// USD for a million tokens (prompt, answer); none for a model that the table does not know, never 0.
+    pub fn judge(&self, model: &str) -> Option<(f64, f64)> {
+        let known = self.judges.iter().find(|known| known.model == model)?;
+        Some((known.usd_per_million_in, known.usd_per_million_out))
+    }
+}
+
+impl WorkerRate {
+    /// Seconds for a job, alone on such a worker; none for a job that needs no device.
+    pub fn seconds(&self, job: &PlannedJob) -> Option<f64> {
+        let flops = job.estimate.flops;
+        let work = match &job.work {
+            Work::Train(_) => flops / (self.train_tflops * 1e12),
+            Work::Score(_) => flops / (self.forward_tflops * 1e12),
+            Work::Generate(spec) => self.generate_s(spec, job),
+            Work::Judge(_) | Work::Report(_) => return None,
+        };
+        Some(self.start_s + work)
+    }
+
+    /// Prompts at the forward rate; then each step reads all weights once and computes one token for each answer of its
+    /// batch, whichever takes longer.
+    fn generate_s(&self, spec: &GenerateSpec, job: &PlannedJob) -> f64 {
+        let tokens = (job.estimate.input_tokens + job.estimate.new_tokens).max(1) as f64;
+        let per_token = job.estimate.flops / tokens;
+        let answers = spec.prompt_ids.len() as u64 * u64::from(spec.sampling.samples);
+        let batches = answers.div_ceil(u64::from(self.decode_batch.max(1)));
+        let steps = batches as f64 * f64::from(spec.sampling.max_new_tokens);
+        let read = steps * (per_token / 2.0) * self.bytes_per_weight / (self.decode_gb_per_s * 1e9);
+        let forward = |tokens: u64| tokens as f64 * per_token / (self.forward_tflops * 1e12);
+        forward(job.estimate.input_tokens) + forward(job.estimate.new_tokens).max(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_figure_has_a_dated_source() {
+        let table = PriceTable::builtin();
+        let sources = table.workers.iter().map(|rate| &rate.source);
+        for source in sources.chain(table.judges.iter().map(|price| &price.source)) {
+            assert!(source.contains("2026"), "{source} has no date");
+        }
+    }
+
+    #[test]
+    fn an_unknown_judge_has_no_price() {
+        assert_eq!(PriceTable::builtin().judge("no-such-model"), None);
+        assert_eq!(PriceTable::builtin().judge("gpt-4o-mini"), Some((0.15, 0.6)));
+    }
 }

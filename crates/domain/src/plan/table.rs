@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::job::Estimate;
+use super::PriceTable;
+use crate::job::{Estimate, PlannedJob, Work};
 use crate::{JobKey, WorkKind};
 
 /// A plan with its prices.
@@ -14,7 +15,7 @@ pub struct PlanTable {
     pub jobs: Vec<PlanRow>,
     /// How many of each kind, in the order of a matrix's life.
     pub kinds: Vec<KindTotal>,
-    /// All estimates together.
+    /// All estimates together; `api_usd` is none when a price is unknown.
     pub total: Estimate,
     /// Time and cost of the whole on each kind of worker, one worker alone.
     pub workers: Vec<WorkerTotal>,
@@ -59,4 +60,72 @@ pub struct WorkerTotal {
     pub seconds: f64,
     /// USD for the worker's time; 0 for hardware of one's own.
     pub usd: f64,
+    /// Where its speed and price come from, with a date.
+    pub source: String,
+}
+
+impl PlanTable {
+    /// Prices a plan.
+    pub fn of(matrix: &str, plan: &[PlannedJob], prices: &PriceTable) -> Self {
+        let jobs: Vec<PlanRow> = plan.iter().map(|job| row(job, prices)).collect();
+        let kinds = WorkKind::ALL.into_iter().map(|kind| KindTotal {
+            kind,
+            jobs: plan.iter().filter(|job| job.work.kind() == kind).count() as u32,
+        });
+        Self {
+            matrix: matrix.to_owned(),
+            kinds: kinds.filter(|total| total.jobs > 0).collect(),
+            total: total(plan),
+            workers: prices.workers.iter().map(|rate| worker_total(rate, plan)).collect(),
+            unavailable_judges: unavailable(plan),
+            jobs,
+        }
+    }
+}
+
+fn row(job: &PlannedJob, prices: &PriceTable) -> PlanRow {
+    let mut after: Vec<u32> = job.needs().map(|(needed, _)| needed).collect();
+    after.sort_unstable();
+    after.dedup();
+    let seconds = prices.workers.iter().filter_map(|rate| Some((rate.name.clone(), rate.seconds(job)?)));
+    PlanRow {
+        ordinal: job.ordinal,
+        kind: job.work.kind(),
+        label: job.label.clone(),
+        after,
+        key: job.key,
+        estimate: job.estimate,
+        seconds: seconds.collect(),
+    }
+}
+
+fn total(plan: &[PlannedJob]) -> Estimate {
+    let mut total = Estimate { api_usd: Some(0.0), ..Estimate::default() };
+    for Estimate { input_tokens, new_tokens, flops, api_calls, api_usd } in
+        plan.iter().map(|job| job.estimate)
+    {
+        total.input_tokens += input_tokens;
+        total.new_tokens += new_tokens;
+        total.flops += flops;
+        total.api_calls += api_calls;
+        if api_calls > 0 {
+            total.api_usd = total.api_usd.zip(api_usd).map(|(sum, usd)| sum + usd);
+        }
+    }
+    total
+}
+
+fn worker_total(rate: &super::WorkerRate, plan: &[PlannedJob]) -> WorkerTotal {
+    let seconds = plan.iter().filter_map(|job| rate.seconds(job)).sum::<f64>();
+    let usd = seconds / 3600.0 * rate.usd_per_hour;
+    WorkerTotal { worker: rate.name.clone(), seconds, usd, source: rate.source.clone() }
+}
+
+fn unavailable(plan: &[PlannedJob]) -> Vec<(String, String)> {
+    let reports = plan.iter().filter_map(|job| match &job.work {
+        Work::Report(spec) => Some(spec),
+        Work::Train(_) | Work::Generate(_) | Work::Score(_) | Work::Judge(_) => None,
+    });
+    let judges = reports.flat_map(|spec| &spec.judges);
+    judges.filter_map(|judge| Some((judge.name.clone(), judge.unavailable.clone()?))).collect()
 }

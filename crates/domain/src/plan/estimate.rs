@@ -1,0 +1,108 @@
+//! How much a job does: tokens and floating point operations from a model's parameters. Upper bounds where lengths are drawn.
+
+use crate::job::{Estimate, Orders};
+use crate::matrix::{ModelFacts, TokenCount};
+
+/// Tokens of a judge's template around prompt and responses: the longest of the built-in ones, rounded up.
+const TEMPLATE_TOKENS: u64 = 400;
+/// Tokens of an API judge's answer: 150 to 250 were seen with the method's judges.
+const VERDICT_TOKENS: u64 = 250;
+
+/// Operations of one token going forward: two for each parameter that it is multiplied with, and attention's two
+/// products with `context` earlier tokens.
+pub(super) fn forward_flops(model: &ModelFacts, context: f64) -> f64 {
+    let parameters = (model.linear_parameters + model.head_parameters) as f64;
+    let attention = 4.0 * context * f64::from(model.attention_width) * f64::from(model.layers);
+    2.0 * parameters + attention
+}
+
+/// Training: forward and the gradient of the inputs for each training token (frozen weights need no gradient of their
+/// own: 4 operations for each parameter), and one forward pass over the validation rows at the start and each checkpoint.
+pub(super) fn train(
+    model: &ModelFacts,
+    count: &TokenCount,
+    rows: u32,
+    epochs: u32,
+    evaluations: u64,
+) -> Estimate {
+    let trained = count.train_tokens * u64::from(epochs);
+    let forward = forward_flops(model, count.train_tokens as f64 / f64::from(rows.max(1)));
+    let evaluated = count.valid_tokens * evaluations;
+    Estimate {
+        input_tokens: trained,
+        flops: 2.0 * forward * trained as f64 + forward * evaluated as f64,
+        ..Estimate::default()
+    }
+}
+
+/// Answers: each prompt forward once for each sample, then every new token.
+pub(super) fn generate(
+    model: &ModelFacts,
+    prompt_tokens: u64,
+    answers: u64,
+    samples: u32,
+    new: u32,
+) -> Estimate {
+    let input_tokens = prompt_tokens * u64::from(samples);
+    let new_tokens = answers * u64::from(new);
+    let context = input_tokens as f64 / answers.max(1) as f64 + f64::from(new) / 2.0;
+    Estimate {
+        input_tokens,
+        new_tokens,
+        flops: forward_flops(model, context) * (input_tokens + new_tokens) as f64,
+        ..Estimate::default()
+    }
+}
+
+/// The presentations of one pair.
+pub(super) const fn passes(orders: Orders) -> u64 {
+    match orders {
+        Orders::Single => 1,
+        Orders::Both => 2,
+        Orders::Full => 4,
+    }
+}
+
+/// What the judging of a comparison reads.
+pub(super) struct Judged {
+    /// Pairs of answers.
+    pub(super) pairs: u64,
+    /// Tokens of their prompts.
+    pub(super) prompt_tokens: u64,
+    /// The most tokens of an answer.
+    pub(super) new: u32,
+    /// The presentations of each.
+    pub(super) orders: Orders,
+}
+
+impl Judged {
+    fn tokens(&self) -> u64 {
+        let each = TEMPLATE_TOKENS + 2 * u64::from(self.new);
+        passes(self.orders) * (self.prompt_tokens + self.pairs * each)
+    }
+}
+
+/// Judging by a local model: every judge's prompt forward once.
+pub(super) fn score(judge: &ModelFacts, judged: &Judged) -> Estimate {
+    let input_tokens = judged.tokens();
+    let context = input_tokens as f64 / (judged.pairs * passes(judged.orders)).max(1) as f64;
+    Estimate {
+        input_tokens,
+        flops: forward_flops(judge, context) * input_tokens as f64,
+        ..Estimate::default()
+    }
+}
+
+/// Judging through an API; `usd_per_million` is its price (input, output), when known.
+pub(super) fn judge(judged: &Judged, usd_per_million: Option<(f64, f64)>) -> Estimate {
+    let (input, calls) = (judged.tokens(), judged.pairs * passes(judged.orders));
+    let output = calls * VERDICT_TOKENS;
+    let usd = |(per_in, per_out): (f64, f64)| (input as f64 * per_in + output as f64 * per_out) / 1e6;
+    Estimate {
+        input_tokens: input,
+        new_tokens: output,
+        api_calls: calls,
+        api_usd: usd_per_million.map(usd),
+        ..Estimate::default()
+    }
+}
