@@ -2,11 +2,13 @@
 //! Everything here runs on one OS thread per device; gradients are on unless a guard says otherwise.
 
 pub mod adamw;
+pub mod check;
 pub mod decoder;
 pub mod device;
 mod error;
 pub mod lora;
 mod module;
+pub(crate) mod random;
 pub mod schedule;
 pub mod train;
 pub(crate) mod weights;

@@ -14,6 +14,7 @@ pub(crate) use dropout::{DropoutKey, TrainingAdapters};
 pub use peft::base_model_of;
 pub(crate) use peft::tensor_bytes;
 
+use crate::random::seeded;
 use crate::{ModelError, Module, Result};
 
 /// Shape and scale of an adapter.
@@ -98,16 +99,14 @@ impl Lora {
     pub fn new(config: LoraConfig, model: &DecoderConfig, seed: u64, device: Device) -> Result<Self> {
         let mut lora = Self::zeros(config, model, device)?;
         let _guard = tch::no_grad_guard();
-        // The bits, not the value: LibTorch takes any 64 bits as a seed.
-        tch::manual_seed(seed.cast_signed());
-        for (place, factor) in lora.factors_mut() {
-            if place.factor == Factor::A {
+        seeded(seed, || {
+            for (place, factor) in lora.factors_mut().filter(|(place, _)| place.factor == Factor::A) {
                 let bound = 1.0 / (place.shape[1] as f64).sqrt();
                 let mut values = Tensor::f_empty(place.shape, (Kind::Float, Device::Cpu))?;
                 factor.f_copy_(&values.f_uniform_(-bound, bound)?)?;
             }
-        }
-        Ok(lora)
+            Ok(lora)
+        })
     }
 
     /// An adapter whose factors are all zero, to be filled by a reader.

@@ -230,3 +230,6 @@ fn clip(mut gradient: Tensor, norm: f64, max_norm: f64) -> Result<Tensor> {
 fn refuse_not_finite(what: &'static str, step: u64, value: f64) -> Result<()> {
     if value.is_finite() { Ok(()) } else { Err(ModelError::NotFinite { what, step, value }) }
 }
+
+#[cfg(test)]
+mod tests;

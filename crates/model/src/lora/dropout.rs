@@ -4,6 +4,7 @@ use tch::Tensor;
 
 use super::Lora;
 use crate::decoder::Adapters;
+use crate::random::seeded;
 use crate::{Module, Result};
 
 /// What a dropout mask depends on, beside layer and module. No generator state is carried from one use to the next,
@@ -20,9 +21,9 @@ pub(crate) struct DropoutKey {
 
 impl DropoutKey {
     /// A well mixed seed for one module of one layer.
-    fn seed(self, layer: usize, module: Module) -> i64 {
+    fn seed(self, layer: usize, module: Module) -> u64 {
         let words = [self.seed, self.step, self.micro, layer as u64, module as u64];
-        words.into_iter().fold(0x6173_7361_792d_3031_u64, |state, word| mix(state ^ word)).cast_signed()
+        words.into_iter().fold(0x6173_7361_792d_3031_u64, |state, word| mix(state ^ word))
     }
 }
 
@@ -101,8 +102,8 @@ impl TrainingAdapters<'_> {
         let mut reduced = Vec::with_capacity(targets.len());
         for number in targets {
             let Some((a, _)) = self.lora.pair(layer, modules[*number]) else { continue };
-            tch::manual_seed(key.seed(layer, modules[*number]));
-            let dropped = input.f_dropout(self.lora.config().dropout, true)?;
+            let seed = key.seed(layer, modules[*number]);
+            let dropped = seeded(seed, || input.f_dropout(self.lora.config().dropout, true))?;
             reduced.push(dropped.f_linear(&a.f_to_kind(kind)?, None::<Tensor>)?);
         }
         Ok(reduced)

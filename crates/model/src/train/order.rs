@@ -4,6 +4,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::TrainSettings;
 use crate::Result;
+use crate::random::seeded;
 
 /// The data order of a run.
 #[derive(Debug)]
@@ -49,8 +50,8 @@ impl DataOrder {
     /// Accelerate has it.
     fn epoch(&self, epoch: u64) -> Result<Vec<usize>> {
         let Some(seed) = self.seed else { return Ok((0..self.rows).collect()) };
-        tch::manual_seed(seed.wrapping_add(epoch).cast_signed());
-        let order = Tensor::f_randperm(self.rows as i64, (Kind::Int64, Device::Cpu))?;
+        let permute = || Tensor::f_randperm(self.rows as i64, (Kind::Int64, Device::Cpu));
+        let order = seeded(seed.wrapping_add(epoch), permute)?;
         let order = Vec::<i64>::try_from(&order)?;
         Ok(order.into_iter().map(|row| row as usize).collect())
     }

@@ -1,0 +1,157 @@
+//! A folder with a tiny model, adapters, and values of Transformers and PEFT.
+
+use std::path::Path;
+
+use assay_text::safetensors::TensorFiles;
+use serde::Deserialize;
+use tch::{Device, Kind, Tensor};
+
+use super::report::Steps;
+use super::{CheckReport, Comparison, ExpectedStep};
+use super::{compare_steps, largest_difference, read_json, refused, tensor};
+use crate::adamw::AdamWSettings;
+use crate::decoder::{Adapters, Decoder, NoAdapters, RowAdapters};
+use crate::lora::Lora;
+use crate::train::{TrainRow, TrainSettings, Trainer};
+use crate::{ModelError, Result};
+
+/// `golden.json`.
+#[derive(Debug, Deserialize)]
+struct Golden {
+    optimizer: Optimizer,
+    steps: Vec<ExpectedStep>,
+    tolerance: Tolerance,
+}
+
+#[derive(Debug, Deserialize)]
+struct Optimizer {
+    lr: f64,
+    betas: [f64; 2],
+    eps: f64,
+    weight_decay: f64,
+    warmup_steps: u64,
+    total_steps: Option<u64>,
+    #[serde(default)]
+    schedule: crate::schedule::Schedule,
+    max_grad_norm: f64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Tolerance {
+    logits_abs: f64,
+    loss_abs: f64,
+    grad_norm_rel: f64,
+    adapter_abs: f64,
+}
+
+/// Compares logits, greedy continuation and all training steps with the values of a folder, within the tolerances
+/// that it gives.
+pub fn check(dir: &Path, device: Device) -> Result<CheckReport> {
+    let golden: Golden = read_json(&dir.join("golden.json"))?;
+    let files = TensorFiles::open_file(&dir.join("golden.safetensors"))?;
+    let model = Decoder::load(dir, device, Kind::Float)?;
+    let lora = Lora::read(&dir.join("adapter"), model.config(), device)?;
+    let tolerance = golden.tolerance.logits_abs;
+    let mut comparisons = vec![
+        Comparison::new("logits (absolute)", logits(&model, &files, "logits", None)?, tolerance),
+        Comparison::new(
+            "logits with adapter (absolute)",
+            logits(&model, &files, "logits_lora", Some(&lora))?,
+            tolerance,
+        ),
+        Comparison::new("greedy tokens that differ", greedy(&model, &files)?, 0.0),
+    ];
+    let (steps, trained) = train(&model, lora, &golden, &files)?;
+    comparisons.extend(steps.comparisons(golden.tolerance.loss_abs, golden.tolerance.grad_norm_rel));
+    let expected = Lora::read(&dir.join("adapter_trained"), model.config(), device)?;
+    let difference = largest_difference(trained.flat(), expected.flat())?;
+    comparisons.push(Comparison::new(
+        "trained adapter (absolute)",
+        difference,
+        golden.tolerance.adapter_abs,
+    ));
+    Ok(CheckReport::new(dir, comparisons, steps))
+}
+
+fn logits(model: &Decoder, files: &TensorFiles, name: &str, lora: Option<&Lora>) -> Result<f64> {
+    let expected = tensor(files, name)?;
+    let ids = tensor(files, "input_ids")?;
+    let (rows, length) = ids.size2()?;
+    let adapters = match lora {
+        Some(lora) => RowAdapters::new().with(0..rows * length, lora),
+        None => RowAdapters::new(),
+    };
+    let flat = ids.f_reshape([-1])?.f_to_device(model.device())?;
+    let logits = model.sequence_logits(&flat, &vec![length; rows as usize], &adapters)?;
+    largest_difference(&logits.f_reshape(expected.size())?, &expected)
+}
+
+/// Number of tokens of the greedy continuation that differ, each computed from the whole text before it.
+fn greedy(model: &Decoder, files: &TensorFiles) -> Result<f64> {
+    let expected = Vec::<i64>::try_from(tensor(files, "greedy_ids")?.f_reshape([-1])?)?;
+    let mut ids = Vec::<i64>::try_from(tensor(files, "prompt_ids")?.f_reshape([-1])?)?;
+    let mut differing = 0;
+    for expected in expected {
+        let next = next_token(model, &ids, &NoAdapters)?;
+        differing += u32::from(next != expected);
+        ids.push(next);
+    }
+    Ok(f64::from(differing))
+}
+
+fn next_token(model: &Decoder, ids: &[i64], adapters: &dyn Adapters) -> Result<i64> {
+    let flat = Tensor::f_from_slice(ids)?.f_to_device(model.device())?;
+    let logits = model.sequence_logits(&flat, &[ids.len() as i64], adapters)?;
+    Ok(logits.f_select(0, -1)?.f_argmax(-1, false)?.f_int64_value(&[])?)
+}
+
+fn train(model: &Decoder, lora: Lora, golden: &Golden, files: &TensorFiles) -> Result<(Steps, Lora)> {
+    let (rows, [steps, accumulation, micro_batch]) = rows(files)?;
+    if steps == 0 || golden.steps.is_empty() || !golden.steps.len().is_multiple_of(steps) {
+        let listed = golden.steps.len();
+        return Err(refused(files.path(), format!("it has batches of {steps} steps, but {listed} are listed")));
+    }
+    let optimizer = &golden.optimizer;
+    let settings = TrainSettings {
+        epochs: (golden.steps.len() / steps) as u64,
+        micro_batch,
+        accumulation,
+        learning_rate: optimizer.lr,
+        warmup_steps: optimizer.warmup_steps,
+        schedule: optimizer.schedule,
+        schedule_steps: optimizer.total_steps,
+        max_grad_norm: optimizer.max_grad_norm,
+        optimizer: AdamWSettings {
+            beta1: optimizer.betas[0],
+            beta2: optimizer.betas[1],
+            epsilon: optimizer.eps,
+            weight_decay: optimizer.weight_decay,
+        },
+        shuffle: false,
+        ..TrainSettings::default()
+    };
+    let mut trainer = Trainer::new(model, lora, settings, rows, Vec::new())?;
+    let steps = compare_steps(&mut trainer, &golden.steps)?;
+    Ok((steps, trainer.into_lora()))
+}
+
+/// All rows in order, and the numbers of steps, micro-batches of a step, and rows of a micro-batch.
+fn rows(files: &TensorFiles) -> Result<(Vec<TrainRow>, [usize; 3])> {
+    let flat = |name| Ok::<_, ModelError>(Vec::<i64>::try_from(tensor(files, name)?.f_reshape([-1])?)?);
+    let shape = tensor(files, "train_input_ids")?.size();
+    let [steps, accumulation, micro_batch, width] = shape[..] else {
+        return Err(refused(files.path(), format!("`train_input_ids` has shape {shape:?}, not four dimensions")));
+    };
+    let (ids, labels, lengths) = (flat("train_input_ids")?, flat("train_labels")?, flat("train_lengths")?);
+    if ids.len() != labels.len() || ids.len() != lengths.len() * width as usize {
+        return Err(refused(files.path(), "`train_labels` or `train_lengths` does not fit `train_input_ids`"));
+    }
+    let width = width as usize;
+    let rows = ids.chunks(width).zip(labels.chunks(width)).zip(lengths);
+    let rows = rows.map(|((ids, labels), length)| {
+        let length = usize::try_from(length).unwrap_or(0).min(width);
+        let ids = ids[..length].iter().map(|id| u32::try_from(*id).unwrap_or(u32::MAX)).collect();
+        TrainRow { ids, labels: labels[..length].to_vec() }
+    });
+    Ok((rows.collect(), [steps as usize, accumulation as usize, micro_batch as usize]))
+}

@@ -1,0 +1,55 @@
+use std::path::PathBuf;
+
+use tch::Device;
+
+use super::*;
+
+fn fixture(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/parity").join(name)
+}
+
+#[test]
+fn llama_matches_transformers_and_peft() {
+    passes("smollm2");
+}
+
+#[test]
+fn stretched_rotary_frequencies_match() {
+    passes("llama32");
+}
+
+#[test]
+fn biased_projections_match() {
+    passes("qwen2-tied");
+}
+
+#[test]
+fn normed_query_and_key_heads_match() {
+    passes("qwen3");
+}
+
+fn passes(name: &str) {
+    tch::set_num_threads(2);
+    let report = check(&fixture(name), Device::Cpu).unwrap();
+    println!("{report}");
+    assert!(report.passed, "{report}");
+    assert_eq!(report.steps.len(), 8);
+}
+
+#[test]
+fn a_value_that_is_not_a_number_never_passes() {
+    assert!(!Comparison::new("x", f64::NAN, 1.0).passed);
+    assert!(!Comparison::new("x", f64::INFINITY, 1.0).passed);
+    assert!(Comparison::new("x", 0.0, 0.0).passed);
+    let nan = Tensor::from_slice(&[1.0f32, f32::NAN]);
+    let one = Tensor::from_slice(&[1.0f32, 1.0]);
+    assert_eq!(largest_difference(&nan, &one).unwrap(), f64::INFINITY);
+    assert_eq!(largest_difference(&one, &one.get(0)).unwrap(), f64::INFINITY);
+}
+
+#[test]
+fn missing_reference_values_are_refused_by_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = check(dir.path(), Device::Cpu).unwrap_err().to_string();
+    assert!(error.contains("golden.json") && error.contains("cannot be read"), "{error}");
+}

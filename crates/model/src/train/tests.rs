@@ -1,0 +1,162 @@
+use std::path::PathBuf;
+
+use tch::Device;
+
+use super::*;
+use crate::Module;
+use crate::lora::LoraConfig;
+
+fn model() -> Decoder {
+    tch::set_num_threads(2);
+    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/parity/llama32");
+    Decoder::load(&dir, Device::Cpu, Kind::Float).unwrap()
+}
+
+/// Rows of different lengths with something to learn: each token follows from the one before.
+fn rows(count: u32) -> Vec<TrainRow> {
+    let token = |row: u32, position: u32| (row * 31 + position * (row % 5 + 3)) % 512;
+    (0..count)
+        .map(|row| TrainRow::all((0..10 + row * 7 % 23).map(|position| token(row, position)).collect()))
+        .collect()
+}
+
+fn settings() -> TrainSettings {
+    TrainSettings {
+        epochs: 2,
+        accumulation: 2,
+        learning_rate: 0.01,
+        warmup_steps: 2,
+        seed: 5,
+        ..TrainSettings::default()
+    }
+}
+
+fn lora(model: &Decoder, dropout: f64) -> Lora {
+    let targets = Module::ALL.into_iter().collect();
+    let config = LoraConfig { rank: 4, alpha: 8.0, dropout, rslora: false, targets };
+    Lora::new(config, model.config(), 11, Device::Cpu).unwrap()
+}
+
+fn trainer(model: &Decoder, settings: TrainSettings, dropout: f64) -> Trainer<'_> {
+    Trainer::new(model, lora(model, dropout), settings, rows(11), rows(3)).unwrap()
+}
+
+fn run(trainer: &mut Trainer<'_>) -> Vec<StepReport> {
+    std::iter::from_fn(|| trainer.step().unwrap()).collect()
+}
+
+fn flat(trainer: &Trainer<'_>) -> Vec<f32> {
+    Vec::<f32>::try_from(trainer.lora().flat()).unwrap()
+}
+
+fn largest_difference(left: &[f32], right: &[f32]) -> f32 {
+    left.iter().zip(right).map(|(left, right)| (left - right).abs()).fold(0.0, f32::max)
+}
+
+#[test]
+fn training_lowers_the_loss_on_other_rows_and_counts_its_steps() {
+    let model = model();
+    let mut trainer = trainer(&model, settings(), 0.0);
+    let before = trainer.evaluate().unwrap().unwrap();
+    assert_eq!(before.loss, trainer.evaluate_base().unwrap().unwrap().loss, "B is zero at the start");
+    let mut due = Vec::new();
+    while let Some(report) = trainer.step().unwrap() {
+        if trainer.checkpoint_due() {
+            due.push(report.step);
+        }
+    }
+    assert_eq!((trainer.steps_done(), trainer.total_steps(), trainer.epochs_done()), (6, 6, 2.0));
+    assert_eq!(due, [3, 6], "a checkpoint after each epoch");
+    let after = trainer.evaluate().unwrap().unwrap();
+    assert!(after.loss < before.loss, "{} then {}", before.loss, after.loss);
+    assert_eq!(trainer.evaluations(), [before, after]);
+}
+
+#[test]
+fn computing_activations_twice_changes_nothing_even_with_dropout() {
+    let model = model();
+    let mut stored = trainer(&model, settings(), 0.1);
+    let mut recomputed = trainer(&model, TrainSettings { recompute: true, ..settings() }, 0.1);
+    let (left, right) = (run(&mut stored), run(&mut recomputed));
+    for (left, right) in left.iter().zip(&right) {
+        assert!((left.loss - right.loss).abs() < 1e-5);
+    }
+    assert!(largest_difference(&flat(&stored), &flat(&recomputed)) < 1e-4);
+}
+
+#[test]
+fn the_way_a_step_is_split_does_not_matter() {
+    let model = model();
+    let split = |micro_batch, accumulation| {
+        let mut trainer =
+            trainer(&model, TrainSettings { micro_batch, accumulation, ..settings() }, 0.0);
+        (run(&mut trainer), flat(&trainer))
+    };
+    let (reports, wide) = split(4, 1);
+    for (other_reports, other) in [split(1, 4), split(2, 2)] {
+        assert!(largest_difference(&wide, &other) < 1e-4);
+        assert!((reports[5].loss - other_reports[5].loss).abs() < 1e-5);
+    }
+}
+
+#[test]
+fn quirks_divide_by_the_labels_before_the_shift() {
+    let model = model();
+    let mut plain = trainer(&model, settings(), 0.0);
+    let mut quirky = trainer(&model, TrainSettings { reference_quirks: true, ..settings() }, 0.0);
+    let (plain, quirky) = (plain.step().unwrap().unwrap(), quirky.step().unwrap().unwrap());
+    let (tokens, predicted) = (plain.tokens as f64, plain.predicted_tokens as f64);
+    assert!((quirky.loss - plain.loss * predicted / tokens).abs() < 1e-6);
+}
+
+#[test]
+fn a_resumed_run_is_bitwise_the_uninterrupted_one() {
+    let model = model();
+    let mut whole = trainer(&model, settings(), 0.1);
+    let reports = run(&mut whole);
+    for stop in [1, 3, 5] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut first = trainer(&model, settings(), 0.1);
+        for _ in 0..stop {
+            first.step().unwrap();
+        }
+        let evaluation = first.evaluate().unwrap().unwrap();
+        first.save_resume(dir.path()).unwrap();
+        let mut second = trainer(&model, settings(), 0.1);
+        let resumed = second.load_resume(dir.path()).unwrap();
+        assert_eq!((resumed.steps_done, resumed.environment_changes), (stop as u64, vec![]));
+        assert_eq!(second.evaluations(), [evaluation]);
+        assert_eq!(run(&mut second), reports[stop..]);
+        assert_eq!(flat(&second), flat(&whole));
+    }
+}
+
+#[test]
+fn the_state_of_another_run_is_refused_and_changes_nothing() {
+    let model = model();
+    let dir = tempfile::tempdir().unwrap();
+    let mut first = trainer(&model, settings(), 0.0);
+    first.step().unwrap();
+    first.save_resume(dir.path()).unwrap();
+    let mut other = trainer(&model, TrainSettings { learning_rate: 0.02, ..settings() }, 0.0);
+    let before = flat(&other);
+    let error = other.load_resume(dir.path()).unwrap_err().to_string();
+    assert!(error.contains("belongs to a run with other settings"), "{error}");
+    std::fs::write(dir.path().join("optimizer.safetensors"), "cut").unwrap();
+    let mut same = trainer(&model, settings(), 0.0);
+    assert!(same.load_resume(dir.path()).is_err());
+    assert_eq!((same.steps_done(), flat(&other), flat(&same)), (0, before.clone(), before));
+}
+
+#[test]
+fn settings_out_of_range_are_refused_before_anything_runs() {
+    let model = model();
+    let refusal = |settings: TrainSettings, rows: Vec<TrainRow>| {
+        Trainer::new(&model, lora(&model, 0.0), settings, rows, Vec::new()).unwrap_err().to_string()
+    };
+    let none = refusal(TrainSettings { accumulation: 0, ..settings() }, rows(2));
+    assert_eq!(none, "setting `accumulation` is 0, but must be 1 or more");
+    assert!(refusal(settings(), Vec::new()).contains("at least one row"));
+    let negative = refusal(TrainSettings { learning_rate: -1.0, ..settings() }, rows(2));
+    assert!(negative.contains("`learning_rate` is -1, but must be 0 or more"));
+}
