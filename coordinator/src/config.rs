@@ -1,0 +1,109 @@
+//! Every limit of the coordinator, with its unit in its name and what happens at the bound.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// What a coordinator is started with.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The folder that holds everything: token, keys, journal, snapshots, index, objects.
+    pub data_dir: PathBuf,
+    /// Where to listen: loopback only; port 0 picks one.
+    pub listen: SocketAddr,
+    /// All bounds.
+    pub limits: Limits,
+}
+
+impl Config {
+    /// The defaults, for a data folder, on a port of the system's choice.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self { data_dir: data_dir.into(), listen: SocketAddr::from(([127, 0, 0, 1], 0)), limits: Limits::default() }
+    }
+}
+
+/// The bounds.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// How long a lease lasts from each renewal; then its attempt is lost.
+    pub lease_ms: u64,
+    /// How long after its connection closed a worker may come back before its attempts are lost.
+    pub reconnect_grace_ms: u64,
+    /// How long a job is held back after its first failed or lost attempt; doubles with each.
+    pub retry_hold_ms: u64,
+    /// The longest such hold.
+    pub retry_hold_max_ms: u64,
+    /// Attempts of a job that may fail or be lost before the job fails.
+    pub attempts_max: usize,
+    /// Commands that wait for the engine; callers wait for a place.
+    pub queue_max: usize,
+    /// Commands decided before one sync.
+    pub batch_commands_max: usize,
+    /// Bytes of events after which a batch takes no further command.
+    pub batch_bytes_max: usize,
+    /// Messages that wait for a worker; one that reads slower is disconnected.
+    pub outbound_max: usize,
+    /// Worker connections; further ones are refused.
+    pub connections_max: usize,
+    /// Attempts offered to one worker at once; asking for more gets this many.
+    pub slots_max: u32,
+    /// Journal records between snapshots.
+    pub snapshot_records: u64,
+    /// Log lines kept for each job; the oldest go.
+    pub log_lines_max: usize,
+    /// Bytes kept of a log line; the rest is cut.
+    pub log_line_bytes_max: usize,
+    /// Jobs whose log tail is kept; the one written longest ago goes.
+    pub log_jobs_max: usize,
+    /// Jobs of one matrix; larger plans are refused.
+    pub plan_jobs_max: usize,
+    /// Items of one message of a worker; larger batches are refused.
+    pub items_max: usize,
+    /// Bytes of one progress value; larger ones are refused.
+    pub progress_bytes_max: usize,
+    /// Files of one `SignUpload` or keys of one `SignDownload`; larger requests are refused.
+    pub signed_files_max: usize,
+    /// Bytes of one object; larger uploads are refused.
+    pub object_bytes_max: u64,
+    /// How long a signed request can be begun.
+    pub signed_ms: u64,
+    /// The shortest interval between two views of a watch.
+    pub watch_interval_min_ms: u32,
+    /// Matrices on a page at most; larger pages get this many.
+    pub page_max: u32,
+    /// Watch and log streams together; further ones are refused.
+    pub streams_max: usize,
+    /// How long a stopping coordinator waits for open calls.
+    pub drain_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            lease_ms: 30_000,
+            reconnect_grace_ms: 10_000,
+            retry_hold_ms: 1_000,
+            retry_hold_max_ms: 60_000,
+            attempts_max: 5,
+            queue_max: 1_024,
+            batch_commands_max: 512,
+            batch_bytes_max: 8 << 20,
+            outbound_max: 256,
+            connections_max: 256,
+            slots_max: 64,
+            snapshot_records: 4_096,
+            log_lines_max: 2_000,
+            log_line_bytes_max: 4_096,
+            log_jobs_max: 512,
+            plan_jobs_max: 10_000,
+            items_max: 1_024,
+            progress_bytes_max: 16 << 10,
+            signed_files_max: 1_024,
+            object_bytes_max: 256 << 30,
+            signed_ms: 3_600_000,
+            watch_interval_min_ms: 50,
+            page_max: 500,
+            streams_max: 1_024,
+            drain_ms: 5_000,
+        }
+    }
+}

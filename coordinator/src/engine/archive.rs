@@ -1,0 +1,247 @@
+//! Finished matrices in the index: one record for each matrix, its resolved text and each of its jobs; and the ways in by
+//! submit key, by job key and by time. Records are written once, so that writing them again changes nothing.
+
+use std::collections::BTreeMap;
+
+use assay_domain::state::{FinishedJob, JobState, Matrix};
+use assay_domain::{Digest, JobId, JobKey, MatrixId, PlannedJob, SubmitKey};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::EngineError;
+use crate::index::{Change, Index, IndexWriter, Order, PageRequest};
+
+/// The matrix without its text and jobs.
+const MATRICES: &str = "matrices";
+/// The resolved text, by matrix.
+const SPECS: &str = "specs";
+/// Planned job and its state, by matrix and ordinal.
+const JOBS: &str = "jobs";
+/// A line of the list, newest first.
+const LINES: &str = "lines";
+const SUBMIT_KEYS: &str = "submit_keys";
+const JOB_KEYS: &str = "job_keys";
+
+/// Entries read at once.
+const PAGE_ENTRIES: usize = 256;
+
+/// A matrix in a list.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct MatrixLine {
+    pub(crate) id: MatrixId,
+    pub(crate) name: String,
+    pub(crate) submitted_at: u64,
+    /// 0: not finished.
+    pub(crate) finished_at: u64,
+    pub(crate) cancelled: bool,
+    pub(crate) jobs: BTreeMap<String, u32>,
+}
+
+impl MatrixLine {
+    pub(crate) fn of(matrix: &Matrix) -> Self {
+        let summary = assay_proto::convert::matrix_summary(matrix);
+        Self {
+            id: matrix.submitted.id.clone(),
+            name: summary.name,
+            submitted_at: summary.submitted_at_unix_ms,
+            finished_at: summary.finished_at_unix_ms,
+            cancelled: summary.cancelled,
+            jobs: summary.jobs.into_iter().collect(),
+        }
+    }
+
+    pub(crate) fn cursor(&self) -> Cursor {
+        Cursor { submitted_at: self.submitted_at, id: self.id.clone() }
+    }
+}
+
+/// A place in the list, newest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Cursor {
+    pub(crate) submitted_at: u64,
+    pub(crate) id: MatrixId,
+}
+
+impl Cursor {
+    /// Ascending keys are descending times.
+    pub(crate) fn key(&self) -> Vec<u8> {
+        let mut key = (!self.submitted_at).to_be_bytes().to_vec();
+        key.extend(self.id.as_str().as_bytes());
+        key
+    }
+}
+
+#[derive(Serialize)]
+struct JobRecordRef<'a> {
+    planned: &'a PlannedJob,
+    state: &'a JobState,
+}
+
+#[derive(Deserialize)]
+struct JobRecord {
+    planned: PlannedJob,
+    state: JobState,
+}
+
+/// Finished matrices.
+#[derive(Debug)]
+pub(crate) struct Archive {
+    writer: IndexWriter,
+    index: Index,
+}
+
+impl Archive {
+    pub(crate) fn new(writer: IndexWriter) -> Self {
+        let index = writer.reader();
+        Self { writer, index }
+    }
+
+    pub(crate) fn applied_sequence(&self) -> u64 {
+        self.writer.applied_sequence()
+    }
+
+    /// Adds finished matrices, as of a journal sequence.
+    pub(crate) fn apply(&mut self, sequence: u64, finished: &[Matrix]) -> Result<(), EngineError> {
+        let mut changes = Vec::new();
+        for matrix in finished {
+            push_changes(matrix, &mut changes)?;
+        }
+        Ok(self.writer.apply(sequence, changes)?)
+    }
+
+    /// Adds the finished matrices of a snapshot one by one; an interruption leaves the index behind, as it was.
+    pub(crate) fn rebuild(&mut self, sequence: u64, finished: &[Matrix]) -> Result<(), EngineError> {
+        let behind = self.applied_sequence();
+        for matrix in finished {
+            self.apply(behind, std::slice::from_ref(matrix))?;
+        }
+        self.apply(sequence, &[])
+    }
+
+    /// Hands all to the operating system, so that the index is never behind the journal's first record.
+    pub(crate) fn flush(&self) -> Result<(), EngineError> {
+        Ok(self.writer.flush()?)
+    }
+
+    pub(crate) fn matrix(&self, id: &MatrixId) -> Result<Option<Matrix>, EngineError> {
+        let Some(mut matrix) = self.value::<Matrix>(MATRICES, id.as_str().as_bytes())? else { return Ok(None) };
+        let spec = self.index.get(SPECS, id.as_str().as_bytes())?.unwrap_or_default();
+        matrix.submitted.spec_json =
+            String::from_utf8(spec).map_err(|source| EngineError::IndexText { source })?;
+        self.each(JOBS, &job_prefix(id), |record| {
+            let record: JobRecord = decode(record)?;
+            matrix.submitted.plan.push(record.planned);
+            matrix.jobs.push(record.state);
+            Ok(())
+        })?;
+        Ok(Some(matrix))
+    }
+
+    /// The matrix that has a submit key, with the digest it stands for.
+    pub(crate) fn by_submit_key(&self, key: &SubmitKey) -> Result<Option<(MatrixId, Digest)>, EngineError> {
+        self.value(SUBMIT_KEYS, key.as_str().as_bytes())
+    }
+
+    /// The finished job with a key.
+    pub(crate) fn finished(&self, key: &JobKey) -> Result<Option<FinishedJob>, EngineError> {
+        self.value(JOB_KEYS, key.0.as_bytes())
+    }
+
+    /// A page of the list, newest first.
+    pub(crate) fn list(&self, before: Option<&Cursor>, count: usize) -> Result<Vec<MatrixLine>, EngineError> {
+        let after = before.map(Cursor::key);
+        let request =
+            PageRequest { tree: LINES, prefix: &[], after: after.as_deref(), order: Order::Ascending, limit: count };
+        self.index.page(&request)?.entries.iter().map(|(_, line)| decode(line)).collect()
+    }
+
+    /// All finished matrices, for a snapshot.
+    pub(crate) fn all(&self) -> Result<Vec<Matrix>, EngineError> {
+        let mut ids = Vec::new();
+        self.each(LINES, &[], |line| {
+            ids.push(decode::<MatrixLine>(line)?.id);
+            Ok(())
+        })?;
+        let mut all = Vec::with_capacity(ids.len());
+        for id in ids {
+            all.extend(self.matrix(&id)?);
+        }
+        Ok(all)
+    }
+
+    fn value<T: DeserializeOwned>(&self, tree: &str, key: &[u8]) -> Result<Option<T>, EngineError> {
+        self.index.get(tree, key)?.map(|bytes| decode(&bytes)).transpose()
+    }
+
+    fn each(
+        &self,
+        tree: &str,
+        prefix: &[u8],
+        mut visit: impl FnMut(&[u8]) -> Result<(), EngineError>,
+    ) -> Result<(), EngineError> {
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let (order, limit) = (Order::Ascending, PAGE_ENTRIES);
+            let request = PageRequest { tree, prefix, after: after.as_deref(), order, limit };
+            let page = self.index.page(&request)?;
+            for (_, value) in &page.entries {
+                visit(value)?;
+            }
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return Ok(()),
+            }
+        }
+    }
+}
+
+fn push_changes(matrix: &Matrix, changes: &mut Vec<Change>) -> Result<(), EngineError> {
+    let id = matrix.submitted.id.as_str().as_bytes();
+    let mut put = |tree, key: &[u8], value| changes.push(Change::Put { tree, key: key.to_vec(), value });
+    for (planned, state) in matrix.submitted.plan.iter().zip(&matrix.jobs) {
+        let mut key = job_prefix(&matrix.submitted.id);
+        key.extend(planned.ordinal.to_be_bytes());
+        put(JOBS, &key, encode(&JobRecordRef { planned, state })?);
+        if let Some(finished) = matrix.finished_job(planned.ordinal) {
+            put(JOB_KEYS, planned.key.0.as_bytes(), encode(&finished)?);
+        }
+    }
+    put(SPECS, id, matrix.submitted.spec_json.clone().into_bytes());
+    put(SUBMIT_KEYS, matrix.submitted.submit_key.as_str().as_bytes(), {
+        encode(&(&matrix.submitted.id, matrix.submitted.spec_digest))?
+    });
+    let line = MatrixLine::of(matrix);
+    put(LINES, &line.cursor().key(), encode(&line)?);
+    let mut head = matrix.submitted.clone();
+    head.spec_json.clear();
+    head.plan.clear();
+    put(MATRICES, id, encode(&Matrix { submitted: head, jobs: Vec::new(), cancelled_at: matrix.cancelled_at })?);
+    Ok(())
+}
+
+/// Ids hold no NUL, so that no id's prefix begins another's.
+fn job_prefix(id: &MatrixId) -> Vec<u8> {
+    let mut key = id.as_str().as_bytes().to_vec();
+    key.push(0);
+    key
+}
+
+fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, EngineError> {
+    serde_json::to_vec(value).map_err(|source| EngineError::Encode { source })
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, EngineError> {
+    serde_json::from_slice(bytes).map_err(|source| EngineError::IndexRecord { source })
+}
+
+/// Where a job of the archive is named.
+pub(crate) fn winner_of(matrix: &Matrix, job: &JobId) -> Option<assay_domain::Fence> {
+    match &matrix.jobs.get(job.ordinal as usize)?.phase {
+        assay_domain::state::Phase::Succeeded { fence, .. } => Some(*fence),
+        assay_domain::state::Phase::Waiting
+        | assay_domain::state::Phase::Leased { .. }
+        | assay_domain::state::Phase::Reused { .. }
+        | assay_domain::state::Phase::Failed { .. }
+        | assay_domain::state::Phase::Cancelled => None,
+    }
+}

@@ -1,0 +1,169 @@
+//! Start: state is a fold over the newest good snapshot and the journal after it; the index is brought to the same place,
+//! or rebuilt.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use assay_domain::state::Matrix;
+use assay_domain::{Epoch, Event, State};
+use serde::{Deserialize, Serialize};
+
+use super::EngineError;
+use super::archive::Archive;
+use crate::disk::Disk;
+use crate::index::{Index, IndexOpen, IndexWriter, ProbeCommand};
+use crate::journal::{Journal, JournalConfig};
+use crate::snapshot::{Loaded, Snapshots};
+
+/// The stored form of a snapshot. Fields are added with a serde default, never renamed or reused.
+const SNAPSHOT_VERSION: u32 = 1;
+
+#[derive(Serialize)]
+struct SnapshotRef<'a> {
+    version: u32,
+    state: &'a State,
+    archived: &'a [Matrix],
+}
+
+#[derive(Deserialize)]
+struct SnapshotOwned {
+    version: u32,
+    state: State,
+    archived: Vec<Matrix>,
+}
+
+/// Everything that is stored, opened.
+#[derive(Debug)]
+pub(super) struct Recovered {
+    pub(super) state: State,
+    pub(super) journal: Journal,
+    pub(super) snapshots: Snapshots,
+    pub(super) archive: Archive,
+    pub(super) snapshot_sequence: u64,
+}
+
+/// Opens what a data folder holds, or begins it.
+pub(super) fn recover(
+    disk: &Arc<dyn Disk>,
+    data_dir: &Path,
+    probe: &ProbeCommand,
+) -> Result<Recovered, EngineError> {
+    let (snapshots, loaded) = Snapshots::open(Arc::clone(disk), &data_dir.join("snapshots"))?;
+    let (snapshot_sequence, start) = decode_snapshot(&loaded)?;
+    let (mut archive, damaged) = open_index(&data_dir.join("index"), probe)?;
+    let known_durable = loaded.proven_sequence.max(archive.applied_sequence());
+    let journal = Journal::open(
+        Arc::clone(disk),
+        &data_dir.join("journal"),
+        JournalConfig::default(),
+        snapshot_sequence,
+        known_durable,
+    )?;
+    if let Some(cut) = journal.cut_tail() {
+        tracing::warn!(path = %cut.path.display(), offset_bytes = cut.offset_bytes, cut_bytes = cut.cut_bytes,
+            reason = cut.reason, "a torn tail of the journal was cut; nobody had an answer that depended on it");
+    }
+    if archive.applied_sequence() < snapshot_sequence {
+        tracing::warn!(applied = archive.applied_sequence(), snapshot_sequence, "the index is behind the snapshot: it is rebuilt");
+        archive.rebuild(snapshot_sequence, &start.archived)?;
+    } else if damaged {
+        tracing::warn!("the index is rebuilt from the journal");
+    }
+    let state = replay(&journal, snapshot_sequence, start.state, &mut archive)?;
+    let recovered = Recovered { state, journal, snapshots, archive, snapshot_sequence };
+    tracing::info!(
+        snapshot_sequence,
+        last_sequence = recovered.journal.last_sequence(),
+        matrices = recovered.state.matrices.len(),
+        epoch = recovered.state.epoch.0,
+        "state recovered"
+    );
+    Ok(recovered)
+}
+
+/// The bytes of a snapshot.
+pub(super) fn encode_snapshot(state: &State, archived: &[Matrix]) -> Result<Vec<u8>, EngineError> {
+    serde_json::to_vec(&SnapshotRef { version: SNAPSHOT_VERSION, state, archived })
+        .map_err(|source| EngineError::Encode { source })
+}
+
+/// The event that begins a new cluster's history.
+pub(super) fn first_event(state: &State) -> Option<Event> {
+    (state.epoch == Epoch::default()).then_some(Event::EpochRaised { epoch: Epoch(1) })
+}
+
+fn decode_snapshot(loaded: &Loaded) -> Result<(u64, SnapshotOwned), EngineError> {
+    for bad in &loaded.bad {
+        tracing::warn!(path = %bad.path.display(), reason = bad.reason, "a snapshot could not be used");
+    }
+    let Some(snapshot) = &loaded.snapshot else {
+        return Ok((0, SnapshotOwned { version: SNAPSHOT_VERSION, state: State::default(), archived: Vec::new() }));
+    };
+    let decoded: SnapshotOwned = serde_json::from_slice(&snapshot.state)
+        .map_err(|source| EngineError::SnapshotRecord { sequence: snapshot.sequence, source })?;
+    if decoded.version != SNAPSHOT_VERSION {
+        return Err(EngineError::SnapshotVersion { given: decoded.version, supported: SNAPSHOT_VERSION });
+    }
+    Ok((snapshot.sequence, decoded))
+}
+
+fn open_index(folder: &Path, probe: &ProbeCommand) -> Result<(Archive, bool), EngineError> {
+    let failed = |source| EngineError::IndexFolder { folder: folder.to_path_buf(), source };
+    let reason = match Index::open(folder, probe).map_err(failed)? {
+        IndexOpen::Opened { writer, .. } => return Ok((Archive::new(writer), false)),
+        IndexOpen::Damaged { reason } => reason,
+    };
+    let aside = Index::set_aside(folder).map_err(failed)?;
+    tracing::warn!(reason, aside = %aside.display(), "the index is damaged: it was set aside and is rebuilt");
+    Ok((Archive::new(open_again(folder, probe)?), true))
+}
+
+fn open_again(folder: &Path, probe: &ProbeCommand) -> Result<IndexWriter, EngineError> {
+    let failed = |source| EngineError::IndexFolder { folder: folder.to_path_buf(), source };
+    match Index::open(folder, probe).map_err(failed)? {
+        IndexOpen::Opened { writer, .. } => Ok(writer),
+        IndexOpen::Damaged { reason } => Err(failed(std::io::Error::other(reason))),
+    }
+}
+
+fn replay(
+    journal: &Journal,
+    snapshot_sequence: u64,
+    mut state: State,
+    archive: &mut Archive,
+) -> Result<State, EngineError> {
+    let applied = archive.applied_sequence();
+    for record in journal.read_from(snapshot_sequence + 1) {
+        let record = record?;
+        let event: Event = serde_json::from_slice(&record.bytes)
+            .map_err(|source| EngineError::JournalRecord { sequence: record.sequence, source })?;
+        if record.sequence > applied
+            && let Some(finished) = archived_by(&state, &event)
+        {
+            archive.apply(record.sequence, std::slice::from_ref(&finished))?;
+        }
+        state.apply(&event);
+    }
+    if journal.last_sequence() > archive.applied_sequence() {
+        archive.apply(journal.last_sequence(), &[])?;
+    }
+    Ok(state)
+}
+
+/// The matrix that an event moves from the state to the index.
+pub(super) fn archived_by(state: &State, event: &Event) -> Option<Matrix> {
+    match event {
+        Event::MatrixArchived { matrix, .. } => state.matrix(matrix).cloned(),
+        Event::EpochRaised { .. }
+        | Event::MatrixSubmitted { .. }
+        | Event::JobReused { .. }
+        | Event::WorkerRegistered { .. }
+        | Event::JobLeased { .. }
+        | Event::Checkpointed { .. }
+        | Event::JobSucceeded { .. }
+        | Event::AttemptFailed { .. }
+        | Event::AttemptLost { .. }
+        | Event::JobFailed { .. }
+        | Event::MatrixCancelled { .. } => None,
+    }
+}

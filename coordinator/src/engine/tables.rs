@@ -1,0 +1,110 @@
+//! What the engine knows and never stores: deadlines, holds, progress, connections. Lost at a restart without harm.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use assay_domain::{JobId, Lease, Progress, WorkerId};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::command::{ConnectionId, Outbound};
+
+/// All tables.
+#[derive(Debug, Default)]
+pub(super) struct Tables {
+    pub(super) leases: BTreeMap<Lease, LeaseRow>,
+    /// Jobs held back after a failure, until when.
+    pub(super) holds: BTreeMap<JobId, u64>,
+    pub(super) connections: BTreeMap<ConnectionId, Connection>,
+    next_connection: u64,
+}
+
+/// A running attempt.
+#[derive(Debug)]
+pub(super) struct LeaseRow {
+    pub(super) worker: WorkerId,
+    /// When its lease runs out.
+    pub(super) deadline_ms: u64,
+    /// When its worker must have come back, after its connection closed.
+    pub(super) back_by_ms: Option<u64>,
+    pub(super) progress: Option<Progress>,
+}
+
+impl LeaseRow {
+    pub(super) fn due_ms(&self) -> u64 {
+        self.deadline_ms.min(self.back_by_ms.unwrap_or(u64::MAX))
+    }
+}
+
+/// A worker's stream.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) worker: WorkerId,
+    pub(super) outbound: mpsc::Sender<Outbound>,
+    pub(super) end: CancellationToken,
+    /// How many more attempts it would take.
+    pub(super) slots: u32,
+}
+
+impl Tables {
+    pub(super) fn connect(&mut self, connection: Connection) -> ConnectionId {
+        self.next_connection += 1;
+        let id = ConnectionId(self.next_connection);
+        self.connections.insert(id, connection);
+        id
+    }
+
+    pub(super) fn connection_of(&self, worker: &WorkerId) -> Option<ConnectionId> {
+        self.connections.iter().find(|(_, connection)| connection.worker == *worker).map(|(id, _)| *id)
+    }
+
+    /// The connection is closed: its worker has until the grace ends to come back.
+    pub(super) fn disconnect(&mut self, id: ConnectionId, back_by_ms: u64) {
+        let Some(connection) = self.connections.remove(&id) else { return };
+        connection.end.cancel();
+        if self.connection_of(&connection.worker).is_some() {
+            return;
+        }
+        for row in self.leases.values_mut().filter(|row| row.worker == connection.worker) {
+            row.back_by_ms = Some(back_by_ms);
+        }
+    }
+
+    /// Its worker is heard: the lease lasts a full term from now.
+    pub(super) fn renewed(&mut self, lease: &Lease, deadline_ms: u64) {
+        if let Some(row) = self.leases.get_mut(lease) {
+            row.deadline_ms = deadline_ms;
+            row.back_by_ms = None;
+        }
+    }
+
+    /// The leases that are due.
+    pub(super) fn due(&self, now_ms: u64) -> Vec<Lease> {
+        let due = self.leases.iter().filter(|(_, row)| row.due_ms() <= now_ms);
+        due.map(|(lease, _)| lease.clone()).collect()
+    }
+
+    /// Ends holds that are over; answers whether there were any.
+    pub(super) fn end_holds(&mut self, now_ms: u64) -> bool {
+        let before = self.holds.len();
+        self.holds.retain(|_, until_ms| *until_ms > now_ms);
+        self.holds.len() != before
+    }
+
+    pub(super) fn held(&self) -> BTreeSet<JobId> {
+        self.holds.keys().cloned().collect()
+    }
+
+    /// When something is due next.
+    pub(super) fn next_due_ms(&self) -> Option<u64> {
+        let leases = self.leases.values().map(LeaseRow::due_ms);
+        leases.chain(self.holds.values().copied()).min()
+    }
+
+    /// The engine did not listen for a while (the machine slept): nobody's time ran meanwhile.
+    pub(super) fn postpone(&mut self, by_ms: u64) {
+        for row in self.leases.values_mut() {
+            row.deadline_ms = row.deadline_ms.saturating_add(by_ms);
+            row.back_by_ms = row.back_by_ms.map(|back_by_ms| back_by_ms.saturating_add(by_ms));
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The embedded object store's local folder.
+
+pub mod local;

@@ -1,0 +1,228 @@
+//! Snapshots: the whole state at a sequence. Written to a temporary file, synced, read back, renamed, folder synced; two
+//! are kept, and loading falls back to the older when the newer is bad.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::disk::{Disk, DiskLock, SyncSite, lock_folder};
+
+mod format;
+
+const SUFFIX: &str = ".snapshot";
+const TEMPORARY_SUFFIX: &str = ".snapshot.tmp";
+const KEPT: usize = 2;
+
+/// Why a snapshot cannot be written or the folder not be read. No such error harms an older snapshot.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// Another process holds the folder's lock.
+    #[error("snapshots {folder} are in use by another process: stop that one first", folder = folder.display())]
+    InUse {
+        /// The snapshots' folder.
+        folder: PathBuf,
+    },
+    /// The file system refused an operation.
+    #[error("cannot {action} {path}", path = path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file or folder.
+        path: PathBuf,
+        /// The file system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// What was read back is not what was written.
+    #[error("snapshot {path} does not read back as written ({reason}): check the disk", path = path.display())]
+    ReadBack {
+        /// The temporary file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The folder could not be synced, now or earlier: a later sync may report success and keep nothing. The process
+    /// must stop.
+    #[error(
+        "snapshots are closed for ever after a failed sync of their folder ({reason}): stop the process, repair the disk, \
+         start again"
+    )]
+    Poisoned {
+        /// The file system's answer to the sync.
+        reason: String,
+    },
+    /// A snapshot may only be newer than the newest good one.
+    #[error("snapshot at sequence {sequence} is older than the newest good one, at {newest}")]
+    NotNewer {
+        /// The sequence given.
+        sequence: u64,
+        /// The newest good snapshot's.
+        newest: u64,
+    },
+}
+
+/// What was found when the folder was opened.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// The newest good snapshot.
+    pub snapshot: Option<Snapshot>,
+    /// Snapshots that could not be used, newest first: to be logged.
+    pub bad: Vec<BadSnapshot>,
+    /// The highest sequence that a snapshot's name, good or bad, shows to have been durable; 0 if there is none.
+    pub proven_sequence: u64,
+}
+
+/// A state and the sequence of the last record in it.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// The last record that the state contains.
+    pub sequence: u64,
+    /// The state's bytes, as written.
+    pub state: Vec<u8>,
+}
+
+/// A snapshot that could not be used.
+#[derive(Debug)]
+pub struct BadSnapshot {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// The folder of snapshots; it has one owner.
+#[derive(Debug)]
+pub struct Snapshots {
+    disk: Arc<dyn Disk>,
+    folder: PathBuf,
+    /// Sequences of the newest good snapshots, newest first, at most `KEPT`.
+    good: Vec<u64>,
+    /// Whether this process has synced the folder: before, a name may be lost again.
+    names_durable: bool,
+    poison: Option<String>,
+    _lock: Box<dyn DiskLock>,
+}
+
+impl Snapshots {
+    /// Opens the folder, or creates it, and loads the newest good snapshot.
+    pub fn open(disk: Arc<dyn Disk>, folder: &Path) -> Result<(Snapshots, Loaded), SnapshotError> {
+        let lock = lock_folder(&*disk, folder).map_err(io("create and lock", folder))?;
+        let lock = lock.ok_or_else(|| SnapshotError::InUse { folder: folder.to_path_buf() })?;
+        let mut snapshots = Snapshots {
+            disk,
+            folder: folder.to_path_buf(),
+            good: Vec::new(),
+            names_durable: false,
+            poison: None,
+            _lock: lock,
+        };
+        let found = snapshots.list()?;
+        let mut loaded = Loaded { proven_sequence: found.first().copied().unwrap_or(0), ..Loaded::default() };
+        for sequence in found {
+            let path = snapshots.path(sequence);
+            match snapshots.read(&path, sequence) {
+                Ok(state) => {
+                    loaded.snapshot.get_or_insert(Snapshot { sequence, state });
+                    snapshots.good.push(sequence);
+                }
+                Err(reason) => loaded.bad.push(BadSnapshot { path, reason }),
+            }
+            if snapshots.good.len() == KEPT {
+                break;
+            }
+        }
+        Ok((snapshots, loaded))
+    }
+
+    /// Writes the state as it is after the record `sequence`, then removes all but the newest two good snapshots.
+    /// A sequence that already has a good snapshot is success.
+    ///
+    /// Only after `Poisoned` must the process stop: any other error leaves what was there, and a later try is sound.
+    pub fn write(&mut self, sequence: u64, state: &[u8]) -> Result<(), SnapshotError> {
+        if let Some(reason) = self.poison.clone() {
+            return Err(SnapshotError::Poisoned { reason });
+        }
+        match self.good.first().copied() {
+            Some(newest) if newest == sequence => return Ok(()),
+            Some(newest) if newest > sequence => return Err(SnapshotError::NotNewer { sequence, newest }),
+            Some(_) | None => {}
+        }
+        let temporary = self.folder.join(format!("{sequence:020}{TEMPORARY_SUFFIX}"));
+        let written = self.write_temporary(&temporary, sequence, state);
+        if let Err(error) = written {
+            // Frees the space on a full disk. What cannot be removed now goes at the next start.
+            let _ = self.disk.remove(&temporary);
+            return Err(error);
+        }
+        let path = self.path(sequence);
+        self.disk.rename(&temporary, &path).map_err(io("rename to", &path))?;
+        self.disk.sync_folder(&self.folder, SyncSite::SnapshotEntry).map_err(|source| {
+            let reason = source.to_string();
+            self.poison = Some(reason.clone());
+            SnapshotError::Poisoned { reason }
+        })?;
+        self.names_durable = true;
+        self.good.insert(0, sequence);
+        self.good.truncate(KEPT);
+        self.remove_others()
+    }
+
+    /// Journal records up to this sequence are in both kept snapshots. `None` until this process has written one: before
+    /// that, the names found may not be durable.
+    pub fn removable_through(&self) -> Option<u64> {
+        if !self.names_durable || self.good.len() < KEPT {
+            return None;
+        }
+        self.good.last().copied()
+    }
+
+    fn write_temporary(&self, path: &Path, sequence: u64, state: &[u8]) -> Result<(), SnapshotError> {
+        let mut file = self.disk.create(path).map_err(io("create", path))?;
+        format::encode(sequence, state, |part| file.append(part)).map_err(io("write", path))?;
+        file.sync(SyncSite::SnapshotFile).map_err(io("sync", path))?;
+        let read_back = match self.read(path, sequence) {
+            Ok(read) if read == state => return Ok(()),
+            Ok(_) => "the state differs".to_owned(),
+            Err(reason) => reason,
+        };
+        Err(SnapshotError::ReadBack { path: path.to_path_buf(), reason: read_back })
+    }
+
+    fn read(&self, path: &Path, sequence: u64) -> Result<Vec<u8>, String> {
+        let bytes = self.disk.read(path).map_err(|error| format!("cannot be read: {error}"))?;
+        format::decode(&bytes, sequence)
+    }
+
+    /// The sequences of the snapshots in the folder, newest first. Left-over temporary files are removed.
+    fn list(&self) -> Result<Vec<u64>, SnapshotError> {
+        let mut found = Vec::new();
+        for name in self.disk.list(&self.folder).map_err(io("list", &self.folder))? {
+            if name.ends_with(TEMPORARY_SUFFIX) {
+                let path = self.folder.join(name);
+                self.disk.remove(&path).map_err(io("remove", &path))?;
+            } else if let Some(number) = name.strip_suffix(SUFFIX).filter(|number| number.len() == 20) {
+                found.extend(number.parse::<u64>());
+            }
+        }
+        found.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(found)
+    }
+
+    fn remove_others(&self) -> Result<(), SnapshotError> {
+        for sequence in self.list()? {
+            if !self.good.contains(&sequence) {
+                let path = self.path(sequence);
+                self.disk.remove(&path).map_err(io("remove", &path))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn path(&self, sequence: u64) -> PathBuf {
+        self.folder.join(format!("{sequence:020}{SUFFIX}"))
+    }
+}
+
+fn io<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> SnapshotError + 'a {
+    move |source| SnapshotError::Io { action, path: path.to_path_buf(), source }
+}
