@@ -69,6 +69,9 @@ fn check_plan(matrix: &SubmittedMatrix) -> Result<(), Rejection> {
 }
 
 fn reuse(state: &State, read: &ReadSet, matrix: &SubmittedMatrix) -> Vec<Event> {
+    if read.fresh {
+        return Vec::new();
+    }
     let found = matrix.plan.iter().filter_map(|job| {
         let finished = read.finished.get(&job.key).cloned().or_else(|| state.finished_by_key(&job.key))?;
         Some(Event::JobReused {

@@ -46,6 +46,18 @@ pub enum Rejection {
         /// The artifact that is missing.
         name: String,
     },
+    /// An object that an attempt names is not in the store as it says.
+    #[error("attempt {lease} names `{key}` with {bytes} bytes, but {found}: upload it and say it again")]
+    MissingObject {
+        /// The attempt.
+        lease: Lease,
+        /// The object's key.
+        key: String,
+        /// The bytes that it should have.
+        bytes: u64,
+        /// What is there.
+        found: String,
+    },
     /// A plan that cannot be: a wrong ordinal or an input that no earlier job makes.
     #[error("plan of `{name}` is not sound: {why}")]
     UnsoundPlan {

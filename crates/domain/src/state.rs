@@ -40,6 +40,8 @@ pub struct ReadSet {
     pub submitted: Option<(MatrixId, Digest)>,
     /// Finished jobs by key, whose objects were seen to be present.
     pub finished: BTreeMap<JobKey, FinishedJob>,
+    /// Whether every job is to run, even those whose key a finished job has.
+    pub fresh: bool,
     /// The attempt that won the job a completion names, when its matrix is archived.
     pub winner: Option<Lease>,
 }
