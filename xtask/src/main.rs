@@ -1,8 +1,13 @@
 //! Set-up, demo, test and bench: `cargo xtask NAME`.
-//! Each subcommand is one module; what they share is `layout` (where things are), `cache` and `process`.
+//! Each subcommand is one module; what they share is `layout` (where things are), `cache`,
+//! `process` and `ui`.
 
+mod assets;
+mod bench;
 mod cache;
+mod demo;
 mod layout;
+mod model;
 mod process;
 mod setup;
 mod test;
@@ -26,12 +31,18 @@ enum Command {
     Setup(setup::Options),
     /// Check formatting and lints, then run all tests.
     Test(test::Options),
+    /// Run the example from nothing to a report.
+    Demo(demo::Options),
+    /// Measure our speed and memory beside what one would run instead.
+    Bench(bench::Options),
 }
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Setup(options) => setup::main(&options),
         Command::Test(options) => test::main(&options),
+        Command::Demo(options) => demo::main(&options),
+        Command::Bench(options) => bench::main(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -16,6 +16,14 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// Replaces this process: Ctrl-C then reaches one program, which stops its children in its own way.
+#[cfg(unix)]
+pub(crate) fn become_program(command: &mut Command) -> Result<()> {
+    use std::os::unix::process::CommandExt;
+    let error = command.exec();
+    Err(error).with_context(|| format!("cannot start `{}`", line(command)))
+}
+
 /// Runs a command that answers on stdout, and returns the answer; stderr goes to the person.
 pub(crate) fn answer(command: &mut Command) -> Result<String> {
     let output = command

@@ -1,0 +1,23 @@
+//! The demo's model as a Hugging Face folder, imported by our own `assay`.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::{layout, process};
+
+/// The folder's name, wherever it is put.
+pub(crate) const NAME: &str = "smollm2-135m-instruct";
+
+/// Imports the GGUF file where the folder is not there yet; the importer renames a whole folder into place.
+pub(crate) fn import(gguf: &Path, into: &Path) -> Result<()> {
+    if into.join("config.json").is_file() {
+        return Ok(());
+    }
+    if let Some(folder) = into.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
+    }
+    process::run(Command::new(layout::binary("assay")).args(["model", "import"]).arg(gguf).arg(into))
+}
