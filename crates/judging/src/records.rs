@@ -54,19 +54,6 @@ pub struct GenerationRecord {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum MetricRecord {
-    /// The first line: what is trained.
-    Run {
-        /// The model's name in the matrix.
-        model: String,
-        /// The recipe's name in the matrix.
-        recipe: String,
-        /// The training seed.
-        seed: u64,
-        /// Optimizer steps in all.
-        total_steps: u64,
-        /// Steps after which a checkpoint is kept.
-        checkpoints: Vec<u64>,
-    },
     /// After an optimizer step.
     Step {
         /// Optimizer steps done, from 1.

@@ -5,8 +5,16 @@
 
 mod build;
 mod inputs;
-mod resolved;
 mod types;
+
+mod agreement;
+mod bias;
+mod lengths;
+mod method;
+mod pairs;
+mod rates;
+mod resolved;
+mod training;
 mod win_rate_types;
 
 pub use self::build::{ReportError, build_report};

@@ -1,8 +1,14 @@
-//! Computes the report.
+//! Computes the report: joins records to pairs, then hands them to one module per section.
+
+use std::collections::BTreeMap;
 
 use super::inputs::ReportInputs;
-use super::types::Report;
-use crate::pair::PairError;
+use super::types::{
+    ComparisonReport, Execution, JudgeReport, Method, MissingCounts, Report, Reproducibility,
+};
+use super::{agreement, bias, lengths, method, pairs, rates, training};
+use crate::pair::{Key, PairError};
+use crate::prompt::template;
 
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]
@@ -13,12 +19,154 @@ pub enum ReportError {
     /// A verdict without a key.
     #[error("a verdict cannot be resolved")]
     Resolve(#[from] super::ResolveError),
+    /// A key of a comparison that the report is not about.
+    #[error("pair {pair_id} belongs to comparison {comparison:?}, which the report's settings do not list")]
+    UnknownComparison {
+        /// The pair.
+        pair_id: String,
+        /// The comparison.
+        comparison: String,
+    },
+    /// A verdict of a judge that is not in the panel.
+    #[error("a verdict names judge {judge:?}, which is not in the panel: {known}")]
+    UnknownJudge {
+        /// The judge.
+        judge: String,
+        /// The panel.
+        known: String,
+    },
+    /// A judged response that no generations hold.
+    #[error(
+        "no generation of {system:?} by model {model:?} for prompt {prompt_id:?} sample {sample}: give the report the generations of all compared systems"
+    )]
+    MissingGeneration {
+        /// The model.
+        model: String,
+        /// The system.
+        system: String,
+        /// The prompt.
+        prompt_id: String,
+        /// The sample.
+        sample: u32,
+    },
+    /// Two different generations of the same system, prompt and sample.
+    #[error(
+        "two different generations of {system:?} for prompt {prompt_id:?} sample {sample}: give each once"
+    )]
+    GenerationConflict {
+        /// The system.
+        system: String,
+        /// The prompt.
+        prompt_id: String,
+        /// The sample.
+        sample: u32,
+    },
+    /// Metrics of a job that the settings do not list.
+    #[error("metrics of job {job} are none of the report's trainings: {known}")]
+    UnknownTraining {
+        /// The job's ordinal.
+        job: u32,
+        /// The ordinals that are.
+        known: String,
+    },
 }
 
-/// Computes the report: pure and deterministic.
+/// Computes the report: pure and deterministic. The order of the input lists does not matter, but that of comparisons
+/// and judges in the settings does.
 ///
 /// # Errors
-/// Keys that contradict each other, a verdict without a key.
-pub fn build_report(_inputs: &ReportInputs) -> Result<Report, ReportError> {
-    unimplemented!()
+/// Records that contradict each other or are about something else.
+pub fn build_report(inputs: &ReportInputs) -> Result<Report, ReportError> {
+    let spec = &inputs.spec;
+    let key = Key::new(inputs.keys.iter().cloned())?;
+    let joined = pairs::join(inputs, &key)?;
+    let panel = panel_of(inputs);
+    let training = training::runs(inputs)?;
+    let generations = lengths::generations(inputs)?;
+    let comparisons: Vec<ComparisonReport> = spec
+        .comparisons
+        .iter()
+        .map(|comparison| rates::comparison(comparison, inputs, &joined, &panel))
+        .collect();
+    let judges: Vec<JudgeReport> =
+        spec.judges.iter().map(|info| judge_report(info, inputs, &joined)).collect();
+    let smoke = spec.judges.iter().filter(|judge| panel.contains(&judge.name)).all(|judge| judge.smoke);
+    let mut report = Report {
+        schema: "assay-report-v1".to_owned(),
+        matrix: spec.matrix.clone(),
+        smoke,
+        method: method::method(&panel, spec.bootstrap_seed),
+        judges,
+        checkpoint_differences: rates::checkpoint_differences(inputs, &joined, &panel),
+        comparisons,
+        agreement: agreement::agreement(inputs, &joined),
+        training,
+        generations,
+        pairs: joined.into_iter().map(|pair| pair.report).collect(),
+        reproducibility: reproducibility(inputs),
+        execution: execution(inputs),
+    };
+    let warnings = method::warnings(&report);
+    report.method = Method { warnings, ..report.method };
+    Ok(report)
+}
+
+/// The judges of the panel's rows: smoke judges never stand beside real ones.
+fn panel_of(inputs: &ReportInputs) -> Vec<String> {
+    let available = || inputs.spec.judges.iter().filter(|judge| judge.unavailable.is_none());
+    let any_real = available().any(|judge| !judge.smoke);
+    available().filter(|judge| !(any_real && judge.smoke)).map(|judge| judge.name.clone()).collect()
+}
+
+fn judge_report(
+    info: &assay_domain::job::JudgeInfo,
+    inputs: &ReportInputs,
+    joined: &[pairs::JoinedPair],
+) -> JudgeReport {
+    let mut models: Vec<String> =
+        inputs.verdicts.iter().filter(|v| v.judge == info.name).map(|v| v.model.clone()).collect();
+    models.sort();
+    models.dedup();
+    let mut missing = MissingCounts::default();
+    let mut verdicts = 0;
+    for pass in joined.iter().filter_map(|pair| pair.verdict(&info.name)).flat_map(|verdict| &verdict.passes)
+    {
+        verdicts += 1;
+        missing.add(pass.status);
+    }
+    JudgeReport {
+        info: info.clone(),
+        models,
+        verdicts,
+        missing,
+        position: bias::position(&info.name, joined),
+    }
+}
+
+fn reproducibility(inputs: &ReportInputs) -> Reproducibility {
+    let spec = &inputs.spec;
+    let mut uploads: Vec<(String, String)> =
+        spec.uploads.iter().map(|(name, digest)| (name.clone(), digest.to_string())).collect();
+    uploads.sort();
+    let mut seeds: Vec<u64> = spec.comparisons.iter().map(|comparison| comparison.seed).collect();
+    seeds.sort_unstable();
+    seeds.dedup();
+    let digest_of = |name: &String| template(name).ok().map(|template| (name.clone(), template.digest()));
+    Reproducibility {
+        matrix_digest: spec.matrix_digest.to_string(),
+        uploads,
+        templates: spec.judges.iter().filter_map(|judge| digest_of(&judge.template)).collect(),
+        seeds,
+        versions: inputs.versions.clone(),
+    }
+}
+
+fn execution(inputs: &ReportInputs) -> Execution {
+    let mut judge_seconds: BTreeMap<String, f64> = BTreeMap::new();
+    for verdict in &inputs.verdicts {
+        *judge_seconds.entry(verdict.judge.clone()).or_default() += verdict.seconds;
+    }
+    let mut jobs = inputs.history.clone();
+    jobs.sort_by(|a, b| a.job.ordinal.cmp(&b.job.ordinal));
+    Execution { matrix: inputs.matrix.clone(), jobs, judge_seconds }
 }

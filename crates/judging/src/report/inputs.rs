@@ -18,8 +18,8 @@ pub struct ReportInputs {
     pub verdicts: Vec<RawVerdictRecord>,
     /// The lines of all `keys.jsonl`; two judges' jobs may repeat each other's lines.
     pub keys: Vec<KeyRecord>,
-    /// The lines of each train job's `metrics.jsonl`, one list per job.
-    pub metrics: Vec<Vec<MetricRecord>>,
+    /// The lines of each train job's `metrics.jsonl`, by the job's ordinal: N of the input `metrics/N`.
+    pub metrics: BTreeMap<u32, Vec<MetricRecord>>,
     /// Versions for the reproducibility block, such as ("assay", "0.1.0").
     pub versions: BTreeMap<String, String>,
     /// The matrix as submitted; goes to the execution section only.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use assay_domain::MatrixId;
-use assay_domain::job::{Comparison, JobSummary, JudgeInfo};
+use assay_domain::job::{Comparison, JobSummary, JudgeInfo, Training};
 use serde::{Deserialize, Serialize};
 
 pub use super::win_rate_types::{
@@ -204,14 +204,8 @@ pub struct PanelAgreement {
 /// Losses of one training run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrainingReport {
-    /// The model's name.
-    pub model: String,
-    /// The recipe's name.
-    pub recipe: String,
-    /// The training seed.
-    pub seed: u64,
-    /// Optimizer steps in all.
-    pub total_steps: u64,
+    /// Model, data set, resolved recipe, seed and steps.
+    pub training: Training,
     /// Validation losses, the base model's (step 0) first.
     pub evals: Vec<EvalPoint>,
     /// The training loss after each step.

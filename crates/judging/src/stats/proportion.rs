@@ -18,6 +18,17 @@ pub fn wilson(k: u64, n: u64, alpha: f64) -> Option<[f64; 2]> {
     Some([if k == 0 { 0.0 } else { low.max(0.0) }, if k == n { 1.0 } else { high.min(1.0) }])
 }
 
+/// Wilson's formula for a mean score in [0, 1] of `n` items that may be half won; conservative where scores vary less
+/// than wins and losses would. `None` for no items.
+#[must_use]
+pub fn wilson_of_rate(rate: f64, n: u64, alpha: f64) -> Option<[f64; 2]> {
+    if n == 0 || !(0.0..=1.0).contains(&rate) {
+        return None;
+    }
+    let (low, high) = wilson_of(rate, n as f64, z_of(alpha));
+    Some([if rate == 0.0 { 0.0 } else { low.max(0.0) }, if rate == 1.0 { 1.0 } else { high.min(1.0) }])
+}
+
 fn wilson_of(p: f64, n: f64, z: f64) -> (f64, f64) {
     let z2 = z * z;
     let centre = (p + z2 / (2.0 * n)) / (1.0 + z2 / n);

@@ -1,0 +1,112 @@
+//! What the report says about itself: how its numbers are made, and what to be wary of.
+
+use super::types::{Method, Report};
+
+/// Two-sided level of all tests and intervals.
+pub(super) const ALPHA: f64 = 0.05;
+
+/// Power for which the detectable rate is given.
+pub(super) const POWER: f64 = 0.8;
+
+/// Resamples of the bootstrap.
+pub(super) const BOOTSTRAP_REPLICATES: u32 = 10_000;
+
+/// Consistency below which a judge is called unsteady.
+const CONSISTENCY_MIN: f64 = 0.7;
+
+/// Share of cut-off responses above which judges score fragments.
+const TRUNCATED_SHARE_MAX: f64 = 0.2;
+
+pub(super) fn method(panel: &[String], bootstrap_seed: u64) -> Method {
+    Method {
+        estimand: "win rate of the tuned system over its own base: the score of a verdict is 1, 1/2 or 0; it is \
+                   averaged over the passes of a pair, then over the panel's judges, then over the pairs of a \
+                   prompt, then over prompts"
+            .to_owned(),
+        panel: panel.to_vec(),
+        ties: "a pair counts as won or lost if all its passes agree; if the choice flips with the order it is a tie; \
+               a tie is half a win"
+            .to_owned(),
+        intervals: "95 %, clustered by prompt (Student's t over prompt means); Wilson's where prompts do not vary, and \
+                    for single pairs per prompt as a second opinion; bootstrap over prompts as a check"
+            .to_owned(),
+        missing: "refused, blocked, truncated, malformed, failed and absent verdicts are missing: never a tie, never a \
+                  loss; bounds say what they could change; above 5 % missing no headline is given"
+            .to_owned(),
+        alpha: ALPHA,
+        bootstrap_seed,
+        bootstrap_replicates: BOOTSTRAP_REPLICATES,
+        warnings: Vec::new(),
+    }
+}
+
+/// What a reader should know first.
+pub(super) fn warnings(report: &Report) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if report.smoke && !report.method.panel.is_empty() {
+        warnings.push(
+            "smoke: all judges are local models read by log-probabilities; they test the pipeline and are no evidence \
+             of quality"
+                .to_owned(),
+        );
+    }
+    if report.method.panel.is_empty() {
+        warnings.push("no judge took part: there are no win rates".to_owned());
+    }
+    about_judges(report, &mut warnings);
+    about_rows(report, &mut warnings);
+    about_responses(report, &mut warnings);
+    warnings
+}
+
+fn about_judges(report: &Report, warnings: &mut Vec<String>) {
+    for judge in &report.judges {
+        let name = &judge.info.name;
+        if let Some(reason) = &judge.info.unavailable {
+            warnings.push(format!("judge {name} did not take part: {reason}"));
+        }
+        if let Some(share) = judge.position.consistency.filter(|share| *share < CONSISTENCY_MIN) {
+            warnings.push(format!(
+                "judge {name} gave the same verdict in both orders in only {} of {} swaps ({:.0} %)",
+                judge.position.consistent,
+                judge.position.swaps,
+                share * 100.0
+            ));
+        }
+        if let Some(share) = judge.position.low_mass_share.filter(|share| *share > 0.0) {
+            warnings.push(format!(
+                "judge {name} put less than half of its probability on the labels in {:.0} % of presentations: its \
+                 template fails there",
+                share * 100.0
+            ));
+        }
+    }
+}
+
+fn about_rows(report: &Report, warnings: &mut Vec<String>) {
+    for comparison in &report.comparisons {
+        let Some(row) = comparison.overall(None) else { continue };
+        let name = &comparison.comparison.id;
+        if let Some(reason) = &row.withheld {
+            warnings.push(format!("{name}: no headline, {reason}"));
+        }
+        if row.prompts > 0 && row.few {
+            warnings.push(format!("{name}: {} prompts are too few for percentages", row.prompts));
+        }
+    }
+}
+
+fn about_responses(report: &Report, warnings: &mut Vec<String>) {
+    for set in &report.generations {
+        let share = set.truncated as f64 / set.responses.max(1) as f64;
+        if share > TRUNCATED_SHARE_MAX {
+            warnings.push(format!(
+                "{} {}: {} of {} responses were cut off by the token limit, so judges read fragments",
+                set.model, set.system, set.truncated, set.responses
+            ));
+        }
+        if set.empty > 0 {
+            warnings.push(format!("{} {}: {} responses are empty", set.model, set.system, set.empty));
+        }
+    }
+}
