@@ -1,7 +1,7 @@
 //! What an agent must be told, and every limit it keeps.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use assay_domain::event::WorkerInfo;
 
@@ -15,8 +15,8 @@ impl Token {
         Self(text.trim().to_owned())
     }
 
-    pub(crate) fn bearer(&self) -> String {
-        format!("Bearer {}", self.0)
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
     }
 }
 
@@ -38,6 +38,39 @@ pub enum Coordinator {
     },
     /// On this machine: its data folder holds `coordinator.json` and `token`, which may change when it restarts.
     DataDir(PathBuf),
+}
+
+/// Why the coordinator's place is not known (yet).
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotFound {
+    #[error("`{}` cannot be read: {source}", path.display())]
+    File { path: PathBuf, source: std::io::Error },
+    #[error("`{}` does not name an address", path.display())]
+    NoAddress { path: PathBuf },
+}
+
+impl Coordinator {
+    /// Its URL and the text of its token, as they are now.
+    pub(crate) fn look_up(&self) -> Result<(String, String), NotFound> {
+        #[derive(serde::Deserialize)]
+        struct Place {
+            address: String,
+        }
+        match self {
+            Self::At { url, token } => Ok((url.clone(), token.expose().to_owned())),
+            Self::DataDir(folder) => {
+                let path = folder.join("coordinator.json");
+                let text = read(&path)?;
+                let place: Place = serde_json::from_str(&text).map_err(|_| NotFound::NoAddress { path })?;
+                let token = Token::new(&read(&folder.join("token"))?);
+                Ok((format!("http://{}", place.address), token.expose().to_owned()))
+            }
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<String, NotFound> {
+    std::fs::read_to_string(path).map_err(|source| NotFound::File { path: path.to_owned(), source })
 }
 
 /// What an agent must be told.
@@ -69,6 +102,10 @@ pub struct AgentLimits {
     pub connect_ms: u64,
     /// A call or answer that takes longer is given up, and asked again.
     pub answer_ms: u64,
+    /// A connection that is silent is probed after this, and given up when the probe is not answered for as long again.
+    pub keep_alive_ms: u64,
+    /// New progress goes out at most this often, and with every renewal anyway.
+    pub progress_ms: u64,
     /// The first pause before connecting again; each further one doubles, with jitter.
     pub back_off_first_ms: u64,
     /// The longest pause before connecting again.
@@ -83,6 +120,8 @@ pub struct AgentLimits {
     pub log_batch_lines_max: usize,
     /// A longer log line is cut, in bytes.
     pub log_line_bytes_max: usize,
+    /// Log files of attempts that are kept; the oldest go first.
+    pub log_files_max: usize,
     /// How often log lines go to the coordinator.
     pub log_interval_ms: u64,
     /// A cancelled run that has not ended after this is dropped where it stands.
@@ -104,6 +143,8 @@ impl Default for AgentLimits {
         Self {
             connect_ms: 5_000,
             answer_ms: 15_000,
+            keep_alive_ms: 5_000,
+            progress_ms: 1_000,
             back_off_first_ms: 100,
             back_off_longest_ms: 5_000,
             outbound_queue_max: 64,
@@ -111,6 +152,7 @@ impl Default for AgentLimits {
             log_lines_max: 2_000,
             log_batch_lines_max: 200,
             log_line_bytes_max: 8 << 10,
+            log_files_max: 200,
             log_interval_ms: 300,
             cancel_ms: 120_000,
             complete_patience_ms: 3_600_000,

@@ -7,9 +7,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use assay_domain::job::{FailureClass, Usage};
-use assay_domain::{Assignment, Progress};
+use assay_domain::{Artifact, Assignment, Progress, Rejection};
+use assay_proto::convert::{lease_ref, to_json};
+use assay_proto::v1::{CheckpointedBatch, CheckpointedItem, worker_message::Body};
+use assay_telemetry::names;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+
+use crate::courier::Courier;
+use crate::lease::Lost;
+use crate::log::AttemptLog;
+use crate::stop::Stop;
 
 /// Runs jobs. One executor serves all slots of an agent, one after the other.
 pub trait Executor: Send + Sync + 'static {
@@ -66,16 +75,24 @@ impl std::error::Error for Failure {}
 /// One attempt, as its executor sees it. Clones are the same attempt.
 #[derive(Clone)]
 pub struct AttemptContext {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
-struct Shared {
-    assignment: Assignment,
-    inputs: BTreeMap<String, PathBuf>,
-    resume: Option<(u64, PathBuf)>,
-    work_dir: PathBuf,
-    progress: watch::Sender<Progress>,
-    cancelled: CancellationToken,
+pub(crate) struct Shared {
+    pub(crate) assignment: Arc<Assignment>,
+    pub(crate) inputs: Inputs,
+    pub(crate) work_dir: PathBuf,
+    pub(crate) progress: watch::Sender<Progress>,
+    pub(crate) log: Arc<AttemptLog>,
+    pub(crate) stop: Stop,
+    pub(crate) courier: Courier,
+}
+
+/// What was fetched for an attempt.
+#[derive(Default)]
+pub(crate) struct Inputs {
+    pub(crate) by_role: BTreeMap<String, PathBuf>,
+    pub(crate) resume: Option<(u64, PathBuf)>,
 }
 
 impl AttemptContext {
@@ -87,7 +104,7 @@ impl AttemptContext {
     /// The input of a role, verified and read-only: a file, or a folder when the artifact has several files.
     pub fn input(&self, role: &str) -> Result<&Path, Failure> {
         self.optional_input(role).ok_or_else(|| {
-            let known: Vec<_> = self.shared.inputs.keys().map(String::as_str).collect();
+            let known: Vec<_> = self.shared.inputs.by_role.keys().map(String::as_str).collect();
             Failure::new(
                 FailureClass::BadInput,
                 format!("no input `{role}` in the assignment; it has: {}", known.join(", ")),
@@ -97,17 +114,17 @@ impl AttemptContext {
 
     /// Like [`Self::input`], for roles that a job may leave out.
     pub fn optional_input(&self, role: &str) -> Option<&Path> {
-        self.shared.inputs.get(role).map(PathBuf::as_path)
+        self.shared.inputs.by_role.get(role).map(PathBuf::as_path)
     }
 
     /// All inputs, by role.
     pub fn inputs(&self) -> impl Iterator<Item = (&str, &Path)> {
-        self.shared.inputs.iter().map(|(role, path)| (role.as_str(), path.as_path()))
+        self.shared.inputs.by_role.iter().map(|(role, path)| (role.as_str(), path.as_path()))
     }
 
     /// The newest resume state with its step, for a training job that was under way.
     pub fn resume(&self) -> Option<(u64, &Path)> {
-        self.shared.resume.as_ref().map(|(step, path)| (*step, path.as_path()))
+        self.shared.inputs.resume.as_ref().map(|(step, path)| (*step, path.as_path()))
     }
 
     /// An empty folder of this attempt alone; gone after the attempt.
@@ -122,17 +139,45 @@ impl AttemptContext {
 
     /// Adds a line to the attempt's log. Never waits.
     pub fn log(&self, line: impl Into<String>) {
-        let _ = line.into();
+        self.shared.log.add(&line.into());
     }
 
-    /// Uploads a checkpoint and returns when the coordinator has it, or with a failure to return from the run.
+    /// Uploads the PEFT folder and the resume state of a step, and returns when the coordinator has accepted them, or with a failure
+    /// to return from the run. Awaited while the run goes on, it costs the run nothing; await one before starting the next.
     pub async fn checkpoint(&self, step: u64, adapter: &Path, resume: &Path) -> Result<(), Failure> {
-        let _ = (step, adapter, resume);
-        Ok(())
+        let span = tracing::info_span!(names::CHECKPOINT, step);
+        let sent = self.send_checkpoint(step, adapter, resume).instrument(span);
+        match self.shared.stop.unless_silenced(sent).await {
+            Some(outcome) => outcome,
+            None => Err(Failure::new(FailureClass::Released, "the attempt's lease was lost")),
+        }
+    }
+
+    async fn send_checkpoint(&self, step: u64, adapter: &Path, resume: &Path) -> Result<(), Failure> {
+        let courier = &self.shared.courier;
+        let adapter = courier.upload(&Artifact::adapter_name(step), adapter).await?;
+        let resume = courier.upload(&Artifact::resume_name(step), resume).await?;
+        let item = CheckpointedItem {
+            lease: Some(lease_ref(&courier.lease)),
+            step,
+            adapter_json: to_json(&adapter),
+            resume_json: to_json(&resume),
+        };
+        let body = Body::Checkpointed(CheckpointedBatch { items: vec![item] });
+        match courier.link.until_heard(body).await {
+            Ok(()) => Ok(()),
+            Err(rejection) => {
+                let failure = Failure::new(FailureClass::Crashed, rejection.to_string());
+                if matches!(rejection, Rejection::StaleAttempt { .. }) {
+                    self.shared.stop.silence(Lost::Refused(rejection));
+                }
+                Err(failure)
+            }
+        }
     }
 
     /// Cancelled when the run must stop: the lease is lost, a person cancelled, or the agent shuts down.
     pub fn cancelled(&self) -> &CancellationToken {
-        &self.shared.cancelled
+        self.shared.stop.run_token()
     }
 }

@@ -6,6 +6,15 @@ pub use config::{AgentConfig, AgentLimits, Coordinator, Token};
 pub use executor::{AttemptContext, Executor, Failure, Finished};
 pub use life::{AgentError, run};
 
+pub mod shell;
+
+mod attempt;
+mod clock;
 mod config;
+mod courier;
 mod executor;
+mod lease;
 mod life;
+mod link;
+mod log;
+mod stop;

@@ -1,8 +1,30 @@
-//! A worker's whole life.
+//! A worker's whole life: connect, take offers, let each attempt live, hand back at the end.
+//!
+//! The loop has three phases: something arrives, it is handled at once, and what takes time is done by the attempt's own task.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use assay_artifacts::{Cache, TransferError, TransferLimits, Transfers};
+use assay_domain::job::FailureClass;
+use assay_domain::{Assignment, Lease};
+use assay_proto::convert::{self, lease_ref};
+use assay_proto::v1::{self, coordinator_message, worker_message::Body};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::{AgentConfig, Executor};
+use crate::attempt::{Attempt, released, say_failed};
+use crate::config::AgentConfig;
+use crate::courier::Courier;
+use crate::executor::{Executor, Failure};
+use crate::lease::Lost;
+use crate::link::{self, Connection, Event, Link};
+use crate::log::{self, AttemptLog};
+use crate::stop::Stop;
 
 /// Why an agent ended, other than by being asked to.
 #[derive(Debug, thiserror::Error)]
@@ -13,15 +35,261 @@ pub enum AgentError {
         /// What it said.
         why: String,
     },
+    /// The agent's folder cannot be used.
+    #[error("the worker's folder `{}` cannot be prepared", folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The cache cannot be used, or no HTTP client can be made.
+    #[error("transfers cannot be prepared")]
+    Transfers(#[from] TransferError),
 }
 
-/// Works for the coordinator until `shutdown` is cancelled.
+/// Works for the coordinator until `shutdown` is cancelled; then running attempts are handed back.
 pub async fn run<E: Executor>(
     config: AgentConfig,
     executor: E,
     shutdown: CancellationToken,
 ) -> Result<(), AgentError> {
-    let _ = (config, executor);
-    shutdown.cancelled().await;
-    Ok(())
+    let mut life = Life::start(config, executor)?;
+    let ended = life.live(&shutdown).await;
+    life.end().await;
+    ended
+}
+
+struct Life<E> {
+    config: Arc<AgentConfig>,
+    executor: Arc<E>,
+    cache: Cache,
+    transfers: Transfers,
+    link: Link,
+    connection: Connection,
+    events: mpsc::Receiver<Event>,
+    attempts: JoinSet<Lease>,
+    running: BTreeMap<Lease, Running>,
+    /// What a new stream is told.
+    announced: watch::Sender<Vec<v1::LeaseRef>>,
+    /// Refusals of offers on their way.
+    refusals: JoinSet<()>,
+    /// Set once the agent shuts down.
+    drain_until: Option<Instant>,
+}
+
+struct Running {
+    stop: Stop,
+    task: AbortHandle,
+}
+
+impl<E: Executor> Life<E> {
+    fn start(config: AgentConfig, executor: E) -> Result<Self, AgentError> {
+        let limits = config.limits;
+        let cache = Cache::open(config.work_dir.join("cache"), limits.cache_bytes_max)?;
+        prepare_folders(&config)?;
+        let transfers = Transfers::new(TransferLimits {
+            connect_ms: limits.connect_ms,
+            tries_max: limits.transfer_tries_max,
+            back_off_first_ms: limits.back_off_first_ms,
+            back_off_longest_ms: limits.back_off_longest_ms,
+            parallel_max: limits.transfers_max,
+            ..TransferLimits::default()
+        })?;
+        let config = Arc::new(config);
+        let (announced, told) = watch::channel(Vec::new());
+        let (link, connection, events) = link::connect(config.clone(), told);
+        Ok(Self {
+            config,
+            executor: Arc::new(executor),
+            cache,
+            transfers,
+            link,
+            connection,
+            events,
+            attempts: JoinSet::new(),
+            running: BTreeMap::new(),
+            announced,
+            refusals: JoinSet::new(),
+            drain_until: None,
+        })
+    }
+
+    async fn live(&mut self, shutdown: &CancellationToken) -> Result<(), AgentError> {
+        loop {
+            let drain_until = self.drain_until;
+            tokio::select! {
+                // An attempt that ended frees its slot before the next offer is looked at.
+                biased;
+                Some(ended) = self.attempts.join_next() => self.ended(ended).await,
+                Some(_) = self.refusals.join_next() => {}
+                event = self.events.recv() => match event {
+                    Some(Event::Welcomed(welcome)) => self.welcomed(welcome).await,
+                    Some(Event::Said(body)) => self.heard(body),
+                    Some(Event::Refused(why)) => return Err(AgentError::Refused { why }),
+                    None => return Err(AgentError::Refused { why: String::from("the link ended") }),
+                },
+                () = shutdown.cancelled(), if drain_until.is_none() => self.drain().await,
+                () = at(drain_until) => {
+                    tracing::warn!(attempts = self.running.len(), "left to expire: not handed back in time");
+                    return Ok(());
+                }
+            }
+            if self.drain_until.is_some() && self.attempts.is_empty() && self.refusals.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn welcomed(&mut self, welcome: v1::Welcome) {
+        tracing::info!(epoch = welcome.epoch, running = self.running.len(), "welcomed by the coordinator");
+        for stale in welcome.stale {
+            self.stop(Some(stale), "stale");
+        }
+        self.say_ready().await;
+    }
+
+    fn heard(&mut self, body: coordinator_message::Body) {
+        match body {
+            coordinator_message::Body::Offers(batch) => {
+                for assignment in batch.assignments_json {
+                    self.offered(&assignment);
+                }
+            }
+            coordinator_message::Body::Stops(batch) => {
+                for item in batch.items {
+                    self.stop(item.lease, &item.reason);
+                }
+            }
+            coordinator_message::Body::Welcome(_) | coordinator_message::Body::Answers(_) => {}
+        }
+    }
+
+    fn offered(&mut self, assignment: &str) {
+        let assignment: Assignment = match convert::from_json("assignments_json", assignment) {
+            Ok(assignment) => assignment,
+            Err(error) => return self.refuse_unreadable(assignment, &error),
+        };
+        if self.running.contains_key(&assignment.lease) {
+            return;
+        }
+        if self.free_slots() == 0 {
+            return self.refuse(assignment.lease, released());
+        }
+        let lease = assignment.lease.clone();
+        let stop = Stop::default();
+        let task = self.attempts.spawn(self.attempt(assignment, stop.clone()).live());
+        self.running.insert(lease, Running { stop, task });
+        self.announce();
+    }
+
+    fn attempt(&self, assignment: Assignment, stop: Stop) -> Attempt<E> {
+        let lease = assignment.lease.clone();
+        let (work_dir, limits) = (&self.config.work_dir, self.config.limits);
+        let name = format!("{}-{}-{}", lease.job.matrix, lease.job.ordinal, lease.fence);
+        Attempt {
+            assignment: Arc::new(assignment),
+            executor: self.executor.clone(),
+            courier: Courier {
+                link: self.link.clone(),
+                cache: self.cache.clone(),
+                transfers: self.transfers.clone(),
+                lease: lease.clone(),
+                limits,
+            },
+            log: Arc::new(AttemptLog::new(&work_dir.join("logs"), lease, limits)),
+            stop,
+            folder: work_dir.join("attempts").join(name),
+        }
+    }
+
+    /// A coordinator of a later version may offer what this build cannot read.
+    fn refuse_unreadable(&mut self, assignment: &str, error: &convert::BadMessage) {
+        #[derive(serde::Deserialize)]
+        struct OnlyLease {
+            lease: Lease,
+        }
+        tracing::error!(%error, "an offer cannot be read");
+        if let Ok(OnlyLease { lease }) = serde_json::from_str(assignment) {
+            let reason = format!("this worker's build cannot read the assignment: {error}");
+            self.refuse(lease, Failure::new(FailureClass::Crashed, reason));
+        }
+    }
+
+    fn refuse(&mut self, lease: Lease, failure: Failure) {
+        let link = self.link.clone();
+        self.refusals.spawn(async move {
+            // A refusal of the refusal means that the lease is gone already.
+            let _ = say_failed(&link, &lease, &failure).await;
+        });
+    }
+
+    fn stop(&self, lease: Option<v1::LeaseRef>, reason: &str) {
+        let running = convert::lease(lease).ok().and_then(|lease| self.running.get(&lease));
+        if let Some(running) = running {
+            running.stop.silence(Lost::Stopped(reason.to_owned()));
+        }
+    }
+
+    async fn ended(&mut self, ended: Result<Lease, JoinError>) {
+        match ended {
+            Ok(lease) => {
+                self.running.remove(&lease);
+            }
+            Err(error) => {
+                tracing::error!(%error, "an attempt's task ended badly; its lease will expire");
+                self.running.retain(|_, running| running.task.id() != error.id());
+            }
+        }
+        self.announce();
+        self.say_ready().await;
+    }
+
+    async fn drain(&mut self) {
+        tracing::info!(attempts = self.running.len(), "shutting down: attempts are handed back");
+        self.drain_until = Some(Instant::now() + Duration::from_millis(self.config.limits.drain_ms));
+        for running in self.running.values() {
+            running.stop.hand_back();
+        }
+        self.say_ready().await;
+    }
+
+    async fn say_ready(&self) {
+        // Without a stream nobody needs to know: the next welcome says it again.
+        let _ = self.link.tell(Body::Ready(v1::Ready { slots: self.free_slots() })).await;
+    }
+
+    fn free_slots(&self) -> u32 {
+        let running = u32::try_from(self.running.len()).unwrap_or(u32::MAX);
+        if self.drain_until.is_some() { 0 } else { self.config.slots.saturating_sub(running) }
+    }
+
+    fn announce(&self) {
+        self.announced.send_replace(self.running.keys().map(lease_ref).collect());
+    }
+
+    async fn end(mut self) {
+        self.attempts.shutdown().await;
+        self.refusals.shutdown().await;
+        self.connection.close(Duration::from_millis(self.config.limits.connect_ms)).await;
+    }
+}
+
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What attempts of an earlier process left behind goes; logs stay, within their limit.
+fn prepare_folders(config: &AgentConfig) -> Result<(), AgentError> {
+    let attempts = config.work_dir.join("attempts");
+    let prepared = match std::fs::remove_dir_all(&attempts) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => std::fs::create_dir_all(&attempts),
+    };
+    prepared
+        .and_then(|()| log::prepare(&config.work_dir.join("logs"), config.limits.log_files_max))
+        .map_err(|source| AgentError::Folder { folder: config.work_dir.clone(), source })
 }

@@ -1,0 +1,57 @@
+//! The two ways to end an attempt from outside: handed back (it still speaks), or lost (it must say nothing).
+
+use std::future::Future;
+use std::sync::{Arc, OnceLock};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::lease::Lost;
+
+#[derive(Clone, Default)]
+pub(crate) struct Stop {
+    cancelled: CancellationToken,
+    silenced: CancellationToken,
+    why: Arc<OnceLock<Lost>>,
+}
+
+impl Stop {
+    /// The agent shuts down: the run must end, and the attempt is handed back unless it finished.
+    pub(crate) fn hand_back(&self) {
+        self.cancelled.cancel();
+    }
+
+    /// The lease is gone: the run must end and nothing more is said about it.
+    pub(crate) fn silence(&self, why: Lost) {
+        self.why.get_or_init(|| why);
+        self.silenced.cancel();
+        self.cancelled.cancel();
+    }
+
+    /// What the run watches.
+    pub(crate) fn run_token(&self) -> &CancellationToken {
+        &self.cancelled
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.is_cancelled()
+    }
+
+    pub(crate) fn why_silenced(&self) -> Option<&Lost> {
+        self.why.get()
+    }
+
+    /// Returns once the lease is gone.
+    pub(crate) async fn silenced(&self) {
+        self.silenced.cancelled().await;
+    }
+
+    /// The work's result, or none when the run must end first.
+    pub(crate) async fn unless_cancelled<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        self.cancelled.run_until_cancelled(work).await
+    }
+
+    /// The work's result, or none when the lease goes first.
+    pub(crate) async fn unless_silenced<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        self.silenced.run_until_cancelled(work).await
+    }
+}
