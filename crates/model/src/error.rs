@@ -96,6 +96,9 @@ pub enum ModelError {
         /// The value.
         value: f64,
     },
+    /// The caller stopped the run between two steps.
+    #[error("cancelled")]
+    Cancelled,
     /// The device is out of memory.
     #[error("out of memory on the device: use a smaller micro-batch, shorter rows, or recompute activations")]
     OutOfMemory(#[source] TchError),

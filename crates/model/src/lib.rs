@@ -6,10 +6,13 @@ pub mod check;
 pub mod decoder;
 pub mod device;
 mod error;
+pub mod generate;
 pub mod lora;
 mod module;
 pub(crate) mod random;
+pub mod sample;
 pub mod schedule;
+pub mod score;
 pub mod train;
 pub(crate) mod weights;
 

@@ -1,0 +1,180 @@
+//! Keys and values of the tokens so far: one block per layer, one slot per row, preallocated and grown in large steps.
+
+use assay_text::config::DecoderConfig;
+use tch::{Device, Kind, Tensor};
+
+use crate::Result;
+use crate::decoder::Attention;
+
+/// Slots are filled without gaps: rows 0 to `lengths.len()` are in use.
+#[derive(Debug)]
+pub(super) struct KvCache {
+    /// Per layer, keys and values `[slots, kv_heads, capacity, head_dim]`.
+    layers: Vec<(Tensor, Tensor)>,
+    kv_heads: i64,
+    head_dim: i64,
+    slots: i64,
+    capacity: i64,
+    /// Tokens in each used slot.
+    lengths: Vec<i64>,
+}
+
+/// Positions that a growing cache gains at least.
+const GROWTH_MIN: i64 = 64;
+
+impl KvCache {
+    pub(super) fn new(config: &DecoderConfig, device: Device, kind: Kind, slots: usize) -> Result<Self> {
+        let (kv_heads, head_dim, slots) = (config.kv_head_count as i64, config.head_dim as i64, slots as i64);
+        let empty = || Tensor::f_zeros([slots, kv_heads, 0, head_dim], (kind, device));
+        let layers = (0..config.layer_count).map(|_| Ok((empty()?, empty()?))).collect::<Result<_>>()?;
+        Ok(Self { layers, kv_heads, head_dim, slots, capacity: 0, lengths: Vec::new() })
+    }
+
+    pub(super) fn used(&self) -> usize {
+        self.lengths.len()
+    }
+
+    /// Makes room for `positions` tokens in every slot.
+    pub(super) fn reserve(&mut self, positions: i64) -> Result<()> {
+        if positions <= self.capacity {
+            return Ok(());
+        }
+        let capacity = positions.max(self.capacity + (self.capacity / 4).max(GROWTH_MIN));
+        let (used, kept) = (self.lengths.len() as i64, self.lengths.iter().copied().max().unwrap_or(0));
+        let size = [self.slots, self.kv_heads, capacity, self.head_dim];
+        let grow = |old: &Tensor| -> Result<Tensor> {
+            // Zeros, not garbage: masked positions have weight 0, and 0 times a NaN would be a NaN.
+            let new = Tensor::f_zeros(size, (old.kind(), old.device()))?;
+            let part = |tensor: &Tensor| tensor.f_narrow(0, 0, used)?.f_narrow(2, 0, kept);
+            part(&new)?.f_copy_(&part(old)?)?;
+            Ok(new)
+        };
+        for (keys, values) in &mut self.layers {
+            *keys = grow(keys)?;
+            *values = grow(values)?;
+        }
+        self.capacity = capacity;
+        Ok(())
+    }
+
+    /// Frees a slot; the last row moves into it. Answers the row that moved, if any.
+    pub(super) fn remove(&mut self, slot: usize) -> Result<()> {
+        let last = self.lengths.len() - 1;
+        if slot != last {
+            let length = self.lengths[last];
+            for (keys, values) in &self.layers {
+                for block in [keys, values] {
+                    let row = |slot: usize| block.f_select(0, slot as i64)?.f_narrow(1, 0, length);
+                    row(slot)?.f_copy_(&row(last)?)?;
+                }
+            }
+        }
+        self.lengths.swap_remove(slot);
+        Ok(())
+    }
+
+    /// Takes slots for new rows of these lengths; [`PromptPass`] fills them.
+    pub(super) fn add(&mut self, lengths: &[i64]) -> Result<usize> {
+        let first = self.lengths.len();
+        self.reserve(lengths.iter().copied().max().unwrap_or(0))?;
+        self.lengths.extend_from_slice(lengths);
+        Ok(first)
+    }
+
+    /// Prepares a pass of one token for every used slot.
+    pub(super) fn step(&mut self, device: Device) -> Result<StepPass<'_>> {
+        let positions = self.lengths.clone();
+        let longest = positions.iter().copied().max().unwrap_or(0) + 1;
+        self.reserve(longest)?;
+        for length in &mut self.lengths {
+            *length += 1;
+        }
+        let (heads, capacity) = (self.kv_heads, self.capacity);
+        let lines: Vec<i64> = (0..)
+            .zip(&positions)
+            .flat_map(|(slot, position)| {
+                (0..heads).map(move |head| (slot * heads + head) * capacity + position)
+            })
+            .collect();
+        let positions = Tensor::f_from_slice(&positions)?.f_to_device(device)?;
+        let mask = self.mask(&positions, longest)?;
+        let lines = Tensor::f_from_slice(&lines)?.f_to_device(device)?;
+        Ok(StepPass { cache: self, positions, lines, longest, mask })
+    }
+
+    /// 0 where a row may look and minus infinity where it may not; none if all rows are equally long.
+    fn mask(&self, positions: &Tensor, longest: i64) -> Result<Option<Tensor>> {
+        if self.lengths.iter().all(|length| *length == longest) {
+            return Ok(None);
+        }
+        let (kind, device) = (self.layers[0].0.kind(), positions.device());
+        let beyond = Tensor::f_arange(longest, (Kind::Int64, device))?
+            .f_unsqueeze(0)?
+            .f_gt_tensor(&positions.f_unsqueeze(1)?)?;
+        let mask = Tensor::f_zeros([self.lengths.len() as i64, longest], (kind, device))?;
+        let mask = mask.f_masked_fill(&beyond, f64::NEG_INFINITY)?;
+        Ok(Some(mask.f_unsqueeze(1)?.f_unsqueeze(1)?))
+    }
+}
+
+/// Attention of one new token per row over its own past.
+pub(super) struct StepPass<'a> {
+    cache: &'a mut KvCache,
+    /// Position of each row's new token, `[N]`.
+    pub(super) positions: Tensor,
+    /// Where each new key and value goes, in lines of `head_dim`, `[N * kv_heads]`.
+    lines: Tensor,
+    longest: i64,
+    mask: Option<Tensor>,
+}
+
+impl Attention for StepPass<'_> {
+    fn attend(&mut self, layer: usize, query: &Tensor, key: &Tensor, value: &Tensor) -> Result<Tensor> {
+        let cache = &*self.cache;
+        let (rows, kv_heads, head_dim) = (query.size()[0], cache.kv_heads, cache.head_dim);
+        let (keys, values) = &cache.layers[layer];
+        for (block, new) in [(keys, key), (values, value)] {
+            let mut lines = block.f_view([-1, head_dim])?;
+            let _written = lines.f_index_copy_(0, &self.lines, &new.f_reshape([-1, head_dim])?)?;
+        }
+        let past = |block: &Tensor| block.f_narrow(0, 0, rows)?.f_narrow(2, 0, self.longest);
+        // The query heads of a group look at the same keys: as if they were tokens of one sequence, so that keys and
+        // values are read in place and never repeated.
+        let query = query.f_reshape([rows, kv_heads, -1, head_dim])?;
+        let output = Tensor::f_scaled_dot_product_attention(
+            &query,
+            &past(keys)?,
+            &past(values)?,
+            self.mask.as_ref(),
+            0.0,
+            false,
+            None,
+            false,
+        )?;
+        Ok(output.f_reshape([rows, -1])?)
+    }
+}
+
+/// Attention of whole prompts, packed one after the other, that fills their slots.
+pub(super) struct PromptPass<'a, A> {
+    pub(super) cache: &'a KvCache,
+    pub(super) first_slot: usize,
+    pub(super) lengths: &'a [i64],
+    pub(super) inner: A,
+}
+
+impl<A: Attention> Attention for PromptPass<'_, A> {
+    fn attend(&mut self, layer: usize, query: &Tensor, key: &Tensor, value: &Tensor) -> Result<Tensor> {
+        let (keys, values) = &self.cache.layers[layer];
+        for (block, new) in [(keys, key), (values, value)] {
+            let mut start = 0;
+            for (offset, length) in self.lengths.iter().enumerate() {
+                let slot = (self.first_slot + offset) as i64;
+                let part = new.f_narrow(0, start, *length)?.f_transpose(0, 1)?;
+                block.f_select(0, slot)?.f_narrow(1, 0, *length)?.f_copy_(&part)?;
+                start += length;
+            }
+        }
+        self.inner.attend(layer, query, key, value)
+    }
+}

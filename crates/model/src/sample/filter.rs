@@ -1,0 +1,72 @@
+//! One token from one row of probabilities: the filters of Transformers, then the inverse of the cumulative sum.
+
+use super::SampleSettings;
+
+/// Picks by the number `unit` in `[0, 1)`: kept tokens lie side by side in order of their ids, each as wide as its probability.
+pub(super) fn pick_one(settings: &SampleSettings, probabilities: &[f32], unit: f64) -> u32 {
+    let unfiltered = settings.top_k == 0 && settings.top_p >= 1.0 && settings.min_p <= 0.0;
+    let floor = if unfiltered { 0.0 } else { floor(settings, probabilities) };
+    // Two passes of additions are faster than one with a list of what is kept.
+    let kept = |probability: f32| if probability >= floor { f64::from(probability) } else { 0.0 };
+    let total: f64 = probabilities.iter().map(|probability| kept(*probability)).sum();
+    let target = unit * total;
+    let mut sum = 0.0;
+    let mut last = 0;
+    for (id, probability) in probabilities.iter().enumerate() {
+        let width = kept(*probability);
+        if width > 0.0 {
+            sum += width;
+            last = id;
+            if sum > target {
+                break;
+            }
+        }
+    }
+    last as u32
+}
+
+/// The least probability that passes all filters. Tokens equal to it pass too: which of equals are kept is undefined in
+/// Transformers as well.
+fn floor(settings: &SampleSettings, probabilities: &[f32]) -> f32 {
+    let ranked = ranked(settings, probabilities);
+    let mut kept = ranked.as_slice();
+    if settings.top_k > 0 && kept.len() > settings.top_k as usize {
+        let least = kept[settings.top_k as usize - 1];
+        let end = kept.partition_point(|probability| *probability >= least);
+        kept = &kept[..end];
+    }
+    if settings.top_p < 1.0 {
+        let total: f64 = if settings.top_k > 0 {
+            kept.iter().map(|probability| f64::from(*probability)).sum()
+        } else {
+            1.0
+        };
+        let mut sum = 0.0;
+        let enough = kept.iter().position(|probability| {
+            sum += f64::from(*probability) / total;
+            sum >= settings.top_p
+        });
+        kept = &kept[..enough.map_or(kept.len(), |at| at + 1)];
+    }
+    let least = kept.last().copied().unwrap_or(0.0);
+    let most = ranked.first().copied().unwrap_or(0.0);
+    least.max((settings.min_p * f64::from(most)) as f32)
+}
+
+/// The largest probabilities, in descending order: as many as the filters can need. Most of a vocabulary has next to none,
+/// so that only a few thousand are sorted.
+fn ranked(settings: &SampleSettings, probabilities: &[f32]) -> Vec<f32> {
+    let mut threshold = 1e-3_f32;
+    loop {
+        let mut large: Vec<f32> =
+            probabilities.iter().copied().filter(|probability| *probability >= threshold).collect();
+        let mass: f64 = large.iter().map(|probability| f64::from(*probability)).sum();
+        let enough_k = settings.top_k == 0 || large.len() >= settings.top_k as usize;
+        let enough_p = settings.top_k > 0 || mass >= settings.top_p;
+        if (enough_k && enough_p && !large.is_empty()) || threshold == 0.0 {
+            large.sort_unstable_by(|left, right| right.total_cmp(left));
+            return large;
+        }
+        threshold = if threshold > 1e-9 { threshold * 0.03 } else { 0.0 };
+    }
+}

@@ -1,0 +1,137 @@
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use tch::Tensor;
+
+use super::filter::pick_one;
+use super::*;
+
+fn settings(change: impl Fn(&mut SampleSettings)) -> SampleSettings {
+    let mut settings = SampleSettings::default();
+    change(&mut settings);
+    settings
+}
+
+/// Every token that some random number picks.
+fn support(settings: &SampleSettings, probabilities: &[f32]) -> BTreeSet<u32> {
+    (0..10_000).map(|step| pick_one(settings, probabilities, f64::from(step) / 10_000.0)).collect()
+}
+
+const STEPS: [f32; 5] = [0.1, 0.4, 0.2, 0.25, 0.05];
+
+#[test]
+fn filters_keep_what_transformers_keeps() {
+    let kept = |change: &dyn Fn(&mut SampleSettings)| {
+        support(&settings(change), &STEPS).into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(kept(&|_| {}), [0, 1, 2, 3, 4]);
+    assert_eq!(kept(&|settings| settings.top_k = 1), [1]);
+    assert_eq!(kept(&|settings| settings.top_k = 3), [1, 2, 3]);
+    assert_eq!(kept(&|settings| settings.top_p = 0.3), [1]);
+    assert_eq!(kept(&|settings| settings.top_p = 0.6), [1, 3]);
+    assert_eq!(kept(&|settings| settings.top_p = 0.86), [0, 1, 2, 3]);
+    assert_eq!(kept(&|settings| settings.min_p = 0.5), [1, 2, 3]);
+    // After top-k 2 the two have 0.62 and 0.38 of what is left.
+    assert_eq!(kept(&|settings| (settings.top_k, settings.top_p) = (2, 0.6)), [1]);
+    assert_eq!(kept(&|settings| (settings.top_k, settings.top_p) = (2, 0.7)), [1, 3]);
+}
+
+#[test]
+fn equal_probabilities_pass_top_k_together() {
+    assert_eq!(support(&settings(|settings| settings.top_k = 1), &[0.5, 0.5]).len(), 2);
+}
+
+#[test]
+fn tokens_without_probability_are_never_picked() {
+    let probabilities = [0.0, 0.5, 0.0, 0.5, 0.0];
+    for unit in [0.0, 0.499_999, 0.5, 1.0 - f64::EPSILON] {
+        assert!([1, 3].contains(&pick_one(&SampleSettings::default(), &probabilities, unit)));
+    }
+}
+
+#[test]
+fn frequencies_follow_the_probabilities() {
+    let mut stream = SampleStream::new(7, &[1, 2, 3], 0);
+    let mut counts = [0_u32; STEPS.len()];
+    for _ in 0..100_000 {
+        counts[pick_one(&SampleSettings::default(), &STEPS, stream.next_unit()) as usize] += 1;
+    }
+    for (count, probability) in counts.iter().zip(STEPS) {
+        let share = f64::from(*count) / 100_000.0;
+        assert!((share - f64::from(probability)).abs() < 0.006, "{counts:?}");
+    }
+}
+
+#[test]
+fn streams_are_fixed_and_differ() {
+    let first = |seed, ids: &[u32], sample| SampleStream::new(seed, ids, sample).next_unit();
+    // Pinned: a change of these numbers changes every sampled answer, and so the result version of generate jobs.
+    assert_eq!(first(42, &[1, 2, 3], 0), 0.184_293_739_119_880_45);
+    let all = [
+        first(42, &[1, 2, 3], 0),
+        first(43, &[1, 2, 3], 0),
+        first(42, &[1, 2, 4], 0),
+        first(42, &[1, 2, 3], 1),
+    ];
+    assert_eq!(all.iter().map(|unit| unit.to_bits()).collect::<BTreeSet<_>>().len(), 4);
+}
+
+#[test]
+fn penalty_and_greedy_as_transformers() {
+    let logits = Tensor::from_slice(&[2.0_f32, 1.5, -1.0, -1.1]).view([1, 4]);
+    let mut stream = SampleStream::new(0, &[0], 0);
+    let mut pick = |penalty, seen: &[u32]| {
+        let settings =
+            settings(|settings| (settings.temperature, settings.repetition_penalty) = (0.0, penalty));
+        let mut rows = [RowState { stream: &mut stream, seen }];
+        super::pick(&settings, &logits, &mut rows).unwrap()[0]
+    };
+    assert_eq!(pick(1.0, &[0, 0]), 0);
+    assert_eq!(pick(1.3, &[0]), 0);
+    assert_eq!(pick(1.4, &[0, 0]), 1);
+    let penalised = penalise(
+        &settings(|settings| settings.repetition_penalty = 2.0),
+        logits.copy(),
+        &[RowState { stream: &mut SampleStream::new(0, &[0], 0), seen: &[0, 3, 0] }],
+    );
+    let values = Vec::<f32>::try_from(penalised.unwrap().view([-1])).unwrap();
+    assert_eq!(values, [1.0, 1.5, -1.0, -2.2]);
+}
+
+#[test]
+fn bad_settings_are_refused() {
+    for (name, bad) in [
+        ("temperature", settings(|settings| settings.temperature = -0.1)),
+        ("temperature", settings(|settings| settings.temperature = f64::NAN)),
+        ("top_p", settings(|settings| settings.top_p = 0.0)),
+        ("top_p", settings(|settings| settings.top_p = 1.1)),
+        ("min_p", settings(|settings| settings.min_p = 2.0)),
+        ("repetition_penalty", settings(|settings| settings.repetition_penalty = 0.0)),
+    ] {
+        assert!(bad.check().unwrap_err().to_string().contains(name));
+    }
+}
+
+proptest! {
+    /// Against the definition, on every ranking: sort everything, cut, compare the sets.
+    #[test]
+    fn floors_agree_with_a_full_sort(
+        weights in prop::collection::vec(1_u32..1_000_000, 2..60),
+        top_k in 0_u32..20,
+        top_p in 0.01_f64..1.0,
+        unit in 0.0_f64..1.0,
+    ) {
+        let total: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
+        let probabilities: Vec<f32> = weights.iter().map(|weight| (f64::from(*weight) / total) as f32).collect();
+        let settings = settings(|settings| (settings.top_k, settings.top_p) = (top_k, top_p));
+        let picked = pick_one(&settings, &probabilities, unit) as usize;
+        let larger: Vec<f32> = probabilities.iter().copied().filter(|other| *other > probabilities[picked]).collect();
+        prop_assert!(top_k == 0 || larger.len() < top_k as usize);
+        let mut ranked = probabilities.clone();
+        ranked.sort_by(|left, right| right.total_cmp(left));
+        let in_k = if top_k == 0 { ranked.len() } else { ranked.len().min(top_k as usize) };
+        let kept_mass: f64 = ranked[..in_k].iter().map(|probability| f64::from(*probability)).sum();
+        let mass_before: f64 = larger.iter().map(|probability| f64::from(*probability)).sum();
+        prop_assert!(mass_before / kept_mass < top_p + 1e-6);
+    }
+}
