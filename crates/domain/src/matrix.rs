@@ -8,17 +8,26 @@ pub use file::{
     Checkpoints, DataSet, Evaluate, Judge, JudgeKind, Matrix, Model, OneOrMany, Panel, PromptSet,
     RecipeEntry, RecipeOverride, RecipeSettings, Rule, SamplingEntry, Target, Variant,
 };
+pub use meaning::{CELLS_MAX, JUDGE_TEMPLATES};
 pub(crate) use nearest::nearest;
+pub use parse::{MATRIX_BYTES_MAX, parse};
 pub use places::Places;
 pub use prompts::{MissingPrompts, select_prompts};
 pub use resolved::{
     DataFacts, JudgeFacts, ModelFacts, PromptFacts, PromptRecord, ResolvedMatrix, TokenCount,
 };
+pub use schema::json_schema;
 
 mod cells;
 mod error;
 mod file;
+mod meaning;
 mod nearest;
+mod parse;
 mod places;
 mod prompts;
 mod resolved;
+mod rules;
+mod schema;
+mod structure;
+mod yaml;

@@ -3,7 +3,7 @@
 //! train -> its checkpoints -> generate (each base once) -> score or judge -> one report.
 
 use crate::job::PlannedJob;
-use crate::matrix::{MatrixError, ResolvedMatrix};
+use crate::matrix::{CELLS_MAX, MatrixError, ResolvedMatrix};
 
 pub use check::PLAN_JOBS_MAX;
 pub use price::{JudgePrice, PriceTable, WorkerRate};
@@ -26,11 +26,18 @@ mod table;
 /// # Errors
 /// Everything that is wrong with the matrix now that its files are known.
 pub fn plan(resolved: &ResolvedMatrix) -> Result<Vec<PlannedJob>, Vec<MatrixError>> {
+    let whole = |what: String, rule: String| vec![resolved.matrix.places.error("", what, rule)];
+    let cells = resolved.matrix.cells_before_rules();
+    if cells > CELLS_MAX {
+        return Err(whole(
+            format!("the matrix has {cells} combinations"),
+            format!("{CELLS_MAX} at most: split it"),
+        ));
+    }
     let errors = check::check(resolved);
     if !errors.is_empty() {
         return Err(errors);
     }
-    let whole = |what: String, rule: String| vec![resolved.matrix.places.error("", what, rule)];
     let jobs = expand::Plan::of(resolved, &PriceTable::builtin()).map_err(|error| {
         whole(format!("the plan has no JSON form ({error})"), String::from("use finite numbers"))
     })?;

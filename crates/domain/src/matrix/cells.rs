@@ -31,6 +31,19 @@ impl Matrix {
         cells
     }
 
+    /// How many combinations there are before any rule.
+    pub fn cells_before_rules(&self) -> usize {
+        let axes = [
+            self.models.len(),
+            self.data.len(),
+            self.recipes.len(),
+            self.seeds.len(),
+            self.prompts.len(),
+            self.sampling.len(),
+        ];
+        axes.into_iter().fold(1, usize::saturating_mul)
+    }
+
     /// The whole product, before any rule.
     pub(super) fn all_cells(&self) -> Vec<Cell<'_>> {
         let mut cells = Vec::new();

@@ -42,7 +42,7 @@ impl Target {
 }
 
 /// What a name may look like: it becomes part of ids and object keys.
-pub const NAME_PATTERN: &str = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$";
+pub(super) const NAME_PATTERN: &str = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$";
 
 /// An experiment: models x data sets x recipes x seeds x checkpoints x prompt sets x sampling x judges.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -383,6 +383,7 @@ pub enum JudgeKind {
 /// One name, or several.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
+#[schemars(rename = "OneOrMany_{T}")]
 pub enum OneOrMany<T> {
     /// One.
     One(T),
