@@ -3,7 +3,8 @@
 
 use std::sync::OnceLock;
 
-use tch::{Cuda, Device};
+use tch::Cuda;
+pub use tch::Device;
 
 use crate::{ModelError, Result};
 
@@ -84,4 +85,17 @@ mod tests {
         assert!(unknown.contains("`cpu`, `cuda`, `cuda:N` and `mps`"), "{unknown}");
         assert!(open("cuda:x").unwrap_err().to_string().contains("not a number"));
     }
+}
+
+/// The type of weights and activations on a device: exact on a CPU, half the memory on a GPU.
+pub fn weights_kind(device: Device) -> tch::Kind {
+    match device {
+        Device::Cpu | Device::Vulkan => tch::Kind::Float,
+        Device::Cuda(_) | Device::Mps => tch::Kind::BFloat16,
+    }
+}
+
+/// Threads that tensor operations use on a CPU.
+pub fn threads() -> i32 {
+    tch::get_num_threads()
 }
