@@ -1,0 +1,302 @@
+//! The report of a small matrix: what it says, that it says it twice the same way, and that missing is missing.
+
+#[path = "report/sample.rs"]
+mod sample;
+
+use std::collections::BTreeMap;
+
+use assay_domain::job::Orders;
+use assay_judging::logprob::sigmoid;
+use assay_judging::records::{
+    Evidence, FinishReason, LabelLogprobs, Slot, VerdictStatus, Winner, from_jsonl, to_jsonl,
+};
+use assay_judging::report::{
+    IntervalMethod, Report, ReportError, ReportInputs, Scope, build_report, resolve_all,
+};
+use serde_json::Value;
+
+use sample::{API_JUDGE, PLAIN, RUBRIC, Sample};
+
+fn build(inputs: &ReportInputs) -> Report {
+    build_report(inputs).unwrap()
+}
+
+/// Equal but for the last bits of numbers, which mathematical libraries of platforms do not share.
+fn same(ours: &Value, theirs: &Value) -> bool {
+    match (ours, theirs) {
+        (Value::Number(a), Value::Number(b)) => (a.as_f64().unwrap() - b.as_f64().unwrap()).abs() < 1e-9,
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(name, a)| b.get(name).is_some_and(|b| same(a, b)))
+        }
+        (a, b) => a == b,
+    }
+}
+
+#[test]
+fn the_sample_is_the_committed_report() {
+    let report = build(&Sample::smoke(Orders::Both).inputs());
+    let text = serde_json::to_string_pretty(&report).unwrap() + "\n";
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/report.json");
+    if std::env::var_os("ASSAY_BLESS").is_some() {
+        std::fs::write(path, &text).unwrap();
+    }
+    let committed = std::fs::read_to_string(path).unwrap();
+    let (ours, theirs) = (serde_json::from_str(&text).unwrap(), serde_json::from_str(&committed).unwrap());
+    assert!(same(&ours, &theirs), "report.json changed: if that is meant, run this test with ASSAY_BLESS=1");
+    let read: Report = serde_json::from_str(&committed).unwrap();
+    assert_eq!(
+        serde_json::to_string_pretty(&read).unwrap() + "\n",
+        committed,
+        "reading and writing keeps all bytes"
+    );
+}
+
+#[test]
+fn the_order_of_records_and_the_execution_change_nothing_else() {
+    let inputs = Sample::smoke(Orders::Both).inputs();
+    let mut other = inputs.clone();
+    other.generations.reverse();
+    other.verdicts.reverse();
+    other.keys.reverse();
+    let repeated: Vec<_> = other.keys.clone();
+    other.keys.extend(repeated);
+    for verdict in &mut other.verdicts {
+        verdict.seconds *= 3.0;
+    }
+    other.history.clear();
+    let (one, two) = (build(&inputs), build(&other));
+    assert_ne!(one, two);
+    assert_eq!(
+        serde_json::to_string(&one.without_execution()).unwrap(),
+        serde_json::to_string(&two.without_execution()).unwrap()
+    );
+}
+
+#[test]
+fn with_four_passes_the_blinding_secret_changes_no_number() {
+    let sample = Sample::smoke(Orders::Full);
+    let other = Sample { secret: [99; 32], ..sample.clone() };
+    assert_eq!(build(&sample.inputs()).without_execution(), build(&other.inputs()).without_execution());
+}
+
+#[test]
+fn rates_are_means_over_prompts_with_clustered_intervals() {
+    let report = build(&Sample::smoke(Orders::Both).inputs());
+    assert!(report.smoke);
+    let second = &report.comparisons[1];
+    let row = second.overall(Some(PLAIN)).unwrap();
+    assert_eq!((row.prompts, row.pairs, row.counts.decided()), (12, 12, 12));
+    let expected = (row.counts.wins as f64 + row.counts.ties as f64 / 2.0) / 12.0;
+    assert!((row.rate.unwrap() - expected).abs() < 1e-12);
+    assert_eq!(row.interval.unwrap().method, IntervalMethod::ClusterT);
+    assert!(row.interval.unwrap().low < expected && expected < row.interval.unwrap().high);
+    assert!(row.wilson.is_some() && row.bounds.is_none() && row.withheld.is_none());
+    let panel = second.overall(None).unwrap().rate.unwrap();
+    let rubric = second.overall(Some(RUBRIC)).unwrap().rate.unwrap();
+    assert!((panel - (row.rate.unwrap() + rubric) / 2.0).abs() < 1e-12);
+    assert_eq!(second.leave_one_out.len(), 2);
+    assert_eq!(second.leave_one_out[0].rate, Some(rubric));
+    let few: Vec<_> = second.rates.iter().filter(|row| row.few).map(|row| row.scope.label()).collect();
+    assert!(few.contains(&"out-of-domain") && !few.contains(&"all"));
+}
+
+#[test]
+fn what_the_logprobs_say_is_what_the_pairs_show() {
+    let inputs = Sample::smoke(Orders::Both).inputs();
+    let report = build(&inputs);
+    assert_eq!(report.pairs.len(), 24);
+    for pair in &report.pairs {
+        assert_eq!(pair.verdicts.len(), 2);
+        for verdict in &pair.verdicts {
+            let [first, second] = &verdict.passes[..] else { panic!("two passes") };
+            assert_eq!((first.tuned_slot, second.tuned_slot), (Slot::First, Slot::Second));
+            assert_eq!(first.tuned_label, second.tuned_label.other());
+            let logit = |p: f64| (p / (1.0 - p)).ln();
+            let mean = (logit(first.p_tuned.unwrap()) + logit(second.p_tuned.unwrap())) / 2.0;
+            assert!((verdict.p_tuned.unwrap() - sigmoid(mean)).abs() < 1e-9);
+            if first.winner != second.winner {
+                assert_eq!(verdict.winner, Some(Winner::Tie));
+            }
+        }
+    }
+}
+
+#[test]
+fn missing_verdicts_are_never_ties_or_losses() {
+    let inputs = Sample::smoke(Orders::Both).inputs();
+    let before = build(&inputs);
+    let statuses = [
+        VerdictStatus::Refused,
+        VerdictStatus::Blocked,
+        VerdictStatus::Truncated,
+        VerdictStatus::Malformed,
+        VerdictStatus::Error,
+    ];
+    for status in statuses {
+        let mut inputs = inputs.clone();
+        let hit = inputs.verdicts.iter_mut().find(|v| v.judge == PLAIN).unwrap();
+        (hit.status, hit.evidence) = (status, Evidence::None);
+        let report = build(&inputs);
+        let rows = |report: &Report| {
+            report.comparisons.iter().map(|c| c.overall(Some(PLAIN)).cloned().unwrap()).collect::<Vec<_>>()
+        };
+        let (was, is) = (rows(&before), rows(&report));
+        let changed = (0..2).find(|i| was[*i] != is[*i]).unwrap();
+        assert_eq!(is[changed].missing.total(), 1, "{status:?}");
+        assert_eq!(is[changed].missing.named(), [(status.name(), 1)]);
+        assert_eq!(is[changed].counts.decided(), 11, "one pass is missing, so is the pair");
+        assert!(is[changed].bounds.unwrap().low < is[changed].bounds.unwrap().high);
+        assert!(is[changed].withheld.is_some(), "1 of 12 is more than 5 %");
+        assert!(
+            report.method.warnings.iter().any(|w| w.contains("no headline"))
+                == (report.comparisons[changed].overall(None).unwrap().withheld.is_some())
+        );
+    }
+}
+
+#[test]
+fn a_status_of_ok_does_not_make_a_verdict() {
+    let mut inputs = Sample::smoke(Orders::Both).inputs();
+    inputs.verdicts[0].evidence = Evidence::Logprobs(LabelLogprobs { a: f64::NAN, b: -1.0 });
+    inputs.verdicts[1].evidence = Evidence::Text { text: "Winner: A".into() };
+    inputs.verdicts[2].evidence = Evidence::None;
+    let report = build(&inputs);
+    let malformed: u64 = report.judges.iter().map(|judge| judge.missing.malformed).sum();
+    assert_eq!(malformed, 3);
+}
+
+#[test]
+fn a_judge_without_records_is_absent_and_one_unavailable_is_named() {
+    let mut inputs = Sample::smoke(Orders::Both).inputs();
+    inputs.verdicts.retain(|verdict| verdict.judge != RUBRIC);
+    let report = build(&inputs);
+    let row = report.comparisons[0].overall(Some(RUBRIC)).unwrap();
+    assert_eq!((row.missing.absent, row.rate, row.prompts), (12, None, 0));
+    inputs.spec.judges[1].unavailable = Some("OPENAI_API_KEY is not set".into());
+    let report = build(&inputs);
+    assert!(report.comparisons[0].overall(Some(RUBRIC)).is_none());
+    assert!(report.method.warnings.iter().any(|w| w.contains("OPENAI_API_KEY")));
+    assert_eq!(report.method.panel, [PLAIN]);
+}
+
+#[test]
+fn smoke_judges_never_stand_in_a_real_panel() {
+    let report = build(&Sample::with_api().inputs());
+    assert!(!report.smoke);
+    assert_eq!(report.method.panel, [API_JUDGE]);
+    let panel = report.comparisons[0].overall(None).unwrap();
+    let api = report.comparisons[0].overall(Some(API_JUDGE)).unwrap();
+    assert_eq!((panel.rate, panel.counts), (api.rate, api.counts));
+    let scored = report.pairs.iter().flat_map(|pair| &pair.verdicts).find(|v| v.judge == API_JUDGE).unwrap();
+    for pass in &scored.passes {
+        let scores = pass.scores.unwrap();
+        let better = scores.tuned.quality > scores.base.quality;
+        assert_eq!(
+            better,
+            pass.winner == Some(Winner::Tuned),
+            "scores follow their label as the winner does"
+        );
+    }
+}
+
+#[test]
+fn judges_blinded_by_different_secrets_meet_on_the_same_pairs() {
+    let one = Sample::smoke(Orders::Both);
+    let two = Sample { secret: [77; 32], ..one.clone() };
+    let (mut inputs, other) = (one.inputs(), two.inputs());
+    inputs.verdicts.retain(|verdict| verdict.judge == PLAIN);
+    inputs.verdicts.extend(other.verdicts.into_iter().filter(|verdict| verdict.judge == RUBRIC));
+    inputs.keys.extend(other.keys);
+    let report = build(&inputs);
+    assert_eq!(report.pairs.len(), 24);
+    assert_eq!(report.agreement.judges[0].pairs, 24);
+}
+
+#[test]
+fn the_training_section_names_base_and_epochs() {
+    let report = build(&Sample::smoke(Orders::Both).inputs());
+    let [run] = &report.training[..] else { panic!("one run") };
+    let names: Vec<_> = run.evals.iter().map(|eval| eval.checkpoint.as_str()).collect();
+    assert_eq!(names, ["base", "epoch 1", "epoch 2"]);
+    assert!(run.evals.windows(2).all(|two| two[1].loss < two[0].loss));
+    assert_eq!(run.steps.len(), 12);
+    let [difference] = &report.checkpoint_differences[..] else { panic!("one difference") };
+    assert_eq!((difference.from_checkpoint.as_str(), difference.prompts), ("epoch 1", 12));
+    assert!(difference.p_holm >= difference.p);
+}
+
+#[test]
+fn truncation_and_style_are_counted() {
+    let report = build(&Sample::smoke(Orders::Both).inputs());
+    let systems: Vec<_> = report.generations.iter().map(|set| set.system.as_str()).collect();
+    assert_eq!(systems, ["base", "authored/lora-r8/seed-42/step-6", "authored/lora-r8/seed-42/step-12"]);
+    let cut: BTreeMap<_, _> =
+        report.generations.iter().map(|set| (set.system.as_str(), set.truncated)).collect();
+    let in_pairs = report.pairs[..12].iter().filter(|p| p.base.finish_reason == FinishReason::Length).count();
+    assert_eq!(cut["base"], in_pairs as u64);
+    assert!(report.generations[0].mean_markdown_marks > report.generations[2].mean_markdown_marks);
+}
+
+#[test]
+fn a_prompt_that_stands_twice_in_a_set_counts_once() {
+    let mut inputs = Sample::smoke(Orders::Both).inputs();
+    let text = inputs.generations[0].prompt.clone();
+    let twin = inputs.generations[1].prompt_id.clone();
+    inputs.generations.iter_mut().filter(|g| g.prompt_id == twin).for_each(|g| g.prompt = text.clone());
+    let row = build(&inputs).comparisons[0].overall(None).cloned().unwrap();
+    assert_eq!((row.pairs, row.prompts), (12, 11));
+    assert!(row.wilson.is_none(), "pairs of one prompt are not independent");
+}
+
+#[test]
+fn records_that_contradict_each_other_are_refused() {
+    let inputs = Sample::smoke(Orders::Both).inputs();
+    let refused = |change: &dyn Fn(&mut ReportInputs)| {
+        let mut inputs = inputs.clone();
+        change(&mut inputs);
+        build_report(&inputs).unwrap_err()
+    };
+    assert!(matches!(refused(&|i| i.keys.truncate(1)), ReportError::Resolve(_)));
+    assert!(matches!(refused(&|i| i.verdicts[0].judge = "ghost".into()), ReportError::UnknownJudge { .. }));
+    assert!(matches!(refused(&|i| i.spec.comparisons.truncate(1)), ReportError::UnknownComparison { .. }));
+    assert!(matches!(refused(&|i| i.generations.truncate(20)), ReportError::MissingGeneration { .. }));
+    assert!(matches!(refused(&|i| i.spec.trainings.clear()), ReportError::UnknownTraining { job: 0, .. }));
+    let twice = |i: &mut ReportInputs| {
+        let mut copy = i.generations[0].clone();
+        copy.text.push('!');
+        i.generations.push(copy);
+    };
+    assert!(matches!(refused(&twice), ReportError::GenerationConflict { .. }));
+}
+
+#[test]
+fn an_empty_matrix_has_an_empty_report() {
+    let mut inputs = Sample::smoke(Orders::Both).inputs();
+    (inputs.keys, inputs.verdicts, inputs.generations) = (Vec::new(), Vec::new(), Vec::new());
+    let report = build(&inputs);
+    let row = report.comparisons[0].overall(None).unwrap();
+    assert_eq!((row.rate, row.interval, row.prompts), (None, None, 0));
+    assert_eq!(report.comparisons[0].rates.iter().filter(|r| r.scope != Scope::All).count(), 0);
+}
+
+#[test]
+fn records_survive_json_lines() {
+    let sample = Sample::smoke(Orders::Both);
+    let inputs = sample.inputs();
+    let key = assay_judging::pair::Key::new(inputs.keys.clone()).unwrap();
+    let resolved = resolve_all(&inputs.verdicts, &key).unwrap();
+    assert_eq!(resolved.len(), inputs.verdicts.len());
+    assert_eq!(
+        from_jsonl::<_>("keys.jsonl", &to_jsonl(&inputs.keys).unwrap()).ok(),
+        Some(inputs.keys.clone())
+    );
+    let lines = to_jsonl(&resolved).unwrap();
+    let read: Vec<assay_judging::records::ResolvedRecord> = from_jsonl("resolved.jsonl", &lines).unwrap();
+    assert_eq!(read.len(), resolved.len());
+    let error = from_jsonl::<assay_judging::records::KeyRecord>("keys.jsonl", "\n{}\n").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "keys.jsonl: line 2 is not a valid KeyRecord (write it again with the same version of assay)"
+    );
+}
