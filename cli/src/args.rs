@@ -1,0 +1,239 @@
+//! The command line of `assay`.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+
+/// Plans, runs and reports small-data fine-tuning experiments.
+///
+/// Exit codes: 0 done, 1 a job of the matrix failed, 2 wrong input, 3 no coordinator answers, 4 refused, 130 interrupted.
+#[derive(Debug, Parser)]
+#[command(name = "assay", version, propagate_version = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start coordinator, worker and judge-runner on this machine and keep them running.
+    Up(Up),
+    /// Run a matrix from start to report; starts what is not up, and stops it at the end.
+    Run(Run),
+    /// Show the jobs, tokens, times and cost of a matrix without running anything.
+    Plan(Plan),
+    /// Submit a matrix to a running coordinator.
+    Submit(Submit),
+    /// Follow a matrix until it is finished.
+    Watch(Watch),
+    /// List matrices, or the jobs of one.
+    Status(Status),
+    /// Print the logs of a matrix or of one job.
+    Logs(Logs),
+    /// Stop what has not finished of a matrix.
+    Cancel(Cancel),
+    /// Print or write the report of a finished matrix.
+    Report(Report),
+    /// List the workers.
+    Fleet(Fleet),
+    /// Import and look at models.
+    #[command(subcommand)]
+    Model(Model),
+    /// Print the JSON Schema of matrix files.
+    Schema,
+}
+
+/// Which coordinator.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct Connection {
+    /// The data folder of a coordinator on this machine: its address and token are read there.
+    #[arg(long, default_value = ".assay")]
+    pub(crate) data_dir: PathBuf,
+    /// The coordinator's address, such as `http://127.0.0.1:7717`, when it is not that of the data folder.
+    #[arg(long)]
+    pub(crate) coordinator: Option<String>,
+    /// A file that holds the token, when it is not that of the data folder.
+    #[arg(long)]
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+/// Which matrix file, and how to read it.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct MatrixFile {
+    /// The matrix, in YAML.
+    pub(crate) file: PathBuf,
+    /// A variant of the file, such as `full`.
+    #[arg(long)]
+    pub(crate) variant: Option<String>,
+    /// The variant `full`.
+    #[arg(long, conflicts_with = "variant")]
+    pub(crate) full: bool,
+}
+
+impl MatrixFile {
+    /// The variant asked for.
+    pub(crate) fn variant(&self) -> Option<&str> {
+        if self.full { Some("full") } else { self.variant.as_deref() }
+    }
+}
+
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct Up {
+    /// Where state, objects, logs and reports live.
+    #[arg(long, default_value = ".assay")]
+    pub(crate) data_dir: PathBuf,
+    /// The coordinator's address; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:7717")]
+    pub(crate) listen: String,
+    /// Threads of the engine; 0 takes one for each processor.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) threads: u32,
+    /// How long a lease lasts without a renewal.
+    #[arg(long, default_value_t = 15_000)]
+    pub(crate) lease_ms: u64,
+}
+
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) matrix: MatrixFile,
+    /// Where state, objects, logs and reports live.
+    #[arg(long, default_value = ".assay")]
+    pub(crate) data_dir: PathBuf,
+    /// Threads of the engine; 0 takes one for each processor.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) threads: u32,
+    /// How long a lease lasts without a renewal.
+    #[arg(long, default_value_t = 15_000)]
+    pub(crate) lease_ms: u64,
+    /// Run every job, even those that an equal job has finished.
+    #[arg(long)]
+    pub(crate) fresh: bool,
+    /// Print the report as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Plan {
+    #[command(flatten)]
+    pub(crate) matrix: MatrixFile,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Submit {
+    #[command(flatten)]
+    pub(crate) matrix: MatrixFile,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// Your own key of this submission: the same key and matrix again is the same submission.
+    #[arg(long)]
+    pub(crate) submit_key: Option<String>,
+    /// Run every job, even those that an equal job has finished.
+    #[arg(long)]
+    pub(crate) fresh: bool,
+    /// Follow it until it is finished, then print its report.
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Watch {
+    /// The matrix's id.
+    pub(crate) matrix: String,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// Print a JSON object for each change.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Status {
+    /// The matrix's id; all matrices when left out.
+    pub(crate) matrix: Option<String>,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Logs {
+    /// A matrix's id, or a job's (MATRIX/NUMBER).
+    pub(crate) what: String,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// Go on with new lines.
+    #[arg(long)]
+    pub(crate) follow: bool,
+    /// Print a JSON object for each line.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Cancel {
+    /// The matrix's id.
+    pub(crate) matrix: String,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Report {
+    /// The matrix's id.
+    pub(crate) matrix: String,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// Write one self-contained HTML file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+    /// Print the report as JSON.
+    #[arg(long, conflicts_with = "markdown")]
+    pub(crate) json: bool,
+    /// Print the report as Markdown.
+    #[arg(long)]
+    pub(crate) markdown: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Fleet {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Model {
+    /// Write a GGUF file as a Hugging Face folder.
+    Import {
+        /// The GGUF file.
+        file: PathBuf,
+        /// The folder to make.
+        dir: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what a model folder holds.
+    Info {
+        /// The folder.
+        dir: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}

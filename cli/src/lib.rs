@@ -1,0 +1,72 @@
+//! The assay command: everything that a person types.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+mod args;
+mod connect;
+mod exit;
+mod facts;
+mod look;
+mod model;
+mod plan;
+mod print;
+pub mod report;
+mod resolve;
+mod show_report;
+mod submit;
+mod up;
+mod view;
+mod watch;
+
+/// Runs the command of this process's arguments.
+pub fn main() -> ExitCode {
+    match run(args::Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            print::say(format!("error: {error:#}"));
+            exit::code_of(&error)
+        }
+    }
+}
+
+fn run(args: args::Args) -> anyhow::Result<()> {
+    match args.command {
+        args::Command::Plan(plan) => plan::run(&plan),
+        args::Command::Model(model) => model::run(&model),
+        args::Command::Schema => {
+            print::json(&assay_domain::matrix::json_schema())
+        }
+        args::Command::Up(_)
+        | args::Command::Run(_)
+        | args::Command::Submit(_)
+        | args::Command::Watch(_)
+        | args::Command::Status(_)
+        | args::Command::Logs(_)
+        | args::Command::Cancel(_)
+        | args::Command::Report(_)
+        | args::Command::Fleet(_) => {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+            runtime.block_on(run_async(args.command))
+        }
+    }
+}
+
+async fn run_async(command: args::Command) -> anyhow::Result<()> {
+    let telemetry = assay_telemetry::init("assay")?;
+    let ended = match command {
+        args::Command::Up(up) => up::run(&up).await,
+        args::Command::Run(run) => up::run_matrix(&run).await,
+        args::Command::Submit(submit) => submit::run(&submit).await,
+        args::Command::Watch(watch) => watch::run(&watch).await,
+        args::Command::Status(status) => look::status(&status).await,
+        args::Command::Logs(logs) => look::logs(&logs).await,
+        args::Command::Cancel(cancel) => look::cancel(&cancel).await,
+        args::Command::Report(report) => show_report::run(&report).await,
+        args::Command::Fleet(fleet) => look::fleet(&fleet).await,
+        args::Command::Plan(_) | args::Command::Model(_) | args::Command::Schema => Ok(()),
+    };
+    telemetry.shutdown().await;
+    ended
+}

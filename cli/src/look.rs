@@ -1,0 +1,134 @@
+//! `assay status`, `logs`, `cancel` and `fleet`: looking at what goes on, and stopping it.
+
+use assay_domain::event::WorkerInfo;
+use assay_proto::v1::{
+    CancelRequest, GetMatrixRequest, ListMatricesRequest, ListWorkersRequest, LogsRequest, MatrixSummary,
+    MatrixView,
+};
+use serde_json::json;
+use tokio_stream::StreamExt;
+
+use crate::connect::Coordinator;
+use crate::plan::new_table;
+use crate::{args, print, view};
+
+/// Matrices on one page.
+const PAGE: u32 = 100;
+
+/// Lists matrices, or the jobs of one.
+pub(crate) async fn status(args: &args::Status) -> anyhow::Result<()> {
+    let coordinator = Coordinator::find(&args.connection)?;
+    let Some(matrix) = &args.matrix else { return matrices(&coordinator, args.json).await };
+    let request = GetMatrixRequest { matrix_id: matrix.clone() };
+    let answer = coordinator.matrices().get(request).await.map_err(|status| coordinator.failed(&status))?;
+    let matrix = answer.into_inner().matrix.unwrap_or_default();
+    if args.json {
+        return print::json(&view::matrix_json(&matrix));
+    }
+    print::line(jobs(&matrix));
+    Ok(())
+}
+
+async fn matrices(coordinator: &Coordinator, as_json: bool) -> anyhow::Result<()> {
+    let mut all = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let request = ListMatricesRequest { page_token, page_size: PAGE };
+        let answer = coordinator.matrices().list(request).await;
+        let page = answer.map_err(|status| coordinator.failed(&status))?.into_inner();
+        all.extend(page.matrices);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    if as_json {
+        return print::json(&all.iter().map(view::summary_json).collect::<Vec<_>>());
+    }
+    let mut table = new_table(&["matrix", "name", "jobs"], &[]);
+    for matrix in &all {
+        table.add_row([matrix.matrix_id.clone(), matrix.name.clone(), counts(matrix)]);
+    }
+    print::line(table);
+    Ok(())
+}
+
+fn counts(matrix: &MatrixSummary) -> String {
+    let mut counts: Vec<_> = matrix.jobs.iter().filter(|(_, count)| **count > 0).collect();
+    counts.sort();
+    counts.into_iter().map(|(status, count)| format!("{count} {status}")).collect::<Vec<_>>().join(", ")
+}
+
+fn jobs(matrix: &MatrixView) -> String {
+    let mut table = new_table(&["job", "what", "status", "attempts", "note"], &[3]);
+    for job in &matrix.jobs {
+        let note = match (job.reason.is_empty(), job.reused_from.is_empty()) {
+            (false, _) => job.reason.clone(),
+            (true, false) => format!("from {}", job.reused_from),
+            (true, true) => String::new(),
+        };
+        let attempts = job.attempts.len().to_string();
+        table.add_row([job.job_id.clone(), job.label.clone(), job.status.clone(), attempts, note]);
+    }
+    table.to_string()
+}
+
+/// Prints logs.
+pub(crate) async fn logs(args: &args::Logs) -> anyhow::Result<()> {
+    let coordinator = Coordinator::find(&args.connection)?;
+    let (matrix_id, job_id) = match args.what.split_once('/') {
+        Some((matrix, _)) => (matrix.to_owned(), args.what.clone()),
+        None => (args.what.clone(), String::new()),
+    };
+    let request = LogsRequest { matrix_id, job_id, follow: args.follow };
+    let failed = |status: tonic::Status| coordinator.failed(&status);
+    let mut stream = coordinator.matrices().logs(request).await.map_err(failed)?.into_inner();
+    while let Some(told) = stream.next().await {
+        let told = told.map_err(failed)?;
+        if args.json {
+            print::json_line(&json!({
+                "job": told.job_id, "fence": told.fence, "at_unix_ms": told.at_unix_ms, "line": told.line,
+            }))?;
+        } else {
+            print::line(format!("{} {}  {}", told.job_id, told.fence, told.line));
+        }
+    }
+    Ok(())
+}
+
+/// Cancels a matrix.
+pub(crate) async fn cancel(args: &args::Cancel) -> anyhow::Result<()> {
+    let coordinator = Coordinator::find(&args.connection)?;
+    let request = CancelRequest { matrix_id: args.matrix.clone() };
+    let answer = coordinator.matrices().cancel(request).await.map_err(|status| coordinator.failed(&status))?;
+    let changed = answer.into_inner().changed;
+    if args.json {
+        return print::json(&json!({ "matrix": args.matrix, "changed": changed }));
+    }
+    let what = if changed { "cancelled" } else { "had ended before: nothing changed" };
+    print::say(format!("{}: {what}", args.matrix));
+    Ok(())
+}
+
+/// Lists workers.
+pub(crate) async fn fleet(args: &args::Fleet) -> anyhow::Result<()> {
+    let coordinator = Coordinator::find(&args.connection)?;
+    let answer = coordinator.fleet().list_workers(ListWorkersRequest {}).await;
+    let workers = answer.map_err(|status| coordinator.failed(&status))?.into_inner().workers;
+    let parse = |text: &str| serde_json::from_str::<WorkerInfo>(text).ok();
+    if args.json {
+        let all: Vec<_> = workers
+            .iter()
+            .map(|worker| json!({ "worker": parse(&worker.worker_json), "connected": worker.connected, "jobs": worker.job_ids }))
+            .collect();
+        return print::json(&all);
+    }
+    let mut table = new_table(&["worker", "device", "connected", "jobs"], &[]);
+    for worker in &workers {
+        let device = parse(&worker.worker_json).map_or_else(String::new, |info| info.device_name);
+        let connected = if worker.connected { "yes" } else { "no" };
+        table.add_row([worker.worker_id.clone(), device, connected.to_owned(), worker.job_ids.join(" ")]);
+    }
+    print::line(table);
+    Ok(())
+}

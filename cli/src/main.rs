@@ -1,0 +1,7 @@
+//! `assay`: the command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    assay_cli::main()
+}

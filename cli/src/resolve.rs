@@ -1,0 +1,107 @@
+//! From a matrix file to a resolved matrix: everything is checked and counted here, before anything is sent.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use assay_artifacts::LocalFile;
+use assay_domain::Artifact;
+use assay_domain::matrix::{self, DataFacts, DataSet, JudgeFacts, Matrix, PromptFacts, ResolvedMatrix, TokenCount};
+
+use crate::args::MatrixFile;
+use crate::exit::Failed;
+use crate::facts::{self, OpenModel};
+
+/// A resolved matrix and the files to upload.
+pub(crate) struct Resolved {
+    pub(crate) matrix: ResolvedMatrix,
+    pub(crate) files: Vec<LocalFile>,
+}
+
+/// Reads a matrix file and everything that it names. Nothing is sent and nothing is written.
+pub(crate) fn resolve(file: &MatrixFile) -> anyhow::Result<Resolved> {
+    let name = file.file.display().to_string();
+    let text = std::fs::read_to_string(&file.file)
+        .map_err(|error| Failed::Input(format!("matrix file {name}: {error}")))?;
+    let matrix = matrix::parse(&name, &text, file.variant()).map_err(|errors| {
+        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        Failed::Input(lines.join("\n"))
+    })?;
+    let base = file.file.parent().unwrap_or(Path::new(".")).to_owned();
+    Resolver { base, files: Vec::new() }.resolve(matrix)
+}
+
+struct Resolver {
+    base: PathBuf,
+    files: Vec<LocalFile>,
+}
+
+impl Resolver {
+    fn resolve(mut self, matrix: Matrix) -> anyhow::Result<Resolved> {
+        let mut models = BTreeMap::new();
+        let mut open = BTreeMap::new();
+        for model in &matrix.models {
+            let dir = self.base.join(&model.path);
+            let wrong = |error: anyhow::Error| Failed::Input(format!("model `{}`: {error:#}", model.name));
+            models.insert(model.name.clone(), facts::model(&dir).map_err(wrong)?);
+            open.insert(model.name.clone(), facts::open(&dir).map_err(wrong)?);
+            self.files.extend(facts::model_files(&dir).map_err(wrong)?);
+        }
+        let mut data = BTreeMap::new();
+        for set in &matrix.data {
+            let wrong = |error: anyhow::Error| Failed::Input(format!("data set `{}`: {error:#}", set.name));
+            data.insert(set.name.clone(), self.data(set, &matrix, &open).map_err(wrong)?);
+        }
+        let mut prompts = BTreeMap::new();
+        for set in &matrix.prompts {
+            let wrong = |error: anyhow::Error| Failed::Input(format!("prompt set `{}`: {error:#}", set.name));
+            let path = self.base.join(&set.file);
+            let records = facts::prompts(&path, set.system.as_deref(), &open).map_err(wrong)?;
+            let artifact = self.upload("prompts", &path).map_err(wrong)?;
+            prompts.insert(set.name.clone(), PromptFacts { artifact, records });
+        }
+        let judges = matrix.panel.judges.iter().map(|judge| (judge.name().to_owned(), judge_facts(judge.key_env())));
+        let judges = judges.collect();
+        Ok(Resolved { matrix: ResolvedMatrix { matrix, models, data, prompts, judges }, files: self.files })
+    }
+
+    fn data(
+        &mut self,
+        set: &DataSet,
+        matrix: &Matrix,
+        models: &BTreeMap<String, OpenModel>,
+    ) -> anyhow::Result<DataFacts> {
+        let train_path = self.base.join(&set.train);
+        let valid_path = set.valid.as_ref().map(|valid| self.base.join(valid));
+        let (mut train_rows, mut valid_rows) = (0, 0);
+        let mut tokens = Vec::new();
+        for (model, data, max_length) in matrix.token_counts_needed() {
+            let Some(open) = models.get(&model).filter(|_| data == set.name) else { continue };
+            let (train, rows) = facts::row_lengths(&train_path, set.train_rows, open)?;
+            train_rows = rows;
+            let mut valid = Vec::new();
+            if let Some(path) = &valid_path {
+                (valid, valid_rows) = facts::row_lengths(path, set.valid_rows, open)?;
+            }
+            tokens.push(TokenCount::of(&model, max_length, &train, &valid));
+        }
+        Ok(DataFacts {
+            train: self.upload("train", &train_path)?,
+            valid: valid_path.as_deref().map(|path| self.upload("valid", path)).transpose()?,
+            train_rows,
+            valid_rows,
+            tokens,
+        })
+    }
+
+    fn upload(&mut self, role: &str, path: &Path) -> anyhow::Result<Artifact> {
+        let files = assay_artifacts::describe(path)?;
+        let artifact = facts::artifact(role, &files);
+        self.files.extend(files);
+        Ok(artifact)
+    }
+}
+
+fn judge_facts(key_env: Option<&str>) -> JudgeFacts {
+    let missing = key_env.filter(|name| std::env::var_os(name).is_none_or(|key| key.is_empty()));
+    JudgeFacts { unavailable: missing.map(|name| format!("environment variable `{name}` holds no key")) }
+}

@@ -1,0 +1,108 @@
+//! `assay report`: fetches `report.json`, checks its digest, renders it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use assay_artifacts::{Cache, DownloadSigner, SignError, SignedRequest, TransferLimits, Transfers};
+use assay_domain::{Artifact, ObjectKey};
+use assay_judging::report::Report;
+use assay_proto::v1::{GetMatrixRequest, MatrixView, SignDownloadRequest};
+
+use crate::connect::Coordinator;
+use crate::exit::Failed;
+use crate::submit::{sign_error, signed_request};
+use crate::{args, print, report, view};
+
+/// Runs the command.
+pub(crate) async fn run(args: &args::Report) -> anyhow::Result<()> {
+    let coordinator = Coordinator::find(&args.connection)?;
+    let request = GetMatrixRequest { matrix_id: args.matrix.clone() };
+    let answer = coordinator.matrices().get(request).await.map_err(|status| coordinator.failed(&status))?;
+    let matrix = answer.into_inner().matrix.unwrap_or_default();
+    let (text, value) = fetch(&coordinator, &matrix).await?;
+    if let Some(path) = &args.html {
+        write(path, &report::html(&value))?;
+        print::say(format!("written to {}", path.display()));
+        return Ok(());
+    }
+    if args.json {
+        print::line(text);
+    } else if args.markdown {
+        print::line(report::markdown(&value));
+    } else {
+        print::line(report::terminal(&value));
+    }
+    Ok(())
+}
+
+/// Prints a finished matrix's report and writes it to `DATA_DIR/reports`.
+pub(crate) async fn print_and_write(
+    coordinator: &Coordinator,
+    matrix: &MatrixView,
+    data_dir: &Path,
+    json: bool,
+) -> anyhow::Result<()> {
+    let (text, value) = fetch(coordinator, matrix).await?;
+    let name = matrix.summary.as_ref().map_or("matrix", |summary| summary.matrix_id.as_str());
+    let folder = data_dir.join("reports");
+    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    let html = folder.join(format!("{name}.html"));
+    write(&folder.join(format!("{name}.json")), &text)?;
+    write(&html, &report::html(&value))?;
+    if json {
+        print::line(text);
+    } else {
+        print::line(report::terminal(&value));
+    }
+    print::say(format!("report: {}", absolute(&html).display()));
+    Ok(())
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+async fn fetch(coordinator: &Coordinator, matrix: &MatrixView) -> anyhow::Result<(String, Report)> {
+    let artifact = report_artifact(matrix)?;
+    let folder = tempfile::tempdir()?;
+    let cache = Cache::open(folder.path().join("cache"), artifact.bytes().max(1))?;
+    let transfers = Transfers::new(TransferLimits::default())?;
+    let into = folder.path().join("report");
+    let path = cache.fetch(&transfers, &artifact, &into, &Signer { coordinator }).await?;
+    let text = std::fs::read_to_string(&path)?;
+    let value = serde_json::from_str(&text).context("the report was written by another version of assay")?;
+    Ok((text, value))
+}
+
+fn report_artifact(matrix: &MatrixView) -> Result<Artifact, Failed> {
+    let name = matrix.summary.as_ref().map_or("", |summary| summary.matrix_id.as_str());
+    let job = matrix.jobs.iter().find(|job| job.kind == "report");
+    let job = job.ok_or_else(|| Failed::Input(format!("matrix {name} has no report job")))?;
+    view::outputs(job).into_iter().find(|artifact| artifact.name == "report").ok_or_else(|| {
+        Failed::Matrix(format!(
+            "matrix {name} has no report yet: its report job is {}; `assay watch {name}` follows it",
+            job.status
+        ))
+    })
+}
+
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder).with_context(|| path.display().to_string())?;
+    std::io::Write::write_all(&mut file, text.as_bytes()).with_context(|| path.display().to_string())?;
+    file.persist(path).with_context(|| path.display().to_string())?;
+    Ok(())
+}
+
+struct Signer<'a> {
+    coordinator: &'a Coordinator,
+}
+
+impl DownloadSigner for Signer<'_> {
+    async fn sign_downloads(&self, keys: &[ObjectKey]) -> Result<Vec<SignedRequest>, SignError> {
+        let request = SignDownloadRequest { keys: keys.iter().map(ToString::to_string).collect() };
+        let answer = self.coordinator.artifacts().sign_download(request).await;
+        let answer = answer.map_err(|status| sign_error(&status))?.into_inner();
+        Ok(answer.requests.into_iter().map(signed_request).collect())
+    }
+}

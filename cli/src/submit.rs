@@ -1,0 +1,139 @@
+//! `assay submit`: upload what is missing, then hand the matrix over. It is durable when this returns.
+
+use std::collections::BTreeSet;
+
+use assay_artifacts::{
+    LocalFile, SignError, SignedRequest, SignedUpload, TransferLimits, Transfers, UploadSigner,
+};
+use assay_domain::ObjectKey;
+use assay_proto::convert;
+use assay_proto::v1::{PersonUpload, SignUploadRequest, SubmitRequest, UploadFile, sign_upload_request};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use crate::args;
+use crate::connect::Coordinator;
+use crate::print;
+use crate::resolve::{Resolved, resolve};
+use crate::watch;
+
+/// Files whose requests are asked for together.
+const FILES_MAX: usize = 100;
+
+/// What a submission became.
+#[derive(Debug, Serialize)]
+pub(crate) struct Submitted {
+    pub(crate) matrix: String,
+    pub(crate) jobs: u32,
+    pub(crate) reused: u32,
+    pub(crate) repeated: bool,
+}
+
+/// Runs the command.
+pub(crate) async fn run(args: &args::Submit) -> anyhow::Result<()> {
+    let coordinator = Coordinator::find(&args.connection)?;
+    let resolved = resolve(&args.matrix)?;
+    let submitted = submit(&coordinator, &resolved, args.submit_key.clone(), args.fresh).await?;
+    if args.json && !args.wait {
+        return print::json(&submitted);
+    }
+    announce(&submitted);
+    if args.wait {
+        return watch::to_report(&coordinator, &submitted.matrix, &args.connection.data_dir, args.json).await;
+    }
+    print::line(&submitted.matrix);
+    Ok(())
+}
+
+/// Says what a submission became.
+pub(crate) fn announce(submitted: &Submitted) {
+    let Submitted { matrix, jobs, reused, repeated } = submitted;
+    let again = if *repeated { ", submitted before" } else { "" };
+    print::say(format!("submitted {matrix}: {jobs} jobs, {reused} of them taken from earlier runs{again}"));
+}
+
+/// Uploads and submits.
+pub(crate) async fn submit(
+    coordinator: &Coordinator,
+    resolved: &Resolved,
+    submit_key: Option<String>,
+    fresh: bool,
+) -> anyhow::Result<Submitted> {
+    upload(coordinator, &resolved.files).await?;
+    let submit_key = match submit_key {
+        Some(key) => key,
+        None => random_key()?,
+    };
+    let request = SubmitRequest { submit_key, resolved_json: convert::to_json(&resolved.matrix), fresh };
+    let answer = coordinator.matrices().submit(request).await;
+    let answer = answer.map_err(|status| coordinator.failed(&status))?.into_inner();
+    Ok(Submitted {
+        matrix: answer.matrix_id,
+        jobs: answer.jobs,
+        reused: answer.reused,
+        repeated: answer.repeated,
+    })
+}
+
+fn random_key() -> anyhow::Result<String> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(|error| anyhow::anyhow!("no random bytes: {error}"))?;
+    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+async fn upload(coordinator: &Coordinator, files: &[LocalFile]) -> anyhow::Result<()> {
+    let mut seen = BTreeSet::new();
+    let files: Vec<LocalFile> = files.iter().filter(|file| seen.insert(file.digest)).cloned().collect();
+    let bar = ProgressBar::new(files.iter().map(|file| file.bytes).sum());
+    bar.set_style(ProgressStyle::with_template("uploading {bytes}/{total_bytes} {wide_bar} {bytes_per_sec}")?);
+    let counted = bar.clone();
+    let transfers = Transfers::new(TransferLimits::default())?.on_bytes(move |bytes| counted.inc(bytes));
+    for part in files.chunks(FILES_MAX) {
+        transfers.upload(part, &PersonSigner { coordinator }).await?;
+    }
+    bar.finish_and_clear();
+    Ok(())
+}
+
+struct PersonSigner<'a> {
+    coordinator: &'a Coordinator,
+}
+
+impl UploadSigner for PersonSigner<'_> {
+    async fn sign_uploads(&self, files: &[LocalFile]) -> Result<Vec<SignedUpload>, SignError> {
+        let file = |file: &LocalFile| UploadFile {
+            path: file.path.clone(),
+            bytes: file.bytes,
+            sha256: file.digest.to_string(),
+        };
+        let request = SignUploadRequest {
+            owner: Some(sign_upload_request::Owner::Upload(PersonUpload {})),
+            files: files.iter().map(file).collect(),
+        };
+        let answer = self.coordinator.artifacts().sign_upload(request).await;
+        let answer = answer.map_err(|status| sign_error(&status))?.into_inner();
+        answer.uploads.into_iter().map(signed_upload).collect()
+    }
+}
+
+fn signed_upload(upload: assay_proto::v1::SignedUpload) -> Result<SignedUpload, SignError> {
+    let wrong = |why: String| SignError { why, transient: false };
+    let key = ObjectKey::parse(upload.key).map_err(|error| wrong(error.to_string()))?;
+    let request = upload.request.filter(|_| !upload.exists).map(signed_request);
+    Ok(SignedUpload { key, request })
+}
+
+/// A signed request in the words of the transfers.
+pub(crate) fn signed_request(request: assay_proto::v1::SignedRequest) -> SignedRequest {
+    SignedRequest {
+        method: request.method,
+        url: request.url,
+        headers: request.headers.into_iter().collect(),
+    }
+}
+
+/// A refusal to sign in the words of the transfers.
+pub(crate) fn sign_error(status: &tonic::Status) -> SignError {
+    let transient = matches!(status.code(), tonic::Code::Unavailable | tonic::Code::DeadlineExceeded);
+    SignError { why: status.message().to_owned(), transient }
+}

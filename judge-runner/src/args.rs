@@ -1,0 +1,53 @@
+//! The command line of `assay-judge-runner`.
+
+use std::path::PathBuf;
+
+use assay_agent::{AgentConfig, shell};
+use assay_domain::{DeviceKind, WorkKind};
+use clap::{Args as ClapArgs, Parser, Subcommand};
+
+/// Runs judge and report jobs.
+#[derive(Debug, Parser)]
+#[command(name = "assay-judge-runner", version, about)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Register with a coordinator and run its judge and report jobs until told to stop.
+    Run(Run),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Run {
+    /// The data folder of a coordinator on this machine: its address and token are read there.
+    #[arg(long, default_value = ".assay")]
+    data_dir: PathBuf,
+    /// The coordinator's address, such as `http://127.0.0.1:7717`, when it is not that of the data folder.
+    #[arg(long)]
+    coordinator: Option<String>,
+    /// A file that holds the token, when it is not that of the data folder.
+    #[arg(long)]
+    token_file: Option<PathBuf>,
+    /// Folder for the cache, attempts and the ledger of paid calls; default: `judge-runner` in the data folder.
+    #[arg(long)]
+    work_dir: Option<PathBuf>,
+}
+
+impl Run {
+    pub(crate) fn agent_config(&self) -> anyhow::Result<AgentConfig> {
+        let coordinator =
+            shell::coordinator(&self.data_dir, self.coordinator.as_deref(), self.token_file.as_deref())?;
+        let introduction = shell::Introduction {
+            device: DeviceKind::None,
+            device_name: String::from("judge-runner"),
+            memory_mib: 0,
+            kinds: vec![WorkKind::Judge, WorkKind::Report],
+        };
+        let worker = shell::introduce(introduction, env!("CARGO_PKG_VERSION"))?;
+        let work_dir = self.work_dir.clone().unwrap_or_else(|| self.data_dir.join("judge-runner"));
+        Ok(AgentConfig::new(coordinator, worker, work_dir))
+    }
+}

@@ -1,0 +1,69 @@
+//! Reading and writing the records that jobs exchange.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use assay_agent::{AttemptContext, Failure};
+use assay_domain::job::FailureClass;
+use assay_judging::records::{from_jsonl, to_jsonl};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::executor::bad_input;
+
+/// The records of one input.
+pub(crate) fn read<T: DeserializeOwned>(cx: &AttemptContext, role: &str) -> Result<Vec<T>, Failure> {
+    let path = cx.input(role)?;
+    let text = fs::read_to_string(path).map_err(|error| disk(path, &error))?;
+    from_jsonl(role, &text).map_err(|error| bad_input(chain(&error)))
+}
+
+/// The records of all inputs whose role is `prefix/N`, by N: the ordinal of the job that made them.
+pub(crate) fn read_each<T: DeserializeOwned>(
+    cx: &AttemptContext,
+    prefix: &str,
+) -> Result<BTreeMap<u32, Vec<T>>, Failure> {
+    let mut found = BTreeMap::new();
+    for (role, _) in cx.inputs() {
+        let ordinal = role.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('/'));
+        let Some(ordinal) = ordinal.and_then(|ordinal| ordinal.parse().ok()) else { continue };
+        found.insert(ordinal, read(cx, role)?);
+    }
+    Ok(found)
+}
+
+/// Writes records as JSON lines into the attempt's folder.
+pub(crate) fn write<T: Serialize>(cx: &AttemptContext, name: &str, records: &[T]) -> Result<PathBuf, Failure> {
+    let text = to_jsonl(records).map_err(|error| bad_input(format!("{name} cannot be written: {error}")))?;
+    write_text(cx, name, &text)
+}
+
+/// Writes a text into the attempt's folder.
+pub(crate) fn write_text(cx: &AttemptContext, name: &str, text: &str) -> Result<PathBuf, Failure> {
+    let path = cx.work_dir().join(name);
+    let written = File::create(&path).and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_data()
+    });
+    written.map_err(|error| disk(&path, &error))?;
+    Ok(path)
+}
+
+/// An error of the local disk.
+pub(crate) fn disk(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::new(FailureClass::Transient, format!("{}: {error}", path.display()))
+}
+
+/// An error and its sources in one line.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,46 @@
+//! Report jobs: the records of a matrix become `report.json`.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use assay_agent::{AttemptContext, Failure, Finished};
+use assay_domain::job::{ReportSpec, Usage};
+use assay_judging::report::{ReportInputs, build_report};
+
+use crate::executor::bad_input;
+use crate::files;
+
+/// Builds the report.
+pub(crate) fn run(spec: &ReportSpec, cx: &AttemptContext) -> Result<Finished, Failure> {
+    let started = now();
+    let report = build_report(&inputs(spec, cx)?).map_err(|error| bad_input(files::chain(&error)))?;
+    let text = serde_json::to_string_pretty(&report)
+        .map_err(|error| bad_input(format!("the report cannot be written: {error}")))?;
+    let path = files::write_text(cx, "report.json", &text)?;
+    let seconds = started.elapsed().as_secs_f64();
+    let usage = Usage { phases: vec![(String::from("report"), seconds)], ..Usage::default() };
+    Ok(Finished { outputs: vec![(String::from("report"), path)], usage })
+}
+
+fn inputs(spec: &ReportSpec, cx: &AttemptContext) -> Result<ReportInputs, Failure> {
+    let assignment = cx.assignment();
+    Ok(ReportInputs {
+        spec: spec.clone(),
+        generations: all(files::read_each(cx, "generations")?),
+        verdicts: all(files::read_each(cx, "verdicts")?),
+        keys: all(files::read_each(cx, "keys")?),
+        metrics: files::read_each(cx, "metrics")?,
+        versions: BTreeMap::from([(String::from("assay"), String::from(env!("CARGO_PKG_VERSION")))]),
+        matrix: Some(assignment.lease.job.matrix.clone()),
+        history: assignment.history.clone(),
+    })
+}
+
+fn all<T>(lists: BTreeMap<u32, Vec<T>>) -> Vec<T> {
+    lists.into_values().flatten().collect()
+}
+
+#[expect(clippy::disallowed_methods, reason = "a shell that measures how long the report took")]
+fn now() -> Instant {
+    Instant::now()
+}

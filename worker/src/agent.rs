@@ -1,0 +1,77 @@
+//! The agent process: holds the gRPC stream and the lease, never calls LibTorch.
+
+use std::fs::{File, TryLockError};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use assay_agent::{AgentConfig, shell};
+use assay_domain::WorkKind;
+
+use crate::args;
+use crate::executor::EngineExecutor;
+use crate::process::{EngineConfig, EngineProcess};
+
+/// How long an engine may take to open its device.
+const ENGINE_START_LIMIT: Duration = Duration::from_secs(60);
+
+/// Works until told to stop.
+pub(crate) fn run(args: args::Agent) -> anyhow::Result<()> {
+    shell::end_with_parent()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        let telemetry = assay_telemetry::init("assay-worker")?;
+        let ended = work(&args).await;
+        telemetry.shutdown().await;
+        ended
+    })
+}
+
+async fn work(args: &args::Agent) -> anyhow::Result<()> {
+    let stop = shell::stop_on_signals()?;
+    let work_dir = args.work_dir.clone().unwrap_or_else(|| args.data_dir.join("worker"));
+    std::fs::create_dir_all(&work_dir).with_context(|| format!("work folder {}", work_dir.display()))?;
+    let _lock = lock(&work_dir)?;
+    let engine = EngineConfig {
+        device: args.device.into(),
+        threads: threads(args.threads),
+        start_limit: ENGINE_START_LIMIT,
+    };
+    let process = EngineProcess::start(&engine).await.context("the engine does not start")?;
+    let coordinator =
+        shell::coordinator(&args.data_dir, args.coordinator.as_deref(), args.token_file.as_deref())?;
+    let introduction = shell::Introduction {
+        device: engine.device,
+        device_name: process.device.clone(),
+        memory_mib: process.memory_mib,
+        kinds: vec![WorkKind::Train, WorkKind::Generate, WorkKind::Score],
+    };
+    let mut config = AgentConfig::new(
+        coordinator,
+        shell::introduce(introduction, env!("CARGO_PKG_VERSION"))?,
+        work_dir.clone(),
+    );
+    config.limits.cache_bytes_max = args.cache_bytes_max;
+    let executor = EngineExecutor::new(engine, Duration::from_secs(args.stall_s), process);
+    Ok(assay_agent::run(config, executor, stop).await?)
+}
+
+/// One agent for each work folder, so that two never share a device or a cache.
+fn lock(work_dir: &Path) -> anyhow::Result<File> {
+    let path = work_dir.join("lock");
+    let file = File::create(&path).with_context(|| path.display().to_string())?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            bail!("another worker uses `{}`: give this one its own `--work-dir`", work_dir.display())
+        }
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| path.display().to_string()),
+    }
+}
+
+fn threads(asked: u32) -> u32 {
+    match asked {
+        0 => std::thread::available_parallelism().map_or(1, |count| count.get() as u32),
+        asked => asked,
+    }
+}

@@ -1,0 +1,179 @@
+//! The command line of `assay-worker`.
+
+use std::path::PathBuf;
+
+use assay_domain::DeviceKind;
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+/// Runs train, generate and score jobs on one device.
+#[derive(Debug, Parser)]
+#[command(name = "assay-worker", version, about)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Register with a coordinator and run its jobs until told to stop.
+    Agent(Agent),
+    /// The process that computes; started by the agent.
+    #[command(hide = true)]
+    Engine(Engine),
+    /// Compare the engine with golden values of Transformers and PEFT; exit 0 within the tolerances.
+    Check(Check),
+    /// Compare a training run with a trace of TRL, step by step; exit 0 within the tolerances.
+    CheckTrl(CheckTrl),
+    /// Time training; prints one JSON line.
+    #[command(hide = true)]
+    BenchTrain(BenchTrain),
+    /// Time generation; prints one JSON line.
+    #[command(hide = true)]
+    BenchGenerate(BenchGenerate),
+}
+
+/// The devices that can be asked for.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Device {
+    /// The processor.
+    Cpu,
+    /// The first NVIDIA GPU.
+    Cuda,
+    /// The Apple GPU.
+    Mps,
+}
+
+impl Device {
+    /// The name that the engine knows it by.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Cuda => "cuda",
+            Self::Mps => "mps",
+        }
+    }
+}
+
+impl From<Device> for DeviceKind {
+    fn from(device: Device) -> Self {
+        match device {
+            Device::Cpu => Self::Cpu,
+            Device::Cuda => Self::Cuda,
+            Device::Mps => Self::Mps,
+        }
+    }
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Agent {
+    /// The data folder of a coordinator on this machine: its address and token are read there.
+    #[arg(long, default_value = ".assay")]
+    pub(crate) data_dir: PathBuf,
+    /// The coordinator's address, such as `http://127.0.0.1:7717`, when it is not that of the data folder.
+    #[arg(long)]
+    pub(crate) coordinator: Option<String>,
+    /// A file that holds the token, when it is not that of the data folder.
+    #[arg(long)]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Where the engine computes.
+    #[arg(long, value_enum, default_value = "cpu")]
+    pub(crate) device: Device,
+    /// Threads of the engine; 0 takes one for each processor.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) threads: u32,
+    /// Folder for the cache and for attempts; default: `worker` in the data folder.
+    #[arg(long)]
+    pub(crate) work_dir: Option<PathBuf>,
+    /// Bytes that the cache of inputs may take before the least recently used go.
+    #[arg(long, default_value_t = 20 << 30)]
+    pub(crate) cache_bytes_max: u64,
+    /// Seconds without a sign of progress after which the engine is killed and the attempt fails as stalled.
+    #[arg(long, default_value_t = 600)]
+    pub(crate) stall_s: u64,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Engine {
+    /// Where to compute.
+    #[arg(long, value_enum)]
+    pub(crate) device: Device,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Check {
+    /// A folder with config.json, model.safetensors, adapter/, golden.json and golden.safetensors.
+    pub(crate) dir: PathBuf,
+    /// Print the differences as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Where to compute.
+    #[arg(long, value_enum, default_value = "cpu")]
+    pub(crate) device: Device,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct CheckTrl {
+    /// A folder with trace.json, adapter_initial/ and adapter_trained/.
+    pub(crate) dir: PathBuf,
+    /// The model's folder.
+    #[arg(long)]
+    pub(crate) model: PathBuf,
+    /// The conversations that were trained on: their token ids are compared too.
+    #[arg(long)]
+    pub(crate) data: Option<PathBuf>,
+    /// Print the differences as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Where to compute.
+    #[arg(long, value_enum, default_value = "cpu")]
+    pub(crate) device: Device,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct BenchTrain {
+    /// The model's folder.
+    pub(crate) model: PathBuf,
+    /// Conversations, JSON lines.
+    pub(crate) train: PathBuf,
+    /// Rows used.
+    #[arg(long, default_value_t = 32)]
+    pub(crate) examples: u32,
+    /// LoRA rank; alpha is twice the rank.
+    #[arg(long, default_value_t = 16)]
+    pub(crate) rank: u32,
+    /// Rows in one forward pass.
+    #[arg(long, default_value_t = 2)]
+    pub(crate) micro_batch: u32,
+    /// Micro-batches in a step.
+    #[arg(long, default_value_t = 4)]
+    pub(crate) accumulate: u32,
+    /// Tokens of a row that are kept.
+    #[arg(long, default_value_t = 512)]
+    pub(crate) max_length: u32,
+    /// Where to compute.
+    #[arg(long, value_enum, default_value = "cpu")]
+    pub(crate) device: Device,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct BenchGenerate {
+    /// The model's folder.
+    pub(crate) model: PathBuf,
+    /// Prompts, JSON lines.
+    pub(crate) prompts: PathBuf,
+    /// Prompts used.
+    #[arg(long = "prompts", default_value_t = 12)]
+    pub(crate) count: u32,
+    /// Tokens of each response: every row runs to the limit.
+    #[arg(long, default_value_t = 96)]
+    pub(crate) max_new_tokens: u32,
+    /// Rows decoded together.
+    #[arg(long, default_value_t = 12)]
+    pub(crate) batch: u32,
+    /// A PEFT adapter.
+    #[arg(long)]
+    pub(crate) adapter: Option<PathBuf>,
+    /// Where to compute.
+    #[arg(long, value_enum, default_value = "cpu")]
+    pub(crate) device: Device,
+}

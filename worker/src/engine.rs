@@ -1,0 +1,119 @@
+//! The engine process: one thread runs the model, another listens. End of file from the agent ends it at once.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use assay_domain::job::FailureClass;
+
+use crate::args::Device;
+use crate::frames::{self, Command, EngineJob, FRAMES_VERSION, Message};
+
+pub(crate) use context::{Context, Stop, now};
+
+mod context;
+mod generate;
+pub(crate) mod memory;
+mod model;
+mod score;
+mod train;
+
+/// Jobs waiting for the model thread: the agent sends one at a time.
+const JOBS_MAX: usize = 1;
+
+/// Runs until the agent closes the socket that is this process's standard input.
+pub(crate) fn main(device: Device) -> anyhow::Result<()> {
+    // A race with a parent that has died already is covered by the end of file on the socket.
+    #[cfg(target_os = "linux")]
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
+    let mut stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let device = assay_model::device::open(device.name())?;
+    let hello = Message::Hello {
+        version: FRAMES_VERSION,
+        device: model::device_name(device),
+        memory_mib: memory::total_mib(),
+    };
+    frames::write(&mut stream, &hello)?;
+    let cancel = Arc::new(AtomicBool::new(false));
+    let jobs = listen(stream.try_clone()?, Arc::clone(&cancel));
+    let mut models = model::Warm::new(device);
+    while let Ok(job) = jobs.recv() {
+        cancel.store(false, Ordering::SeqCst);
+        let mut context = Context::new(&mut stream, &cancel);
+        let last = run_one(*job, &mut models, &mut context);
+        frames::write(&mut stream, &last)?;
+    }
+    Ok(())
+}
+
+fn listen(mut stream: UnixStream, cancel: Arc<AtomicBool>) -> Receiver<Box<EngineJob>> {
+    let (jobs, received) = sync_channel(JOBS_MAX);
+    std::thread::spawn(move || {
+        let ended = listen_until_end(&mut stream, &jobs, &cancel);
+        if let Err(error) = &ended {
+            tracing::error!(%error, "the agent's frames cannot be read");
+        }
+        // The agent is gone or talks nonsense: nobody would take a result.
+        process::exit(i32::from(ended.is_err()));
+    });
+    received
+}
+
+fn listen_until_end(
+    stream: &mut UnixStream,
+    jobs: &SyncSender<Box<EngineJob>>,
+    cancel: &AtomicBool,
+) -> io::Result<()> {
+    while let Some(command) = frames::read(stream)? {
+        match command {
+            Command::Hello { version: FRAMES_VERSION } => {}
+            Command::Hello { version } => {
+                return Err(io::Error::other(format!("agent speaks frames {version}, engine {FRAMES_VERSION}")));
+            }
+            Command::Run(job) => {
+                if jobs.try_send(job).is_err() {
+                    return Err(io::Error::other("a job was sent while another one runs"));
+                }
+            }
+            Command::Cancel => cancel.store(true, Ordering::SeqCst),
+        }
+    }
+    Ok(())
+}
+
+fn run_one(job: EngineJob, models: &mut model::Warm, context: &mut Context<'_>) -> Message {
+    let ran = catch_unwind(AssertUnwindSafe(|| match job {
+        EngineJob::Train { spec, model, train, valid, resume, out } => {
+            let files = train::Files { model, train, valid, resume, out };
+            train::run(&spec, &files, models, context)
+        }
+        EngineJob::Generate { spec, model, prompts, adapter, out } => {
+            let files = generate::Files { model, prompts, adapter, out };
+            generate::run(&spec, &files, models, context)
+        }
+        EngineJob::Score { spec, model, model_digest, base, tuned, secret, out } => {
+            let files = score::Files { model, model_digest, base, tuned, out };
+            score::run(&spec, &files, secret, models, context)
+        }
+    }));
+    match ran {
+        Ok(Ok(finished)) => Message::Done { outputs: finished.outputs, usage: finished.usage },
+        Ok(Err(Stop::Cancelled)) => Message::Cancelled,
+        Ok(Err(Stop::Failed { class, reason })) => Message::Failed { class, reason },
+        Err(panic) => {
+            // Nothing is known about the warm model after a panic.
+            models.forget();
+            Message::Failed { class: FailureClass::Crashed, reason: panic_text(&*panic) }
+        }
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("the engine panicked: {}", text.unwrap_or("without a message"))
+}

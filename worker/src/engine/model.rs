@@ -1,0 +1,130 @@
+//! The model that stays warm between jobs, with its tokenizer and template.
+
+use std::path::Path;
+
+use assay_model::ModelError;
+use assay_model::decoder::Decoder;
+use assay_model::device::{self, Device};
+use assay_text::chat::ChatTemplate;
+use assay_text::folder::ModelFolder;
+use assay_text::tokenizer::Tokenizer;
+
+use assay_domain::job::FailureClass;
+
+use crate::engine::context::{Context, Stop, chain};
+
+/// The last model used. A folder is recognised by its files: attempts get hard links of the same inodes.
+pub(super) struct Warm {
+    device: Device,
+    kept: Option<(Vec<Inode>, Loaded)>,
+}
+
+/// What makes a file the same file, wherever it is linked.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Inode {
+    device: u64,
+    inode: u64,
+    modified_ns: i64,
+}
+
+/// A model ready for work.
+pub(super) struct Loaded {
+    pub(super) decoder: Decoder,
+    pub(super) tokenizer: Tokenizer,
+    pub(super) template: ChatTemplate,
+    pub(super) folder: ModelFolder,
+}
+
+impl Warm {
+    pub(super) fn new(device: Device) -> Self {
+        Self { device, kept: None }
+    }
+
+    /// Drops what is warm.
+    pub(super) fn forget(&mut self) {
+        self.kept = None;
+    }
+
+    /// The model of a folder, loaded unless it is warm.
+    pub(super) fn get(&mut self, dir: &Path, context: &mut Context<'_>) -> Result<&Loaded, Stop> {
+        let inodes = inodes(dir).map_err(|error| Stop::io(dir.display(), &error))?;
+        if self.kept.as_ref().is_none_or(|(known, _)| *known != inodes) {
+            // Two models at once may not fit.
+            self.kept = None;
+            let loaded = load(dir, self.device)?;
+            self.kept = Some((inodes, loaded));
+        }
+        context.phase("load");
+        match &self.kept {
+            Some((_, loaded)) => Ok(loaded),
+            None => Err(Stop::Failed { class: FailureClass::Crashed, reason: String::from("no model was kept") }),
+        }
+    }
+
+    pub(super) fn device(&self) -> Device {
+        self.device
+    }
+}
+
+fn load(dir: &Path, device: Device) -> Result<Loaded, Stop> {
+    let folder = ModelFolder::open(dir).map_err(|error| Stop::bad_input(&error))?;
+    let tokenizer = folder.tokenizer().map_err(|error| Stop::bad_input(&error))?;
+    let template = folder.template(&tokenizer).map_err(|error| Stop::bad_input(&error))?;
+    let decoder = Decoder::load(dir, device, device::weights_kind(device)).map_err(stop)?;
+    Ok(Loaded { decoder, tokenizer, template, folder })
+}
+
+fn inodes(dir: &Path) -> std::io::Result<Vec<Inode>> {
+    use std::os::unix::fs::MetadataExt as _;
+    let mut inodes = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let metadata = std::fs::metadata(entry?.path())?;
+        inodes.push(Inode {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            modified_ns: metadata.mtime().wrapping_mul(1_000_000_000).wrapping_add(metadata.mtime_nsec()),
+        });
+    }
+    inodes.sort();
+    Ok(inodes)
+}
+
+/// A model error in the terms of what happens next.
+pub(super) fn stop(error: ModelError) -> Stop {
+    let class = match &error {
+        ModelError::Cancelled => return Stop::Cancelled,
+        ModelError::OutOfMemory(_) => FailureClass::OutOfMemory,
+        ModelError::Torch(_) | ModelError::Device { .. } => FailureClass::Crashed,
+        ModelError::Config(_)
+        | ModelError::TensorFile(_)
+        | ModelError::Shape { .. }
+        | ModelError::ElementType { .. }
+        | ModelError::Adapter { .. }
+        | ModelError::Setting { .. }
+        | ModelError::Row { .. }
+        | ModelError::Resume { .. }
+        | ModelError::Reference { .. }
+        | ModelError::NotFinite { .. } => FailureClass::BadInput,
+    };
+    Stop::Failed { class, reason: chain(&error) }
+}
+
+/// Device, threads and LibTorch, for the report's reproducibility block.
+pub(super) fn environment(device: Device) -> String {
+    format!("{}, {} threads, LibTorch 2.11.0", device_name(device), device::threads())
+}
+
+/// The device's name, for people.
+pub(crate) fn device_name(device: Device) -> String {
+    match device {
+        Device::Cpu | Device::Vulkan => cpu_name(),
+        Device::Cuda(index) => format!("CUDA device {index}"),
+        Device::Mps => String::from("Apple GPU"),
+    }
+}
+
+fn cpu_name() -> String {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    name.map_or_else(|| format!("{} CPU", std::env::consts::ARCH), |(_, name)| name.trim().to_owned())
+}

@@ -1,0 +1,238 @@
+//! Train jobs: rows, steps, checkpoints, validation loss, and the metrics of all of it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use assay_domain::Artifact;
+use assay_domain::job::{LossOn, Progress, TrainSpec};
+use assay_judging::records::{MetricRecord, from_jsonl, to_jsonl};
+use assay_model::Module;
+use assay_model::lora::{Lora, LoraConfig};
+use assay_model::train::{Evaluation, StepReport, TrainRow, TrainSettings, Trainer};
+use assay_text::chat::RenderOptions;
+use assay_text::rows::{self, ReadLimits, RowSettings};
+
+use crate::engine::context::{Context, Finished, Stop, now};
+use crate::engine::model::{Loaded, Warm, environment, stop};
+
+/// Everything on local disk.
+pub(super) struct Files {
+    pub(super) model: PathBuf,
+    pub(super) train: PathBuf,
+    pub(super) valid: Option<PathBuf>,
+    pub(super) resume: Option<PathBuf>,
+    pub(super) out: PathBuf,
+}
+
+/// The metrics so far; they travel with the resume state, so that no attempt loses them.
+const METRICS_FILE: &str = "metrics.jsonl";
+
+/// Trains an adapter.
+pub(super) fn run(
+    spec: &TrainSpec,
+    files: &Files,
+    models: &mut Warm,
+    context: &mut Context<'_>,
+) -> Result<Finished, Stop> {
+    let device = models.device();
+    let model = models.get(&files.model, context)?;
+    let train = rows(spec, &files.train, spec.train_rows, model)?;
+    let valid = match &files.valid {
+        Some(path) => rows(spec, path, spec.valid_rows, model)?,
+        None => Vec::new(),
+    };
+    let lora = Lora::new(lora_config(spec)?, model.decoder.config(), spec.seed, device).map_err(stop)?;
+    let trainer = Trainer::new(&model.decoder, lora, settings(spec), train, valid).map_err(stop)?;
+    if trainer.total_steps() != spec.total_steps {
+        let planned = format!("{} steps were planned, {} come of the rows", spec.total_steps, trainer.total_steps());
+        return Err(refused(planned));
+    }
+    fs::create_dir_all(&files.out).map_err(|error| Stop::io(files.out.display(), &error))?;
+    let metrics = Metrics::default();
+    let mut job = Job { spec, files, trainer, metrics, tokens: 0, seconds: 0.0 };
+    job.start(context)?;
+    while let Some(report) = job.step(context)? {
+        if spec.checkpoints.contains(&report.step) {
+            job.checkpoint(report.step, context)?;
+        }
+    }
+    let path = job.metrics.write(&files.out)?;
+    let usage = context.usage(job.tokens, job.seconds, environment(device));
+    Ok(Finished { outputs: vec![(String::from("metrics"), path)], usage })
+}
+
+struct Job<'a> {
+    spec: &'a TrainSpec,
+    files: &'a Files,
+    trainer: Trainer<'a>,
+    metrics: Metrics,
+    tokens: u64,
+    seconds: f64,
+}
+
+impl Job<'_> {
+    fn start(&mut self, context: &mut Context<'_>) -> Result<(), Stop> {
+        if let Some(dir) = &self.files.resume {
+            self.metrics = Metrics::read(&dir.join(METRICS_FILE))?;
+            let resumed = self.trainer.load_resume(dir).map_err(stop)?;
+            context.log(format!("goes on after step {}", resumed.steps_done))?;
+            for change in resumed.environment_changes {
+                context.log(format!("not bit for bit the same from here: {change}"))?;
+            }
+            return Ok(());
+        }
+        self.progress("evaluate", None, context)?;
+        if let Some(base) = self.trainer.evaluate_base().map_err(stop)? {
+            self.evaluated(base, context)?;
+        }
+        context.phase("evaluate");
+        Ok(())
+    }
+
+    fn step(&mut self, context: &mut Context<'_>) -> Result<Option<StepReport>, Stop> {
+        context.check_cancelled()?;
+        let started: Instant = now();
+        let Some(report) = self.trainer.step().map_err(stop)? else { return Ok(None) };
+        let seconds = started.elapsed().as_secs_f64();
+        context.phase("train");
+        self.tokens += report.tokens;
+        self.seconds += seconds;
+        self.metrics.records.push(MetricRecord::Step {
+            step: report.step,
+            epoch: self.trainer.epochs_done(),
+            loss: report.loss,
+            grad_norm: report.grad_norm,
+            learning_rate: report.learning_rate,
+            tokens: report.predicted_tokens,
+            seconds,
+        });
+        context.log(format!(
+            "step {}/{} loss {:.4} gradient norm {:.4} learning rate {:.3e} {} tokens {seconds:.2} s",
+            report.step, self.spec.total_steps, report.loss, report.grad_norm, report.learning_rate, report.tokens
+        ))?;
+        self.progress("train", Some(report.loss), context)?;
+        Ok(Some(report))
+    }
+
+    fn checkpoint(&mut self, step: u64, context: &mut Context<'_>) -> Result<(), Stop> {
+        self.progress("evaluate", None, context)?;
+        if let Some(evaluation) = self.trainer.evaluate().map_err(stop)? {
+            self.evaluated(evaluation, context)?;
+        }
+        context.phase("evaluate");
+        let adapter = self.files.out.join(Artifact::adapter_name(step));
+        let resume = self.files.out.join(Artifact::resume_name(step));
+        self.trainer.save_adapter(&adapter, Some(&self.spec.model)).map_err(stop)?;
+        fs::create_dir_all(&resume).map_err(|error| Stop::io(resume.display(), &error))?;
+        self.metrics.write(&resume)?;
+        self.trainer.save_resume(&resume).map_err(stop)?;
+        context.phase("checkpoint");
+        context.checkpoint(step, adapter, resume)
+    }
+
+    fn evaluated(&mut self, evaluation: Evaluation, context: &mut Context<'_>) -> Result<(), Stop> {
+        let Evaluation { step, loss, predicted_tokens } = evaluation;
+        let epoch = self.trainer.epochs_done();
+        self.metrics.records.push(MetricRecord::Eval { step, epoch, loss, tokens: predicted_tokens });
+        context.log(format!("validation loss after step {step}: {loss:.4} over {predicted_tokens} tokens"))
+    }
+
+    fn progress(&self, phase: &str, loss: Option<f64>, context: &mut Context<'_>) -> Result<(), Stop> {
+        let (done, total) = (self.trainer.steps_done(), self.spec.total_steps);
+        let speed = (self.seconds > 0.0).then(|| self.tokens as f64 / self.seconds);
+        // Steps of this attempt only: those before a resume took no time here.
+        let here = self.metrics.steps_here(done);
+        let left = (here > 0).then(|| self.seconds / here as f64 * (total - done) as f64);
+        context.progress(Progress {
+            phase: phase.to_owned(),
+            done,
+            total,
+            tokens_per_s: speed,
+            loss,
+            seconds_left: left,
+        })
+    }
+}
+
+#[derive(Default)]
+struct Metrics {
+    records: Vec<MetricRecord>,
+    steps_before: u64,
+}
+
+impl Metrics {
+    fn read(path: &Path) -> Result<Self, Stop> {
+        let text = fs::read_to_string(path).map_err(|error| Stop::io(path.display(), &error))?;
+        let records: Vec<MetricRecord> =
+            from_jsonl(METRICS_FILE, &text).map_err(|error| Stop::bad_input(&error))?;
+        let steps = records.iter().filter(|record| matches!(record, MetricRecord::Step { .. })).count();
+        Ok(Self { records, steps_before: steps as u64 })
+    }
+
+    fn steps_here(&self, done: u64) -> u64 {
+        done.saturating_sub(self.steps_before)
+    }
+
+    fn write(&self, dir: &Path) -> Result<PathBuf, Stop> {
+        let text = to_jsonl(&self.records).map_err(|error| Stop::bad_input(&error))?;
+        let path = dir.join(METRICS_FILE);
+        fs::write(&path, text).map_err(|error| Stop::io(path.display(), &error))?;
+        Ok(path)
+    }
+}
+
+fn rows(spec: &TrainSpec, path: &Path, take: u32, model: &Loaded) -> Result<Vec<TrainRow>, Stop> {
+    let conversations =
+        rows::read_conversations(path, ReadLimits::default()).map_err(|error| Stop::bad_input(&error))?;
+    let settings = RowSettings {
+        max_length: spec.recipe.max_length as usize,
+        loss_on: match spec.recipe.loss_on {
+            LossOn::All => rows::LossOn::All,
+            LossOn::Assistant => rows::LossOn::Assistant,
+        },
+        reference_quirks: spec.recipe.reference_quirks,
+        render: RenderOptions::default(),
+    };
+    let row = |conversation| {
+        let row = rows::training_row(conversation, &model.template, &model.tokenizer, &settings);
+        let row = row.map_err(|error| Stop::bad_input(&error))?;
+        Ok(TrainRow { labels: row.labels(), ids: row.ids })
+    };
+    conversations.iter().take(take as usize).map(row).collect()
+}
+
+fn lora_config(spec: &TrainSpec) -> Result<LoraConfig, Stop> {
+    let recipe = &spec.recipe;
+    let module = |name: &String| {
+        Module::from_name(name).ok_or_else(|| refused(format!("`{name}` is not a projection of this model")))
+    };
+    Ok(LoraConfig {
+        rank: recipe.rank as usize,
+        alpha: recipe.alpha,
+        dropout: recipe.dropout,
+        rslora: recipe.rslora,
+        targets: recipe.targets.iter().map(module).collect::<Result<_, _>>()?,
+    })
+}
+
+fn settings(spec: &TrainSpec) -> TrainSettings {
+    let recipe = &spec.recipe;
+    let mut settings = TrainSettings {
+        epochs: recipe.epochs.into(),
+        micro_batch: recipe.micro_batch as usize,
+        accumulation: recipe.accumulate as usize,
+        learning_rate: recipe.learning_rate,
+        warmup_steps: recipe.warmup_steps.into(),
+        max_grad_norm: recipe.max_grad_norm,
+        seed: spec.seed,
+        reference_quirks: recipe.reference_quirks,
+        ..TrainSettings::default()
+    };
+    settings.optimizer.weight_decay = recipe.weight_decay;
+    settings
+}
+
+fn refused(reason: String) -> Stop {
+    Stop::Failed { class: assay_domain::job::FailureClass::BadInput, reason }
+}
