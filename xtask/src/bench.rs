@@ -91,7 +91,7 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     });
     let path = write(options.name.text(), &result)?;
     ui::say(format!("{machine}\n{threads} threads, {} pairs; medians:", options.pairs));
-    ui::say(figures::table(&figures));
+    ui::result(figures::table(&figures));
     ui::say(format!("written to {}", path.display()));
     Ok(())
 }

@@ -15,7 +15,10 @@ pub(crate) struct Cache {
 
 impl Cache {
     pub(crate) fn open() -> Result<Self> {
-        let root = layout::cache()?;
+        Self::at(layout::cache()?)
+    }
+
+    fn at(root: PathBuf) -> Result<Self> {
         fs::create_dir_all(&root).with_context(|| {
             format!(
                 "cannot create the cache `{}`: set `ASSAY_CACHE` to a folder you can write",
@@ -119,5 +122,78 @@ fn remove(folder: &Path) -> Result<()> {
 fn flush(folder: &Path) {
     if cfg!(target_os = "linux") {
         let _ = Command::new("sync").arg("-f").arg(folder).status();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use anyhow::bail;
+
+    use super::Cache;
+
+    fn complete(folder: &Path) -> bool {
+        folder.join("whole").is_file()
+    }
+
+    #[test]
+    fn a_folder_appears_whole_or_not_at_all() {
+        let scratch = tempfile::tempdir().unwrap();
+        let cache = Cache::at(scratch.path().join("cache")).unwrap();
+        let broken = cache.folder("thing", complete, |content, _| {
+            fs::write(content.join("part"), "")?;
+            bail!("the network went away")
+        });
+        assert!(broken.is_err());
+        assert!(!cache.path("thing").exists());
+
+        let filled = cache.folder("thing", complete, |content, downloads| {
+            assert_eq!(fs::read_dir(content)?.count(), 0, "the half from before is gone");
+            fs::write(downloads.join("wheel"), "")?;
+            Ok(fs::write(content.join("whole"), "")?)
+        });
+        assert!(complete(&filled.unwrap()));
+        let names: Vec<_> = fs::read_dir(scratch.path().join("cache"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert!(names.iter().all(|name| name == "thing" || name == "lock"), "{names:?}");
+
+        cache.folder("thing", complete, |_, _| bail!("filled twice")).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_lost_a_file_is_filled_again() {
+        let scratch = tempfile::tempdir().unwrap();
+        let cache = Cache::at(scratch.path().to_path_buf()).unwrap();
+        fs::create_dir(cache.path("thing")).unwrap();
+        fs::write(cache.path("thing").join("rest"), "").unwrap();
+        let filled =
+            cache.folder("thing", complete, |content, _| Ok(fs::write(content.join("whole"), "")?)).unwrap();
+        assert!(complete(&filled) && !filled.join("rest").exists());
+    }
+
+    #[test]
+    fn what_is_built_in_place_counts_once_it_is_marked() {
+        let scratch = tempfile::tempdir().unwrap();
+        let cache = Cache::at(scratch.path().to_path_buf()).unwrap();
+        let build = |place: &Path| {
+            assert!(!place.exists());
+            Ok(fs::create_dir(place)?)
+        };
+        let broken = cache.in_place(
+            "environment",
+            |_| true,
+            |place| {
+                build(place)?;
+                bail!("interrupted")
+            },
+        );
+        assert!(broken.is_err());
+        cache.in_place("environment", |_| true, build).unwrap();
+        cache.in_place("environment", |_| true, |_| bail!("built twice")).unwrap();
+        cache.in_place("environment", |_| false, build).unwrap();
     }
 }

@@ -1,5 +1,9 @@
-//! What a person sees: one line per step on stderr, progress bars where stderr is a terminal.
-#![expect(clippy::print_stderr, reason = "the one place that talks to the person at the terminal")]
+//! What a person sees: talk on stderr (with progress bars where it is a terminal), results on stdout.
+#![expect(
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "the one place that talks to the person at the terminal"
+)]
 
 use std::time::{Duration, Instant};
 
@@ -8,6 +12,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 /// Says one line.
 pub(crate) fn say(line: impl AsRef<str>) {
     eprintln!("{}", line.as_ref());
+}
+
+/// Prints what was asked for.
+pub(crate) fn result(text: impl AsRef<str>) {
+    println!("{}", text.as_ref());
 }
 
 /// Says an error with its chain of causes, one per line.

@@ -127,3 +127,59 @@ fn write(from: &mut impl Read, path: &Path) -> io::Result<()> {
     io::copy(from, &mut file)?;
     file.flush()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::io::Write;
+    use std::path::Path;
+
+    use zip::ZipWriter;
+    use zip::write::SimpleFileOptions;
+
+    use super::{Pin, digests, find, unpack};
+
+    fn wheel(path: &Path, files: &[&str]) {
+        let mut archive = ZipWriter::new(File::create(path).unwrap());
+        for name in files {
+            archive.start_file(*name, SimpleFileOptions::default()).unwrap();
+            archive.write_all(name.as_bytes()).unwrap();
+        }
+        archive.finish().unwrap();
+    }
+
+    #[test]
+    fn a_file_of_another_digest_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("a.whl"), "abc").unwrap();
+        let files = digests(folder.path()).unwrap();
+        let pin = |sha256| Pin { requirement: "a==1", sha256 };
+        let right = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(find(&pin(right), &files).unwrap(), folder.path().join("a.whl"));
+        let refused = find(&pin("00"), &files).unwrap_err().to_string();
+        assert!(
+            refused.contains("`a==1`") && refused.contains(right) && refused.contains("a.whl"),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn only_what_is_kept_is_unpacked() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a-1.whl");
+        wheel(&file, &["a/lib/one.so", "a/two.py"]);
+        unpack(&file, &folder.path().join("out"), |name| name.starts_with("a/lib/")).unwrap();
+        assert_eq!(fs::read_to_string(folder.path().join("out/a/lib/one.so")).unwrap(), "a/lib/one.so");
+        assert!(!folder.path().join("out/a/two.py").exists());
+    }
+
+    #[test]
+    fn a_wheel_cannot_write_outside() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a-1.whl");
+        wheel(&file, &["../out-of-it"]);
+        let refused = unpack(&file, &folder.path().join("out"), |_| true).unwrap_err().to_string();
+        assert!(refused.contains("../out-of-it"), "{refused}");
+        assert!(!folder.path().join("out-of-it").exists());
+    }
+}
