@@ -21,7 +21,10 @@ pub struct SystemClock {
 
 impl SystemClock {
     /// A clock whose monotonic side begins now.
-    #[expect(clippy::new_without_default, reason = "reading the clock is done on purpose, never as a default")]
+    #[expect(
+        clippy::new_without_default,
+        reason = "reading the clock is done on purpose, never as a default"
+    )]
     #[expect(clippy::disallowed_methods, reason = "this is the shell that reads the clock")]
     pub fn new() -> Self {
         Self { start: Instant::now() }

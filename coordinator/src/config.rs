@@ -17,7 +17,11 @@ pub struct Config {
 impl Config {
     /// The defaults, for a data folder, on a port of the system's choice.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
-        Self { data_dir: data_dir.into(), listen: SocketAddr::from(([127, 0, 0, 1], 0)), limits: Limits::default() }
+        Self {
+            data_dir: data_dir.into(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            limits: Limits::default(),
+        }
     }
 }
 

@@ -65,7 +65,9 @@ pub enum Change {
 /// How opening ended.
 #[derive(Debug)]
 pub enum IndexOpen {
-    /// The index is whole. A new one has applied sequence 0; one that is behind the journal lacks what came after.
+    /// The index is whole as of its sequence; a new one has sequence 0. One that is behind the journal, as after every
+    /// kill, catches up from the replay; one that is behind the snapshot that the replay starts from must be set aside
+    /// and rebuilt from that snapshot.
     Opened {
         /// The only writer; `IndexWriter::reader` gives readers.
         writer: IndexWriter,
@@ -82,12 +84,13 @@ pub enum IndexOpen {
 impl Index {
     /// Opens the index in `folder`, or begins it. An existing one is first opened and read whole in a child process.
     ///
-    /// `Err` means that the child could not be started or the folder not be read, which says nothing about the index.
+    /// `Err` says nothing about the index: the child could not be started, the folder not be read, or (`WouldBlock`)
+    /// another process has the index open.
     pub fn open(folder: &Path, command: &ProbeCommand) -> io::Result<IndexOpen> {
         let probed = match has_files(folder)? {
             true => match probe::probe(command, folder)? {
                 Ok(meta) => meta,
-                Err(reason) => return Ok(IndexOpen::Damaged { reason }),
+                Err(reason) => return damaged_or_locked(reason),
             },
             false => Meta::default(),
         };
@@ -106,7 +109,7 @@ impl Index {
             Ok(Err(reason)) => reason,
             Err(_) => "opening it panicked".to_owned(),
         };
-        Ok(IndexOpen::Damaged { reason })
+        damaged_or_locked(reason)
     }
 
     /// Moves a damaged index aside, to `FOLDER.damaged`, for a person to look at; an older one there is removed.
@@ -193,8 +196,8 @@ impl IndexWriter {
         Ok(())
     }
 
-    /// Hands everything written to the operating system. Call it before a snapshot, so that the index is never behind
-    /// the journal's first record.
+    /// Hands everything written to the operating system. Call it before a snapshot is written, so that a kill leaves
+    /// the index behind the journal but not behind the snapshot.
     pub fn flush(&self) -> Result<(), IndexError> {
         self.index.store().flush()?;
         Ok(())
@@ -259,6 +262,15 @@ fn last_changes(changes: Vec<Change>) -> LastChanges {
         };
     }
     last
+}
+
+/// An index in use must not be taken for a damaged one and moved away from under its owner.
+fn damaged_or_locked(reason: String) -> io::Result<IndexOpen> {
+    if reason.contains("could not acquire lock") {
+        let message = format!("the index is in use by another process, stop that one first ({reason})");
+        return Err(io::Error::new(io::ErrorKind::WouldBlock, message));
+    }
+    Ok(IndexOpen::Damaged { reason })
 }
 
 fn has_files(folder: &Path) -> io::Result<bool> {

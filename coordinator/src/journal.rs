@@ -70,6 +70,9 @@ impl Segment {
     }
 }
 
+/// What failed, and the file system's answer.
+type Failure = (&'static str, io::Error);
+
 #[derive(Clone, Debug)]
 struct Poison {
     action: &'static str,
@@ -177,7 +180,7 @@ impl Journal {
         })
     }
 
-    fn write(&mut self, records: &[Vec<u8>]) -> Result<u64, (&'static str, io::Error)> {
+    fn write(&mut self, records: &[Vec<u8>]) -> Result<u64, Failure> {
         let first_sequence = self.last_sequence + 1;
         if self.file_bytes >= self.config.segment_max_bytes {
             let path = recover::segment_path(&self.folder, first_sequence);
@@ -244,7 +247,7 @@ fn create_segment(
     disk: &dyn Disk,
     folder: &Path,
     segment: &Segment,
-) -> Result<(Box<dyn DiskFile>, u64), (&'static str, io::Error)> {
+) -> Result<(Box<dyn DiskFile>, u64), Failure> {
     let header = frame::encode_header(segment.first_sequence);
     let mut file = disk.create(&segment.path).map_err(|source| ("creation of a segment", source))?;
     file.append(&header).map_err(|source| ("write of a segment's header", source))?;

@@ -1,3 +1,5 @@
-//! The embedded object store's local folder.
+//! The embedded object store: a local folder, signed requests for it, and the HTTP endpoint that they point to.
 
+pub mod http;
 pub mod local;
+pub mod signature;

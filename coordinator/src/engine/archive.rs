@@ -124,7 +124,9 @@ impl Archive {
     }
 
     pub(crate) fn matrix(&self, id: &MatrixId) -> Result<Option<Matrix>, EngineError> {
-        let Some(mut matrix) = self.value::<Matrix>(MATRICES, id.as_str().as_bytes())? else { return Ok(None) };
+        let Some(mut matrix) = self.value::<Matrix>(MATRICES, id.as_str().as_bytes())? else {
+            return Ok(None);
+        };
         let spec = self.index.get(SPECS, id.as_str().as_bytes())?.unwrap_or_default();
         matrix.submitted.spec_json =
             String::from_utf8(spec).map_err(|source| EngineError::IndexText { source })?;
@@ -150,8 +152,13 @@ impl Archive {
     /// A page of the list, newest first.
     pub(crate) fn list(&self, before: Option<&Cursor>, count: usize) -> Result<Vec<MatrixLine>, EngineError> {
         let after = before.map(Cursor::key);
-        let request =
-            PageRequest { tree: LINES, prefix: &[], after: after.as_deref(), order: Order::Ascending, limit: count };
+        let request = PageRequest {
+            tree: LINES,
+            prefix: &[],
+            after: after.as_deref(),
+            order: Order::Ascending,
+            limit: count,
+        };
         self.index.page(&request)?.entries.iter().map(|(_, line)| decode(line)).collect()
     }
 
@@ -215,7 +222,11 @@ fn push_changes(matrix: &Matrix, changes: &mut Vec<Change>) -> Result<(), Engine
     let mut head = matrix.submitted.clone();
     head.spec_json.clear();
     head.plan.clear();
-    put(MATRICES, id, encode(&Matrix { submitted: head, jobs: Vec::new(), cancelled_at: matrix.cancelled_at })?);
+    put(
+        MATRICES,
+        id,
+        encode(&Matrix { submitted: head, jobs: Vec::new(), cancelled_at: matrix.cancelled_at })?,
+    );
     Ok(())
 }
 

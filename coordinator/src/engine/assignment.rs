@@ -1,7 +1,7 @@
 //! What a worker is handed for an attempt, computed from the state.
 
-use assay_domain::job::{JobSummary, Source};
 use assay_domain::job::AttemptSummary;
+use assay_domain::job::{JobSummary, Source};
 use assay_domain::state::{AttemptRecord, Matrix, Outcome, Phase};
 use assay_domain::{Artifact, Assignment, JobId, Lease, PlannedJob, WorkKind};
 

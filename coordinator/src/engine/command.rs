@@ -29,24 +29,75 @@ pub(crate) struct ConnectionId(pub(crate) u64);
 /// What the engine is asked.
 #[derive(Debug)]
 pub(crate) enum Command {
-    FindFinished { keys: Vec<JobKey>, reply: Reply<BTreeMap<JobKey, FinishedJob>> },
-    Submit { submission: Box<Submission>, reply: Reply<Result<Submitted, Rejection>> },
-    Get { matrix: MatrixId, reply: Reply<Result<MatrixNow, Rejection>> },
-    List { before: Option<Cursor>, count: usize, reply: Reply<Vec<MatrixLine>> },
-    Cancel { matrix: MatrixId, reply: Reply<Result<bool, Rejection>> },
-    Logs { matrix: MatrixId, job: Option<JobId>, after: u64, reply: Reply<Result<LogPage, Rejection>> },
-    Workers { reply: Reply<Vec<WorkerNow>> },
-    Current { lease: Lease, reply: Reply<Result<(), Rejection>> },
-    Connect { hello: Box<Hello>, reply: Reply<Result<Connected, TooManyConnections>> },
-    Disconnected { connection: ConnectionId },
-    Ready { connection: ConnectionId, slots: u32 },
-    Renew { connection: ConnectionId, renewals: Vec<(Lease, Option<Progress>)>, reply: Reply<ItemAnswers> },
-    Checkpointed { items: Vec<CheckpointedItem>, reply: Reply<ItemAnswers> },
-    Completed { items: Vec<CompletedItem>, reply: Reply<ItemAnswers> },
-    Failed { items: Vec<FailedItem>, reply: Reply<ItemAnswers> },
-    LogLines { lines: Vec<(Lease, UnixMillis, String)> },
+    FindFinished {
+        keys: Vec<JobKey>,
+        reply: Reply<BTreeMap<JobKey, FinishedJob>>,
+    },
+    Submit {
+        submission: Box<Submission>,
+        reply: Reply<Result<Submitted, Rejection>>,
+    },
+    Get {
+        matrix: MatrixId,
+        reply: Reply<Result<MatrixNow, Rejection>>,
+    },
+    List {
+        before: Option<Cursor>,
+        count: usize,
+        reply: Reply<Vec<MatrixLine>>,
+    },
+    Cancel {
+        matrix: MatrixId,
+        reply: Reply<Result<bool, Rejection>>,
+    },
+    Logs {
+        matrix: MatrixId,
+        job: Option<JobId>,
+        after: u64,
+        reply: Reply<Result<LogPage, Rejection>>,
+    },
+    Workers {
+        reply: Reply<Vec<WorkerNow>>,
+    },
+    Current {
+        lease: Lease,
+        reply: Reply<Result<(), Rejection>>,
+    },
+    Connect {
+        hello: Box<Hello>,
+        reply: Reply<Result<Connected, TooManyConnections>>,
+    },
+    Disconnected {
+        connection: ConnectionId,
+    },
+    Ready {
+        connection: ConnectionId,
+        slots: u32,
+    },
+    Renew {
+        connection: ConnectionId,
+        renewals: Vec<(Lease, Option<Progress>)>,
+        reply: Reply<ItemAnswers>,
+    },
+    Checkpointed {
+        items: Vec<CheckpointedItem>,
+        reply: Reply<ItemAnswers>,
+    },
+    Completed {
+        items: Vec<CompletedItem>,
+        reply: Reply<ItemAnswers>,
+    },
+    Failed {
+        items: Vec<FailedItem>,
+        reply: Reply<ItemAnswers>,
+    },
+    LogLines {
+        lines: Vec<(Lease, UnixMillis, String)>,
+    },
     /// Looks at the clock and at what is due.
-    Tick { reply: Reply<()> },
+    Tick {
+        reply: Reply<()>,
+    },
     Stop,
 }
 
@@ -109,8 +160,6 @@ pub(crate) struct Hello {
 #[derive(Debug)]
 pub(crate) struct Connected {
     pub(crate) connection: ConnectionId,
-    pub(crate) epoch: Epoch,
-    pub(crate) stale: Vec<Lease>,
 }
 
 /// There are `connections_max` connections already.
@@ -145,10 +194,19 @@ pub(crate) struct FailedItem {
 /// What goes to a worker.
 #[derive(Debug)]
 pub(crate) enum Outbound {
-    Welcome { epoch: Epoch, lease_ms: u64, stale: Vec<Lease> },
+    Welcome {
+        epoch: Epoch,
+        lease_ms: u64,
+        stale: Vec<Lease>,
+    },
     Offers(Vec<Assignment>),
-    Answer { sequence: u64, items: ItemAnswers },
+    Answer {
+        sequence: u64,
+        items: ItemAnswers,
+    },
     Stops(Vec<(Lease, StopReason)>),
+    /// The stream's end, with its reason.
+    Refused(Box<tonic::Status>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -176,7 +234,7 @@ pub(crate) struct Envelope {
 /// The engine has stopped: nothing more is answered.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("the coordinator is stopping: connect again")]
-pub struct Stopped;
+pub(crate) struct Stopped;
 
 /// Asks the engine; clones are cheap.
 #[derive(Clone)]

@@ -35,21 +35,27 @@ pub enum EngineError {
         source: serde_json::Error,
     },
     /// A record of the index is not one of ours.
-    #[error("a record of the index cannot be read: move the folder `index` aside and start again, which rebuilds it")]
+    #[error(
+        "a record of the index cannot be read: move the folder `index` aside and start again, which rebuilds it"
+    )]
     IndexRecord {
         /// Why.
         #[source]
         source: serde_json::Error,
     },
     /// A text of the index is not one.
-    #[error("a text of the index cannot be read: move the folder `index` aside and start again, which rebuilds it")]
+    #[error(
+        "a text of the index cannot be read: move the folder `index` aside and start again, which rebuilds it"
+    )]
     IndexText {
         /// Why.
         #[source]
         source: std::string::FromUtf8Error,
     },
     /// A record of the journal is not an event that this program knows.
-    #[error("record {sequence} of the journal is not an event that this program knows: use the program that wrote it")]
+    #[error(
+        "record {sequence} of the journal is not an event that this program knows: use the program that wrote it"
+    )]
     JournalRecord {
         /// Its sequence.
         sequence: u64,
@@ -58,7 +64,9 @@ pub enum EngineError {
         source: serde_json::Error,
     },
     /// A snapshot is whole but not a state that this program knows.
-    #[error("the snapshot at {sequence} is not a state that this program knows: use the program that wrote it")]
+    #[error(
+        "the snapshot at {sequence} is not a state that this program knows: use the program that wrote it"
+    )]
     SnapshotRecord {
         /// Its sequence.
         sequence: u64,
@@ -67,7 +75,9 @@ pub enum EngineError {
         source: serde_json::Error,
     },
     /// A snapshot of another version.
-    #[error("the snapshot has version {given}, this program reads {supported}: use the program that wrote it")]
+    #[error(
+        "the snapshot has version {given}, this program reads {supported}: use the program that wrote it"
+    )]
     SnapshotVersion {
         /// The snapshot's.
         given: u32,

@@ -18,7 +18,8 @@ impl Logs {
     pub(super) fn add(&mut self, limits: &Limits, lease: &Lease, at: UnixMillis, mut line: String) {
         line.truncate(line.floor_char_boundary(limits.log_line_bytes_max));
         self.last_number += 1;
-        let entry = LogLine { number: self.last_number, job: lease.job.clone(), fence: lease.fence, at, line };
+        let entry =
+            LogLine { number: self.last_number, job: lease.job.clone(), fence: lease.fence, at, line };
         let tail = self.tails.entry(lease.job.clone()).or_default();
         tail.push_back(entry);
         while tail.len() > limits.log_lines_max {

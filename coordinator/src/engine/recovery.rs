@@ -64,7 +64,11 @@ pub(super) fn recover(
             reason = cut.reason, "a torn tail of the journal was cut; nobody had an answer that depended on it");
     }
     if archive.applied_sequence() < snapshot_sequence {
-        tracing::warn!(applied = archive.applied_sequence(), snapshot_sequence, "the index is behind the snapshot: it is rebuilt");
+        tracing::warn!(
+            applied = archive.applied_sequence(),
+            snapshot_sequence,
+            "the index is behind the snapshot: it is rebuilt"
+        );
         archive.rebuild(snapshot_sequence, &start.archived)?;
     } else if damaged {
         tracing::warn!("the index is rebuilt from the journal");
@@ -97,7 +101,10 @@ fn decode_snapshot(loaded: &Loaded) -> Result<(u64, SnapshotOwned), EngineError>
         tracing::warn!(path = %bad.path.display(), reason = bad.reason, "a snapshot could not be used");
     }
     let Some(snapshot) = &loaded.snapshot else {
-        return Ok((0, SnapshotOwned { version: SNAPSHOT_VERSION, state: State::default(), archived: Vec::new() }));
+        return Ok((
+            0,
+            SnapshotOwned { version: SNAPSHOT_VERSION, state: State::default(), archived: Vec::new() },
+        ));
     };
     let decoded: SnapshotOwned = serde_json::from_slice(&snapshot.state)
         .map_err(|source| EngineError::SnapshotRecord { sequence: snapshot.sequence, source })?;

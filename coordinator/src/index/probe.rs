@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -64,15 +64,13 @@ pub(super) fn probe(command: &ProbeCommand, folder: &Path) -> io::Result<Result<
         let seconds = command.deadline.as_secs_f32();
         return Ok(Err(format!("opening it gave no answer within {seconds} s")));
     };
-    let end = wait(&mut child)?;
+    // Its output has ended: it has answered, or never will. The kill does nothing to one that has ended by itself.
+    child.kill()?;
+    let end = child.wait()?;
     Ok(match output.rsplit_once(ANSWER).and_then(|(_, answer)| answer.lines().next()) {
         Some(answer) => parse(answer),
         None => Err(format!("opening it ended the process: {end}{}", complaint(&outputs.1))),
     })
-}
-
-fn wait(child: &mut Child) -> io::Result<String> {
-    Ok(child.wait()?.to_string())
 }
 
 fn collect(pipe: Option<impl Read + Send + 'static>) -> io::Result<mpsc::Receiver<String>> {

@@ -1,0 +1,313 @@
+//! The one thread that owns the state: takes commands, decides, makes the batch durable, and only then answers.
+//!
+//! Nothing here blocks on the network, and nothing that is answered depends on what is not durable.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::Duration;
+
+use assay_domain::decide::{self, Policy};
+use assay_domain::state::Matrix;
+use assay_domain::{Event, State};
+use tokio::sync::{oneshot, watch};
+
+use crate::clock::Clock;
+use crate::config::Limits;
+use crate::disk::Disk;
+use crate::index::ProbeCommand;
+use crate::journal::Journal;
+use crate::snapshot::{SnapshotError, Snapshots};
+
+use archive::Archive;
+use command::{Command, ConnectionId, Envelope, Outbound, Reply};
+use logs::Logs;
+use recovery::Recovered;
+use tables::{LeaseRow, Tables};
+
+pub(crate) use command::Handle;
+pub(crate) use command::Stopped;
+pub use error::EngineError;
+
+pub(crate) mod archive;
+mod assignment;
+pub(crate) mod command;
+mod error;
+mod logs;
+mod people;
+mod recovery;
+mod tables;
+mod work;
+
+/// Wakes at least this often, so that a clock that jumped is noticed.
+const IDLE_WAKE_MS: u64 = 1_000;
+
+/// Places in the queue besides those of callers: for `Stop`.
+const EXTRA_PLACES: usize = 4;
+
+/// The engine's thread, and how it ended.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) handle: Handle,
+    pub(crate) epoch: u64,
+    /// Answers once, when the thread has ended.
+    pub(crate) ended: oneshot::Receiver<Result<(), EngineError>>,
+}
+
+/// Opens what is stored and starts the thread.
+pub(crate) fn start(
+    disk: &Arc<dyn Disk>,
+    data_dir: &Path,
+    probe: &ProbeCommand,
+    limits: Limits,
+    clock: Arc<dyn Clock>,
+) -> Result<Running, EngineError> {
+    let recovered = recovery::recover(disk, data_dir, probe)?;
+    let (sender, receiver) = sync_channel(limits.queue_max + EXTRA_PLACES);
+    let (changed, changes) = watch::channel(0);
+    let handle = Handle::new(sender, limits.queue_max, changes);
+    let mut engine = Engine::new(recovered, limits, clock, changed);
+    engine.begin()?;
+    let epoch = engine.state.epoch.0;
+    let (end, ended) = oneshot::channel();
+    let run = move || {
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| engine.run(&receiver)));
+        // Whoever waited for an answer learns that there is none from the channels' end.
+        let _ = end.send(outcome.unwrap_or(Err(EngineError::Panicked)));
+    };
+    std::thread::Builder::new()
+        .name(String::from("engine"))
+        .spawn(run)
+        .map_err(|source| EngineError::Thread { source })?;
+    Ok(Running { handle, epoch, ended })
+}
+
+struct Engine {
+    limits: Limits,
+    clock: Arc<dyn Clock>,
+    state: State,
+    tables: Tables,
+    logs: Logs,
+    journal: Journal,
+    snapshots: Snapshots,
+    archive: Archive,
+    snapshot_sequence: u64,
+    changed: watch::Sender<u64>,
+    batch: Batch,
+    now_ms: u64,
+}
+
+/// What one wake-up decided: applied in memory, not yet durable, so not yet told to anyone.
+#[derive(Default)]
+struct Batch {
+    records: Vec<Vec<u8>>,
+    record_bytes: usize,
+    archived: Vec<Matrix>,
+    outbound: Vec<(ConnectionId, Outbound)>,
+    answers: Vec<Box<dyn FnOnce() + Send>>,
+    /// Something that people see has changed.
+    visible: bool,
+    /// Something that decides who gets a job has changed.
+    assign: bool,
+}
+
+#[derive(PartialEq)]
+enum Flow {
+    GoOn,
+    Stop,
+}
+
+impl Engine {
+    fn new(recovered: Recovered, limits: Limits, clock: Arc<dyn Clock>, changed: watch::Sender<u64>) -> Self {
+        let now_ms = clock.monotonic_ms();
+        Self {
+            limits,
+            clock,
+            state: recovered.state,
+            tables: Tables::default(),
+            logs: Logs::default(),
+            journal: recovered.journal,
+            snapshots: recovered.snapshots,
+            archive: recovered.archive,
+            snapshot_sequence: recovered.snapshot_sequence,
+            changed,
+            batch: Batch::default(),
+            now_ms,
+        }
+    }
+
+    /// A new cluster gets its epoch; attempts that may still run somewhere get a full term.
+    fn begin(&mut self) -> Result<(), EngineError> {
+        if let Some(event) = recovery::first_event(&self.state) {
+            self.record(event)?;
+        }
+        let deadline_ms = self.now_ms + self.limits.lease_ms;
+        for (lease, worker) in decide::resume(&self.state) {
+            let row = LeaseRow { worker, deadline_ms, back_by_ms: None, progress: None };
+            self.tables.leases.insert(lease, row);
+        }
+        self.commit()
+    }
+
+    fn run(mut self, receiver: &Receiver<Envelope>) -> Result<(), EngineError> {
+        loop {
+            let flow = self.receive(receiver)?;
+            self.expire()?;
+            self.offer()?;
+            self.commit()?;
+            self.snapshot_if_due()?;
+            if flow == Flow::Stop {
+                self.close();
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits for a command or for what is due, then decides all that have come, up to the batch's limits.
+    fn receive(&mut self, receiver: &Receiver<Envelope>) -> Result<Flow, EngineError> {
+        let asked_ms = self.clock.monotonic_ms();
+        let due_ms = self.tables.next_due_ms().unwrap_or(u64::MAX);
+        let wait_ms = due_ms.saturating_sub(asked_ms).min(IDLE_WAKE_MS);
+        let first = match receiver.recv_timeout(Duration::from_millis(wait_ms)) {
+            Ok(envelope) => Some(envelope),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => return Ok(Flow::Stop),
+        };
+        self.notice_time(asked_ms + wait_ms);
+        let mut next = first;
+        let mut count = 0;
+        while let Some(Envelope { command, _place: place }) = next {
+            drop(place);
+            if self.handle(command)? == Flow::Stop {
+                return Ok(Flow::Stop);
+            }
+            count += 1;
+            // What was archived is not in the index before the batch's end: later commands must find it there.
+            let full = count >= self.limits.batch_commands_max
+                || self.batch.record_bytes >= self.limits.batch_bytes_max
+                || !self.batch.archived.is_empty();
+            next = if full { None } else { receiver.try_recv().ok() };
+        }
+        Ok(Flow::GoOn)
+    }
+
+    /// If we woke much later than asked, the machine slept or was overloaded: workers were not heard, so nobody's time ran.
+    fn notice_time(&mut self, expected_ms: u64) {
+        self.now_ms = self.clock.monotonic_ms();
+        let late_ms = self.now_ms.saturating_sub(expected_ms);
+        if late_ms > self.limits.lease_ms / 2 {
+            tracing::warn!(late_ms, "the engine did not run for a while: leases are extended by that");
+            self.tables.postpone(late_ms);
+        }
+    }
+
+    fn handle(&mut self, command: Command) -> Result<Flow, EngineError> {
+        match command {
+            Command::FindFinished { keys, reply } => self.find_finished(&keys, reply)?,
+            Command::Submit { submission, reply } => self.submit(*submission, reply)?,
+            Command::Get { matrix, reply } => self.get(&matrix, reply)?,
+            Command::List { before, count, reply } => self.list(before.as_ref(), count, reply)?,
+            Command::Cancel { matrix, reply } => self.cancel(&matrix, reply)?,
+            Command::Logs { matrix, job, after, reply } => self.logs(&matrix, job.as_ref(), after, reply)?,
+            Command::Workers { reply } => self.workers(reply),
+            Command::Current { lease, reply } => self.answer(reply, decide::renew(&self.state, &lease)),
+            Command::Connect { hello, reply } => self.connect(*hello, reply)?,
+            Command::Disconnected { connection } => self.disconnected(connection),
+            Command::Ready { connection, slots } => self.ready(connection, slots),
+            Command::Renew { connection, renewals, reply } => self.renew(connection, renewals, reply),
+            Command::Checkpointed { items, reply } => self.checkpointed(items, reply)?,
+            Command::Completed { items, reply } => self.completed(items, reply)?,
+            Command::Failed { items, reply } => self.failed(items, reply)?,
+            Command::LogLines { lines } => self.log_lines(lines),
+            Command::Tick { reply } => self.answer(reply, ()),
+            Command::Stop => return Ok(Flow::Stop),
+        }
+        Ok(Flow::GoOn)
+    }
+
+    /// Takes an event into the state at once, so that the batch's next command sees it; durable at the batch's end.
+    fn record(&mut self, event: Event) -> Result<(), EngineError> {
+        let record = serde_json::to_vec(&event).map_err(|source| EngineError::Encode { source })?;
+        self.batch.record_bytes += record.len();
+        self.batch.records.push(record);
+        self.batch.archived.extend(recovery::archived_by(&self.state, &event));
+        self.state.apply(&event);
+        self.note(&event);
+        self.batch.visible = true;
+        self.batch.assign = true;
+        Ok(())
+    }
+
+    fn record_all(&mut self, events: Vec<Event>) -> Result<(), EngineError> {
+        events.into_iter().try_for_each(|event| self.record(event))
+    }
+
+    /// Answers when the batch is durable.
+    fn answer<T: Send + 'static>(&mut self, reply: Reply<T>, value: T) {
+        // One that waits no more does not mind.
+        self.batch.answers.push(Box::new(move || drop(reply.send(value))));
+    }
+
+    /// Journal and sync, then the index, and only then the answers.
+    fn commit(&mut self) -> Result<(), EngineError> {
+        let batch = std::mem::take(&mut self.batch);
+        if !batch.records.is_empty() {
+            let sequence = self.journal.append(&batch.records)?;
+            self.archive.apply(sequence, &batch.archived)?;
+        }
+        for (connection, message) in batch.outbound {
+            self.send(connection, message);
+        }
+        for answer in batch.answers {
+            answer();
+        }
+        if batch.visible {
+            self.changed.send_modify(|version| *version += 1);
+        }
+        Ok(())
+    }
+
+    /// A worker that does not read is disconnected: its attempts go on elsewhere unless it comes back.
+    fn send(&mut self, id: ConnectionId, message: Outbound) {
+        let Some(connection) = self.tables.connections.get(&id) else { return };
+        if connection.outbound.try_send(message).is_err() {
+            tracing::warn!(worker = %connection.worker, "a worker does not read its messages: it is disconnected");
+            self.disconnected(id);
+        }
+    }
+
+    fn snapshot_if_due(&mut self) -> Result<(), EngineError> {
+        let last = self.journal.last_sequence();
+        if last < self.snapshot_sequence + self.limits.snapshot_records {
+            return Ok(());
+        }
+        self.archive.flush()?;
+        let bytes = recovery::encode_snapshot(&self.state, &self.archive.all()?)?;
+        // The next try comes after as many records again, whatever becomes of this one.
+        self.snapshot_sequence = last;
+        match self.snapshots.write(last, &bytes) {
+            Ok(()) => tracing::info!(sequence = last, bytes = bytes.len(), "snapshot written"),
+            Err(fatal @ SnapshotError::Poisoned { .. }) => return Err(fatal.into()),
+            Err(error) => {
+                tracing::error!(error = crate::chain(&error), "a snapshot failed: the journal is kept");
+                return Ok(());
+            }
+        }
+        if let Some(sequence) = self.snapshots.removable_through() {
+            let removed = self.journal.remove_through(sequence)?;
+            tracing::debug!(sequence, removed, "journal segments removed");
+        }
+        Ok(())
+    }
+
+    fn policy(&self) -> Policy {
+        Policy { attempts_max: self.limits.attempts_max }
+    }
+
+    fn close(&mut self) {
+        for connection in self.tables.connections.values() {
+            connection.end.cancel();
+        }
+        tracing::info!(last_sequence = self.journal.last_sequence(), "engine stopped");
+    }
+}

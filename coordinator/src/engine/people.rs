@@ -1,0 +1,167 @@
+//! What people ask: submit, look, list, cancel, logs, workers.
+
+use std::collections::BTreeMap;
+
+use assay_domain::decide;
+use assay_domain::state::{FinishedJob, Matrix, ReadSet, Status};
+use assay_domain::{JobId, JobKey, MatrixId, Rejection};
+
+use super::archive::{Cursor, MatrixLine};
+use super::command::{LogPage, MatrixNow, Reply, Submission, Submitted, WorkerNow};
+use super::{Engine, EngineError};
+
+impl Engine {
+    pub(super) fn find_finished(
+        &mut self,
+        keys: &[JobKey],
+        reply: Reply<BTreeMap<JobKey, FinishedJob>>,
+    ) -> Result<(), EngineError> {
+        let mut found = BTreeMap::new();
+        for key in keys {
+            let finished = match self.state.finished_by_key(key) {
+                Some(finished) => Some(finished),
+                None => self.archive.finished(key)?,
+            };
+            found.extend(finished.map(|finished| (*key, finished)));
+        }
+        self.answer(reply, found);
+        Ok(())
+    }
+
+    pub(super) fn submit(
+        &mut self,
+        submission: Submission,
+        reply: Reply<Result<Submitted, Rejection>>,
+    ) -> Result<(), EngineError> {
+        let Submission { matrix, finished, fresh } = submission;
+        let read = ReadSet {
+            submitted: self.archive.by_submit_key(&matrix.submit_key)?,
+            finished,
+            fresh,
+            ..ReadSet::default()
+        };
+        let outcome = match decide::submit(&self.state, &read, matrix) {
+            Ok((id, events)) => {
+                let repeated = events.is_empty();
+                self.record_all(events)?;
+                Ok(self.submitted(&id, repeated)?)
+            }
+            Err(rejection) => Err(rejection),
+        };
+        self.answer(reply, outcome);
+        Ok(())
+    }
+
+    fn submitted(&self, id: &MatrixId, repeated: bool) -> Result<Submitted, EngineError> {
+        let matrix = self.find(id)?;
+        let jobs = matrix.as_ref().map_or(0, |matrix| matrix.jobs.len() as u32);
+        let reused =
+            |matrix: &Matrix| (0..jobs).filter(|job| matrix.status(*job) == Status::Reused).count() as u32;
+        Ok(Submitted { matrix: id.clone(), repeated, jobs, reused: matrix.as_ref().map_or(0, reused) })
+    }
+
+    pub(super) fn get(
+        &mut self,
+        id: &MatrixId,
+        reply: Reply<Result<MatrixNow, Rejection>>,
+    ) -> Result<(), EngineError> {
+        let outcome = match self.find(id)? {
+            Some(matrix) => Ok(MatrixNow { matrix, progress: self.progress_of(id) }),
+            None => Err(Rejection::UnknownMatrix { matrix: id.clone() }),
+        };
+        self.answer(reply, outcome);
+        Ok(())
+    }
+
+    pub(super) fn list(
+        &mut self,
+        before: Option<&Cursor>,
+        count: usize,
+        reply: Reply<Vec<MatrixLine>>,
+    ) -> Result<(), EngineError> {
+        let after = before.map(Cursor::key);
+        let mut lines = self.archive.list(before, count)?;
+        let unfinished = self.state.matrices.iter().chain(&self.batch.archived).map(MatrixLine::of);
+        lines.extend(
+            unfinished.filter(|line| after.as_ref().is_none_or(|after| line.cursor().key() > *after)),
+        );
+        lines.sort_by_key(|line| line.cursor().key());
+        lines.truncate(count);
+        self.answer(reply, lines);
+        Ok(())
+    }
+
+    pub(super) fn cancel(
+        &mut self,
+        id: &MatrixId,
+        reply: Reply<Result<bool, Rejection>>,
+    ) -> Result<(), EngineError> {
+        let outcome = if self.state.matrix(id).is_none() && self.archive.matrix(id)?.is_some() {
+            Ok(false)
+        } else {
+            match decide::cancel(&self.state, id, self.clock.unix()) {
+                Ok(events) => {
+                    let changed = !events.is_empty();
+                    self.record_all(events)?;
+                    Ok(changed)
+                }
+                Err(rejection) => Err(rejection),
+            }
+        };
+        self.answer(reply, outcome);
+        Ok(())
+    }
+
+    pub(super) fn logs(
+        &mut self,
+        id: &MatrixId,
+        job: Option<&JobId>,
+        after: u64,
+        reply: Reply<Result<LogPage, Rejection>>,
+    ) -> Result<(), EngineError> {
+        let outcome = match (self.find(id)?, job) {
+            (None, _) => Err(Rejection::UnknownMatrix { matrix: id.clone() }),
+            (Some(matrix), Some(job)) if job.matrix != *id || job.ordinal as usize >= matrix.jobs.len() => {
+                Err(Rejection::UnknownJob { job: job.clone() })
+            }
+            (Some(matrix), _) => {
+                let finished = match job {
+                    Some(job) => matrix.status(job.ordinal).is_final(),
+                    None => matrix.is_finished(),
+                };
+                Ok(LogPage { lines: self.logs.after(id, job, after), finished })
+            }
+        };
+        self.answer(reply, outcome);
+        Ok(())
+    }
+
+    pub(super) fn workers(&mut self, reply: Reply<Vec<WorkerNow>>) {
+        let now = |info: &assay_domain::event::WorkerInfo| WorkerNow {
+            info: info.clone(),
+            connected: self.tables.connection_of(&info.id).is_some(),
+            jobs: self.jobs_of(&info.id),
+        };
+        let workers = self.state.workers.values().map(now).collect();
+        self.answer(reply, workers);
+    }
+
+    fn jobs_of(&self, worker: &assay_domain::WorkerId) -> Vec<JobId> {
+        let rows = self.tables.leases.iter().filter(|(_, row)| row.worker == *worker);
+        rows.map(|(lease, _)| lease.job.clone()).collect()
+    }
+
+    fn progress_of(&self, id: &MatrixId) -> BTreeMap<u32, assay_domain::Progress> {
+        let rows = self.tables.leases.iter().filter(|(lease, _)| lease.job.matrix == *id);
+        rows.filter_map(|(lease, row)| Some((lease.job.ordinal, row.progress.clone()?))).collect()
+    }
+
+    /// A matrix, finished or not. What this batch archived is not in the index yet.
+    pub(super) fn find(&self, id: &MatrixId) -> Result<Option<Matrix>, EngineError> {
+        let here = self.state.matrices.iter().chain(&self.batch.archived);
+        match here.into_iter().find(|matrix| matrix.submitted.id == *id) {
+            Some(matrix) => Ok(Some(matrix.clone())),
+            None => self.archive.matrix(id),
+        }
+    }
+}

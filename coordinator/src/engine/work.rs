@@ -1,0 +1,312 @@
+//! What workers say, in the order of an attempt's life, and what becomes of those that are not heard.
+
+use assay_domain::decide::{self, Ask};
+use assay_domain::job::FailureClass;
+use assay_domain::state::ReadSet;
+use assay_domain::{Event, Lease, Progress, Rejection, UnixMillis, WorkerId};
+
+use super::archive::winner_of;
+use super::assignment::assignment;
+use super::command::{
+    CheckpointedItem, CompletedItem, Connected, ConnectionId, FailedItem, Hello, ItemAnswers, Outbound,
+    Reply, StopReason, TooManyConnections,
+};
+use super::tables::{Connection, LeaseRow};
+use super::{Engine, EngineError};
+
+impl Engine {
+    /// A worker comes, or comes back: what still runs there is its own again, what it never got is handed out again.
+    pub(super) fn connect(
+        &mut self,
+        hello: Hello,
+        reply: Reply<Result<Connected, TooManyConnections>>,
+    ) -> Result<(), EngineError> {
+        let Hello { worker, running, outbound, end } = hello;
+        if let Some(old) = self.tables.connection_of(&worker.id) {
+            self.disconnected(old);
+        }
+        if self.tables.connections.len() >= self.limits.connections_max {
+            self.answer(reply, Err(TooManyConnections));
+            return Ok(());
+        }
+        let id = worker.id.clone();
+        self.record_all(decide::register(&self.state, worker, self.clock.unix()))?;
+        let stale = self.attach(&id, &running);
+        self.release_undelivered(&id, &running)?;
+        let connection = self.tables.connect(Connection { worker: id, outbound, end, slots: 0 });
+        let (epoch, lease_ms) = (self.state.epoch, self.limits.lease_ms);
+        // The first message of the stream: sent with the batch, before anything that is said to this connection later.
+        self.say(connection, Outbound::Welcome { epoch, lease_ms, stale });
+        self.answer(reply, Ok(Connected { connection }));
+        self.batch.visible = true;
+        Ok(())
+    }
+
+    fn attach(&mut self, worker: &WorkerId, running: &[Lease]) -> Vec<Lease> {
+        let deadline_ms = self.now_ms + self.limits.lease_ms;
+        let mut stale = Vec::new();
+        for lease in running {
+            let its_own = self.tables.leases.get(lease).is_some_and(|row| row.worker == *worker);
+            if its_own && decide::renew(&self.state, lease).is_ok() {
+                self.tables.renewed(lease, deadline_ms);
+            } else {
+                stale.push(lease.clone());
+            }
+        }
+        stale
+    }
+
+    fn release_undelivered(&mut self, worker: &WorkerId, running: &[Lease]) -> Result<(), EngineError> {
+        let rows = self.tables.leases.iter();
+        let lost = rows.filter(|(lease, row)| row.worker == *worker && !running.contains(lease));
+        let lost: Vec<Lease> = lost.map(|(lease, _)| lease.clone()).collect();
+        for lease in lost {
+            let reason =
+                String::from("the worker does not have it: the offer did not arrive, or the worker lost it");
+            let class = FailureClass::Released;
+            let at = self.clock.unix();
+            let events =
+                decide::fail(&self.state, self.policy(), &lease, class, reason, at).unwrap_or_default();
+            self.record_all(events)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn disconnected(&mut self, connection: ConnectionId) {
+        self.tables.disconnect(connection, self.now_ms + self.limits.reconnect_grace_ms);
+        self.batch.visible = true;
+    }
+
+    pub(super) fn ready(&mut self, connection: ConnectionId, slots: u32) {
+        if let Some(connection) = self.tables.connections.get_mut(&connection) {
+            connection.slots = slots.min(self.limits.slots_max);
+            self.batch.assign = true;
+        }
+    }
+
+    pub(super) fn renew(
+        &mut self,
+        connection: ConnectionId,
+        renewals: Vec<(Lease, Option<Progress>)>,
+        reply: Reply<ItemAnswers>,
+    ) {
+        let deadline_ms = self.now_ms + self.limits.lease_ms;
+        let heard = self.tables.connections.contains_key(&connection);
+        let mut answers = Vec::with_capacity(renewals.len());
+        for (lease, progress) in renewals {
+            let outcome = decide::renew(&self.state, &lease);
+            if outcome.is_ok() && heard {
+                self.tables.renewed(&lease, deadline_ms);
+            }
+            if let (Some(row), Some(progress)) = (self.tables.leases.get_mut(&lease), progress) {
+                row.progress = Some(progress);
+                self.batch.visible = true;
+            }
+            answers.push(outcome);
+        }
+        self.answer(reply, answers);
+    }
+
+    pub(super) fn checkpointed(
+        &mut self,
+        items: Vec<CheckpointedItem>,
+        reply: Reply<ItemAnswers>,
+    ) -> Result<(), EngineError> {
+        let mut answers = Vec::with_capacity(items.len());
+        for item in items {
+            let CheckpointedItem { lease, step, adapter, resume, refused } = item;
+            let decided = decide::checkpointed(&self.state, &lease, step, adapter, resume, self.clock.unix());
+            answers.push(self.take(decided, refused)?);
+        }
+        self.answer(reply, answers);
+        Ok(())
+    }
+
+    pub(super) fn completed(
+        &mut self,
+        items: Vec<CompletedItem>,
+        reply: Reply<ItemAnswers>,
+    ) -> Result<(), EngineError> {
+        let mut answers = Vec::with_capacity(items.len());
+        for CompletedItem { lease, outputs, usage, refused } in items {
+            let read = ReadSet { winner: self.archived_winner(&lease)?, ..ReadSet::default() };
+            let decided = decide::complete(&self.state, &read, &lease, outputs, usage, self.clock.unix());
+            answers.push(self.take(decided, refused)?);
+        }
+        self.answer(reply, answers);
+        Ok(())
+    }
+
+    pub(super) fn failed(
+        &mut self,
+        items: Vec<FailedItem>,
+        reply: Reply<ItemAnswers>,
+    ) -> Result<(), EngineError> {
+        let mut answers = Vec::with_capacity(items.len());
+        for FailedItem { lease, class, reason } in items {
+            let decided = decide::fail(&self.state, self.policy(), &lease, class, reason, self.clock.unix());
+            answers.push(self.take(decided, None)?);
+        }
+        self.answer(reply, answers);
+        Ok(())
+    }
+
+    /// What was decided happens, unless the objects that it names were not there. A stale or repeated word is answered as
+    /// such before that.
+    fn take(
+        &mut self,
+        decided: Result<Vec<Event>, Rejection>,
+        refused: Option<Rejection>,
+    ) -> Result<Result<(), Rejection>, EngineError> {
+        match (decided, refused) {
+            (Err(rejection), _) => Ok(Err(rejection)),
+            (Ok(events), Some(refused)) if !events.is_empty() => Ok(Err(refused)),
+            (Ok(events), _) => {
+                self.record_all(events)?;
+                Ok(Ok(()))
+            }
+        }
+    }
+
+    fn archived_winner(&self, lease: &Lease) -> Result<Option<Lease>, EngineError> {
+        if self.state.matrix(&lease.job.matrix).is_some() {
+            return Ok(None);
+        }
+        let fence = self.find(&lease.job.matrix)?.and_then(|matrix| winner_of(&matrix, &lease.job));
+        Ok(fence.map(|fence| Lease { job: lease.job.clone(), fence }))
+    }
+
+    pub(super) fn log_lines(&mut self, lines: Vec<(Lease, UnixMillis, String)>) {
+        for (lease, at, line) in lines {
+            // Also of attempts that ended: their last lines may come late.
+            let known = self
+                .state
+                .job(&lease.job)
+                .is_some_and(|job| job.attempts.iter().any(|a| a.fence == lease.fence));
+            if known {
+                self.logs.add(&self.limits, &lease, at, line);
+                self.batch.visible = true;
+            }
+        }
+    }
+
+    /// Attempts whose worker was not heard in time are lost.
+    pub(super) fn expire(&mut self) -> Result<(), EngineError> {
+        if self.tables.end_holds(self.now_ms) {
+            self.batch.assign = true;
+        }
+        let due = self.tables.due(self.now_ms);
+        for lease in &due {
+            tracing::warn!(lease = %lease, "the lease ran out: its worker was not heard");
+        }
+        // One by one: each decision sees what the one before did to the matrix.
+        for lease in due {
+            let events =
+                decide::expire(&self.state, self.policy(), std::slice::from_ref(&lease), self.clock.unix());
+            self.record_all(events)?;
+            self.tables.leases.remove(&lease);
+        }
+        Ok(())
+    }
+
+    /// Jobs that are ready go to workers that have room, one round after the other so that all get some.
+    pub(super) fn offer(&mut self) -> Result<(), EngineError> {
+        if !std::mem::take(&mut self.batch.assign) {
+            return Ok(());
+        }
+        loop {
+            let open = self.tables.connections.iter().filter(|(_, connection)| connection.slots > 0);
+            let open: Vec<(ConnectionId, WorkerId)> = open.map(|(id, c)| (*id, c.worker.clone())).collect();
+            let mut offered = false;
+            for (connection, worker) in open {
+                offered |= self.offer_one(connection, &worker)?;
+            }
+            if !offered {
+                self.batch.assign = false;
+                return Ok(());
+            }
+        }
+    }
+
+    fn offer_one(&mut self, connection: ConnectionId, worker: &WorkerId) -> Result<bool, EngineError> {
+        let kinds = self.state.workers.get(worker).map(|info| info.kinds.clone()).unwrap_or_default();
+        let held = self.tables.held();
+        let ask = Ask { worker, kinds: &kinds, held: &held };
+        let Some(event) = decide::acquire(&self.state, ask, self.clock.unix()) else { return Ok(false) };
+        let Event::JobLeased { lease, .. } = &event else { return Ok(false) };
+        let lease = lease.clone();
+        self.record(event)?;
+        let matrix = self.state.matrix(&lease.job.matrix);
+        let offer = matrix.and_then(|matrix| assignment(matrix, &lease, self.limits.lease_ms));
+        if let Some(assignment) = offer {
+            self.say(connection, Outbound::Offers(vec![assignment]));
+        }
+        if let Some(connection) = self.tables.connections.get_mut(&connection) {
+            connection.slots = connection.slots.saturating_sub(1);
+        }
+        Ok(true)
+    }
+
+    fn say(&mut self, connection: ConnectionId, message: Outbound) {
+        self.batch.outbound.push((connection, message));
+    }
+
+    /// Keeps the tables in step with an event that was just applied.
+    pub(super) fn note(&mut self, event: &Event) {
+        match event {
+            Event::JobLeased { lease, worker, .. } => {
+                let deadline_ms = self.now_ms + self.limits.lease_ms;
+                let row = LeaseRow { worker: worker.clone(), deadline_ms, back_by_ms: None, progress: None };
+                self.tables.leases.insert(lease.clone(), row);
+                tracing::info!(lease = %lease, worker = %worker, "leased");
+            }
+            Event::JobSucceeded { lease, .. } => {
+                self.tables.leases.remove(lease);
+                tracing::info!(lease = %lease, "succeeded");
+            }
+            Event::AttemptFailed { lease, class, reason, .. } => {
+                self.tables.leases.remove(lease);
+                tracing::warn!(lease = %lease, ?class, reason, "attempt failed");
+                if *class != FailureClass::Released {
+                    self.hold(lease);
+                }
+            }
+            Event::AttemptLost { lease, .. } => {
+                self.stop(lease, StopReason::Stale);
+                self.tables.leases.remove(lease);
+                self.hold(lease);
+            }
+            Event::MatrixCancelled { matrix, .. } => {
+                let leases = self.tables.leases.keys().filter(|lease| lease.job.matrix == *matrix);
+                for lease in leases.cloned().collect::<Vec<_>>() {
+                    self.stop(&lease, StopReason::Cancelled);
+                    self.tables.leases.remove(&lease);
+                }
+            }
+            Event::MatrixArchived { matrix, .. } => self.tables.holds.retain(|job, _| job.matrix != *matrix),
+            Event::EpochRaised { .. }
+            | Event::MatrixSubmitted { .. }
+            | Event::JobReused { .. }
+            | Event::WorkerRegistered { .. }
+            | Event::Checkpointed { .. }
+            | Event::JobFailed { .. } => {}
+        }
+    }
+
+    /// Tells the worker, if it is there, to stop an attempt.
+    fn stop(&mut self, lease: &Lease, reason: StopReason) {
+        let Some(row) = self.tables.leases.get(lease) else { return };
+        if let Some(connection) = self.tables.connection_of(&row.worker) {
+            self.say(connection, Outbound::Stops(vec![(lease.clone(), reason)]));
+        }
+    }
+
+    /// A job that just failed waits a while before its next attempt: twice as long each time.
+    fn hold(&mut self, lease: &Lease) {
+        let counted = self.state.job(&lease.job).map_or(1, |job| job.attempts_counted()).max(1);
+        let doublings = u32::try_from(counted - 1).unwrap_or(u32::MAX).min(32);
+        let hold_ms =
+            self.limits.retry_hold_ms.saturating_mul(1 << doublings).min(self.limits.retry_hold_max_ms);
+        self.tables.holds.insert(lease.job.clone(), self.now_ms + hold_ms);
+    }
+}

@@ -1,0 +1,89 @@
+//! The coordinator's process: arguments, telemetry, serve until told to stop.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use assay_coordinator::clock::SystemClock;
+use assay_coordinator::config::Config;
+use assay_coordinator::index::{ProbeCommand, probe_main};
+use assay_coordinator::server::Server;
+use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+
+#[derive(Parser)]
+#[command(name = "assay-coordinator", version, about = "Remembers and decides: matrices, leases, artifacts")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve until SIGTERM or ctrl-C.
+    Serve {
+        /// The folder that holds everything; made when it is not there.
+        #[arg(long, env = "ASSAY_DATA_DIR", default_value = ".assay")]
+        data_dir: PathBuf,
+        /// Where to listen: loopback only; port 0 picks one.
+        #[arg(long, default_value = "127.0.0.1:7717")]
+        listen: SocketAddr,
+        /// How long a lease lasts from each renewal, in milliseconds.
+        #[arg(long, value_parser = clap::value_parser!(u64).range(100..=86_400_000))]
+        lease_ms: Option<u64>,
+        /// How long after its connection closed a worker may come back, in milliseconds.
+        #[arg(long, value_parser = clap::value_parser!(u64).range(0..=86_400_000))]
+        reconnect_grace_ms: Option<u64>,
+    },
+    /// Opens an index and reads all of it; started by the coordinator itself.
+    #[command(hide = true)]
+    IndexProbe {
+        /// The index's folder.
+        folder: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::IndexProbe { folder } => probe_main(&folder),
+        Command::Serve { data_dir, listen, lease_ms, reconnect_grace_ms } => {
+            let mut config = Config { listen, ..Config::new(data_dir) };
+            config.limits.lease_ms = lease_ms.unwrap_or(config.limits.lease_ms);
+            config.limits.reconnect_grace_ms = reconnect_grace_ms.unwrap_or(config.limits.reconnect_grace_ms);
+            match run(config) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    complain(&error);
+                    ExitCode::FAILURE
+                }
+            }
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(config: Config) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut server =
+        Server::start(config, Arc::new(SystemClock::new()), ProbeCommand::this_program()?).await?;
+    tracing::info!(address = %server.address(), token = %server.token_path().display(), "serving");
+    tokio::select! {
+        // Nothing is answered after this, so nobody waits: the process ends at once.
+        error = server.failed() => {
+            complain(&error.into());
+            std::process::exit(1);
+        }
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping");
+    server.stop().await?;
+    Ok(())
+}
+
+#[expect(clippy::print_stderr, reason = "the reason of the end must be seen, telemetry or not")]
+fn complain(error: &anyhow::Error) {
+    eprintln!("assay-coordinator: {error:#}");
+}

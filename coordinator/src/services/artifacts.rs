@@ -1,0 +1,130 @@
+//! Signed requests for objects. Bytes never pass through gRPC.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use assay_domain::{Digest, Lease, ObjectKey, UnixMillis};
+use assay_proto::convert::{self, BadMessage};
+use assay_proto::v1;
+use tonic::{Request, Response, Status};
+
+use super::{internal, rejected};
+use crate::config::Limits;
+use crate::engine::Handle;
+use crate::engine::command::Command;
+use crate::objects::http::Endpoint;
+use crate::objects::local;
+use crate::objects::signature::Permit;
+
+/// The service.
+#[derive(Debug)]
+pub(crate) struct ArtifactsService {
+    pub(crate) engine: Handle,
+    pub(crate) limits: Limits,
+    pub(crate) endpoint: Endpoint,
+    /// Where clients reach `/objects`.
+    pub(crate) address: SocketAddr,
+}
+
+/// For whom an upload is.
+enum Owner {
+    Attempt { lease: Lease, artifact: String },
+    Person,
+}
+
+#[tonic::async_trait]
+impl v1::artifacts_server::Artifacts for ArtifactsService {
+    async fn sign_upload(
+        &self,
+        request: Request<v1::SignUploadRequest>,
+    ) -> Result<Response<v1::SignUploadResponse>, Status> {
+        let request = request.into_inner();
+        self.check_count("files", request.files.len())?;
+        let owner = match request.owner.ok_or(BadMessage::Missing { field: "owner" })? {
+            v1::sign_upload_request::Owner::Output(output) => {
+                let lease = convert::lease_of(&output.job_id, output.epoch, output.attempt)?;
+                let current =
+                    self.engine.ask(|reply| Command::Current { lease: lease.clone(), reply }).await?;
+                current.map_err(rejected)?;
+                Owner::Attempt { lease, artifact: output.artifact }
+            }
+            v1::sign_upload_request::Owner::Upload(v1::PersonUpload {}) => Owner::Person,
+        };
+        let mut uploads = Vec::with_capacity(request.files.len());
+        for file in &request.files {
+            uploads.push(self.sign_file(&owner, file).await?);
+        }
+        Ok(Response::new(v1::SignUploadResponse { uploads }))
+    }
+
+    async fn sign_download(
+        &self,
+        request: Request<v1::SignDownloadRequest>,
+    ) -> Result<Response<v1::SignDownloadResponse>, Status> {
+        let keys = request.into_inner().keys;
+        self.check_count("keys", keys.len())?;
+        let sign = |key: &String| Ok(self.signed(Permit::Get, &key_of(key)?));
+        let requests = keys.iter().map(sign).collect::<Result<_, Status>>()?;
+        Ok(Response::new(v1::SignDownloadResponse { requests }))
+    }
+}
+
+impl ArtifactsService {
+    fn check_count(&self, field: &'static str, given: usize) -> Result<(), BadMessage> {
+        let limit = self.limits.signed_files_max;
+        if given > limit { Err(BadMessage::TooMuch { field, given, limit, unit: field }) } else { Ok(()) }
+    }
+
+    async fn sign_file(&self, owner: &Owner, file: &v1::UploadFile) -> Result<v1::SignedUpload, Status> {
+        let digest: Digest = file.sha256.parse().map_err(|error: assay_domain::digest::BadDigest| {
+            Status::invalid_argument(format!("sha256 of `{}`: {error}", file.path))
+        })?;
+        if file.bytes > self.limits.object_bytes_max {
+            return Err(Status::invalid_argument(format!(
+                "`{}` has {} bytes, over the limit of {} for one object: split it",
+                file.path, file.bytes, self.limits.object_bytes_max
+            )));
+        }
+        let key = match owner {
+            Owner::Person => key_of(ObjectKey::upload(digest).as_str())?,
+            Owner::Attempt { lease, artifact } => {
+                let key = ObjectKey::output(lease, artifact, &file.path);
+                key_of(key.map_err(|error| Status::invalid_argument(error.to_string()))?.as_str())?
+            }
+        };
+        // Only a key that is a digest says what its bytes are.
+        let exists = matches!(owner, Owner::Person) && self.exists(&key, file.bytes).await?;
+        let permit = Permit::Put { bytes: file.bytes, sha256: digest };
+        let request = if exists { None } else { Some(self.signed(permit, &key)) };
+        Ok(v1::SignedUpload { key: key.to_string(), exists, request })
+    }
+
+    async fn exists(&self, key: &local::ObjectKey, bytes: u64) -> Result<bool, Status> {
+        let (objects, key) = (self.endpoint.objects.clone(), key.clone());
+        let found = tokio::task::spawn_blocking(move || objects.stat(&key)).await;
+        let found = found.map_err(|error| internal("looking into the object store", &error))?;
+        let found = found.map_err(|error| {
+            self.endpoint.fatal.notice(&error);
+            internal("looking into the object store", &error)
+        })?;
+        Ok(found == Some(bytes))
+    }
+
+    fn signed(&self, permit: Permit, key: &local::ObjectKey) -> v1::SignedRequest {
+        let expires = UnixMillis(self.endpoint.clock.unix().0 + self.limits.signed_ms);
+        let method = match permit {
+            Permit::Get => "GET",
+            Permit::Put { .. } => "PUT",
+        };
+        v1::SignedRequest {
+            method: method.to_owned(),
+            url: format!("http://{}{}", self.address, self.endpoint.signed_path(permit, key, expires)),
+            headers: HashMap::new(),
+            expires_at_unix_ms: expires.0,
+        }
+    }
+}
+
+fn key_of(key: &str) -> Result<local::ObjectKey, Status> {
+    local::ObjectKey::parse(key).map_err(|error| Status::invalid_argument(error.to_string()))
+}

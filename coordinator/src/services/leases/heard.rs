@@ -1,0 +1,130 @@
+//! What a worker says, as commands; each batch is answered once what it decided is durable.
+
+use assay_domain::job::{FailureClass, Usage};
+use assay_domain::{Artifact, UnixMillis};
+use assay_proto::convert::{self, BadMessage};
+use assay_proto::v1;
+use assay_proto::v1::worker_message::Body;
+use tonic::Status;
+
+use super::Worker;
+use crate::engine::command::{CheckpointedItem, Command, CompletedItem, FailedItem, ItemAnswers, Outbound};
+
+/// The largest list of outputs of one attempt, as JSON; an entry of the index holds it.
+const OUTPUTS_BYTES_MAX: usize = 512 << 10;
+/// The longest reason of a failure; the rest is cut.
+const REASON_BYTES_MAX: usize = 16 << 10;
+
+impl Worker {
+    pub(super) async fn hear(&self, message: v1::WorkerMessage) -> Result<(), Status> {
+        let body = message.body.ok_or(BadMessage::Missing { field: "body" })?;
+        let answers = match body {
+            Body::Hello(_) => {
+                return Err(Status::invalid_argument("`hello` comes once, at the stream's start"));
+            }
+            Body::Ready(ready) => return self.ready(ready.slots).await,
+            Body::Logs(batch) => return self.logs(batch).await,
+            Body::Renew(batch) => self.renew(batch).await?,
+            Body::Checkpointed(batch) => self.checkpointed(batch).await?,
+            Body::Completed(batch) => self.completed(batch).await?,
+            Body::Failed(batch) => self.failed(batch).await?,
+        };
+        if message.sequence != 0 {
+            // The stream's other half may have ended: then reading ends too.
+            let answer = Outbound::Answer { sequence: message.sequence, items: answers };
+            let _ = self.outbound.send(answer).await;
+        }
+        Ok(())
+    }
+
+    async fn ready(&self, slots: u32) -> Result<(), Status> {
+        Ok(self.service.engine.tell(Command::Ready { connection: self.connection, slots }).await?)
+    }
+
+    async fn renew(&self, batch: v1::RenewBatch) -> Result<ItemAnswers, Status> {
+        self.service.check_count("renewals", batch.renewals.len())?;
+        let mut renewals = Vec::with_capacity(batch.renewals.len());
+        for renewal in batch.renewals {
+            check_bytes(
+                "progress_json",
+                renewal.progress_json.len(),
+                self.service.limits.progress_bytes_max,
+            )?;
+            let progress = convert::from_json_or_empty("progress_json", &renewal.progress_json)?;
+            renewals.push((convert::lease(renewal.lease)?, progress));
+        }
+        let connection = self.connection;
+        Ok(self.service.engine.ask(|reply| Command::Renew { connection, renewals, reply }).await?)
+    }
+
+    async fn checkpointed(&self, batch: v1::CheckpointedBatch) -> Result<ItemAnswers, Status> {
+        self.service.check_count("items", batch.items.len())?;
+        let mut items = Vec::with_capacity(batch.items.len());
+        for item in batch.items {
+            let lease = convert::lease(item.lease)?;
+            let adapter = artifact("adapter_json", &item.adapter_json)?;
+            let resume = artifact("resume_json", &item.resume_json)?;
+            check_name("adapter_json", &adapter, &Artifact::adapter_name(item.step))?;
+            check_name("resume_json", &resume, &Artifact::resume_name(item.step))?;
+            let refused = self.service.named.check(&lease, vec![adapter.clone(), resume.clone()]).await?;
+            items.push(CheckpointedItem { lease, step: item.step, adapter, resume, refused });
+        }
+        Ok(self.service.engine.ask(|reply| Command::Checkpointed { items, reply }).await?)
+    }
+
+    async fn completed(&self, batch: v1::CompletedBatch) -> Result<ItemAnswers, Status> {
+        self.service.check_count("items", batch.items.len())?;
+        let mut items = Vec::with_capacity(batch.items.len());
+        for item in batch.items {
+            let lease = convert::lease(item.lease)?;
+            check_bytes("outputs_json", item.outputs_json.len(), OUTPUTS_BYTES_MAX)?;
+            check_bytes("usage_json", item.usage_json.len(), OUTPUTS_BYTES_MAX)?;
+            let outputs = convert::artifacts("outputs_json", &item.outputs_json)?;
+            let usage: Usage = convert::from_json("usage_json", &item.usage_json)?;
+            let refused = self.service.named.check(&lease, outputs.clone()).await?;
+            items.push(CompletedItem { lease, outputs, usage, refused });
+        }
+        Ok(self.service.engine.ask(|reply| Command::Completed { items, reply }).await?)
+    }
+
+    async fn failed(&self, batch: v1::FailedBatch) -> Result<ItemAnswers, Status> {
+        self.service.check_count("items", batch.items.len())?;
+        let mut items = Vec::with_capacity(batch.items.len());
+        for item in batch.items {
+            let lease = convert::lease(item.lease)?;
+            let class: FailureClass = convert::from_json("class", &convert::to_json(&item.class))?;
+            let mut reason = item.reason;
+            reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
+            items.push(FailedItem { lease, class, reason });
+        }
+        Ok(self.service.engine.ask(|reply| Command::Failed { items, reply }).await?)
+    }
+
+    async fn logs(&self, batch: v1::LogBatch) -> Result<(), Status> {
+        self.service.check_count("items", batch.items.len())?;
+        let mut lines = Vec::with_capacity(batch.items.len());
+        for item in batch.items {
+            lines.push((convert::lease(item.lease)?, UnixMillis(item.at_unix_ms), item.line));
+        }
+        Ok(self.service.engine.tell(Command::LogLines { lines }).await?)
+    }
+}
+
+fn artifact(field: &'static str, json: &str) -> Result<Artifact, Status> {
+    check_bytes(field, json.len(), OUTPUTS_BYTES_MAX)?;
+    Ok(convert::from_json(field, json)?)
+}
+
+fn check_name(field: &'static str, artifact: &Artifact, wanted: &str) -> Result<(), Status> {
+    if artifact.name == wanted {
+        return Ok(());
+    }
+    Err(Status::invalid_argument(format!(
+        "`{field}` is named `{}`, but its step makes it `{wanted}`",
+        artifact.name
+    )))
+}
+
+fn check_bytes(field: &'static str, given: usize, limit: usize) -> Result<(), BadMessage> {
+    if given > limit { Err(BadMessage::TooMuch { field, given, limit, unit: "bytes" }) } else { Ok(()) }
+}

@@ -1,0 +1,131 @@
+//! A submission on its way to the engine: parsed, planned, its uploads seen, equal finished jobs found.
+
+use assay_domain::event::SubmittedMatrix;
+use assay_domain::matrix::ResolvedMatrix;
+use assay_domain::{Digest, MatrixId, PlannedJob, Rejection, SubmitKey};
+use assay_proto::{RESOLVED_BYTES_MAX, convert, v1};
+use tonic::Status;
+
+use super::MatricesService;
+use crate::engine::command::{Command, Submission};
+use crate::secrets;
+use crate::services::{internal, rejected};
+
+/// The longest submit key.
+const SUBMIT_KEY_BYTES_MAX: usize = 128;
+/// The longest matrix name.
+const NAME_BYTES_MAX: usize = 256;
+/// The largest plan, as JSON; a record of the journal holds it whole.
+const PLAN_BYTES_MAX: usize = 24 << 20;
+/// The largest job of a plan, as JSON; an entry of the index holds it with its attempts.
+const JOB_BYTES_MAX: usize = 2 << 20;
+/// Missing uploads named in a refusal.
+const LACKING_SHOWN: usize = 5;
+
+impl MatricesService {
+    pub(super) async fn accept(&self, request: v1::SubmitRequest) -> Result<v1::SubmitResponse, Status> {
+        let v1::SubmitRequest { submit_key, resolved_json, fresh } = request;
+        check_key(&submit_key)?;
+        check_size("resolved_json", resolved_json.len(), RESOLVED_BYTES_MAX)?;
+        let jobs_max = self.limits.plan_jobs_max;
+        let planning = tokio::task::spawn_blocking(move || planned(&resolved_json, jobs_max));
+        let planned = planning.await.map_err(|error| internal("planning", &error))??;
+        self.check_uploads(&planned).await?;
+        let keys = planned.plan.iter().map(|job| job.key).collect();
+        let found = self.engine.ask(|reply| Command::FindFinished { keys, reply }).await?;
+        let finished = self.named.present(found).await?;
+        let matrix = SubmittedMatrix {
+            id: MatrixId::from_random(random()?),
+            submit_key: SubmitKey::new(submit_key),
+            name: planned.name,
+            spec_digest: planned.digest,
+            spec_json: planned.spec_json,
+            secret: Digest::from_bytes(random()?),
+            plan: planned.plan,
+            at: self.clock.unix(),
+        };
+        let submission = Box::new(Submission { matrix, finished, fresh });
+        let outcome = self.engine.ask(|reply| Command::Submit { submission, reply }).await?;
+        let submitted = outcome.map_err(rejected)?;
+        tracing::info!(matrix = %submitted.matrix, jobs = submitted.jobs, reused = submitted.reused,
+            repeated = submitted.repeated, "submitted");
+        Ok(v1::SubmitResponse {
+            matrix_id: submitted.matrix.to_string(),
+            repeated: submitted.repeated,
+            jobs: submitted.jobs,
+            reused: submitted.reused,
+        })
+    }
+
+    async fn check_uploads(&self, planned: &Planned) -> Result<(), Status> {
+        let lacking = self.named.lacking(&planned.plan).await?;
+        if lacking.is_empty() {
+            return Ok(());
+        }
+        let shown = lacking[..lacking.len().min(LACKING_SHOWN)].join(", ");
+        Err(Status::failed_precondition(format!(
+            "{} of the matrix's files are not uploaded: {shown}; upload them by digest (SignUpload) and submit again",
+            lacking.len()
+        )))
+    }
+}
+
+struct Planned {
+    name: String,
+    digest: Digest,
+    spec_json: String,
+    plan: Vec<PlannedJob>,
+}
+
+fn planned(resolved_json: &str, jobs_max: usize) -> Result<Planned, Status> {
+    let resolved: ResolvedMatrix = convert::from_json("resolved_json", resolved_json)?;
+    let name = resolved.matrix.name.clone();
+    check_size("matrix name", name.len(), NAME_BYTES_MAX)?;
+    let plan = assay_domain::plan::plan(&resolved).map_err(|errors| {
+        let shown: Vec<String> = errors.iter().take(LACKING_SHOWN).map(ToString::to_string).collect();
+        rejected(Rejection::UnsoundPlan { name: name.clone(), why: shown.join("; ") })
+    })?;
+    check_plan(&plan, jobs_max)?;
+    let digest = Digest::of_value(&resolved).map_err(|error| internal("digesting the matrix", &error))?;
+    let spec_json = convert::to_json(&resolved);
+    check_size("resolved_json", spec_json.len(), RESOLVED_BYTES_MAX)?;
+    Ok(Planned { name, digest, spec_json, plan })
+}
+
+fn check_plan(plan: &[PlannedJob], jobs_max: usize) -> Result<(), Status> {
+    if plan.len() > jobs_max {
+        return Err(Status::invalid_argument(format!(
+            "the plan has {} jobs, over the limit of {jobs_max}: split the matrix or exclude combinations",
+            plan.len()
+        )));
+    }
+    let mut bytes = 0;
+    for job in plan {
+        let job_bytes = convert::to_json(job).len();
+        check_size("a planned job", job_bytes, JOB_BYTES_MAX)?;
+        bytes += job_bytes;
+    }
+    check_size("the plan", bytes, PLAN_BYTES_MAX)
+}
+
+fn check_key(key: &str) -> Result<(), Status> {
+    if key.is_empty() || key.chars().any(char::is_control) {
+        return Err(Status::invalid_argument(
+            "submit_key is needed: any text without control characters that names this submission, such as a random id",
+        ));
+    }
+    check_size("submit_key", key.len(), SUBMIT_KEY_BYTES_MAX)
+}
+
+fn check_size(what: &str, given: usize, limit: usize) -> Result<(), Status> {
+    if given <= limit {
+        return Ok(());
+    }
+    Err(Status::invalid_argument(format!(
+        "{what} has {given} bytes, over the limit of {limit}: make it smaller"
+    )))
+}
+
+fn random<const N: usize>() -> Result<[u8; N], Status> {
+    secrets::random().map_err(|error| internal("drawing random bytes", &error))
+}

@@ -1,0 +1,136 @@
+//! Whether the objects that an attempt or a plan names are in the store: seen before the engine is told.
+
+use std::collections::BTreeMap;
+
+use assay_domain::job::Source;
+use assay_domain::state::FinishedJob;
+use assay_domain::{Artifact, FileRef, JobKey, Lease, ObjectKey, PlannedJob, Rejection};
+use tonic::Status;
+
+use super::internal;
+use crate::fatal::Fatal;
+use crate::objects::local::{self, LocalObjects, ObjectError};
+
+/// Looks into the store.
+#[derive(Debug, Clone)]
+pub(crate) struct Named {
+    pub(crate) objects: LocalObjects,
+    pub(crate) fatal: Fatal,
+}
+
+impl Named {
+    /// Why artifacts of an attempt cannot be accepted: a file under another key than its own, or not in the store.
+    pub(super) async fn check(
+        &self,
+        lease: &Lease,
+        artifacts: Vec<Artifact>,
+    ) -> Result<Option<Rejection>, Status> {
+        let lease = lease.clone();
+        self.look(move |objects| {
+            for artifact in &artifacts {
+                if artifact.files.is_empty() {
+                    return Ok(Some(Rejection::MissingOutput { lease, name: artifact.name.clone() }));
+                }
+                for file in &artifact.files {
+                    if let Some(found) = wrong(objects, &lease, &artifact.name, file)? {
+                        let (key, bytes) = (file.key.to_string(), file.bytes);
+                        return Ok(Some(Rejection::MissingObject { lease, key, bytes, found }));
+                    }
+                }
+            }
+            Ok(None)
+        })
+        .await
+    }
+
+    /// The finished jobs all of whose outputs are still in the store.
+    pub(super) async fn present(
+        &self,
+        finished: BTreeMap<JobKey, FinishedJob>,
+    ) -> Result<BTreeMap<JobKey, FinishedJob>, Status> {
+        self.look(move |objects| {
+            let mut present = BTreeMap::new();
+            for (key, job) in finished {
+                if all_there(objects, job.outputs.iter().flat_map(|artifact| &artifact.files))? {
+                    present.insert(key, job);
+                }
+            }
+            Ok(present)
+        })
+        .await
+    }
+
+    /// The uploads that a plan needs and the store lacks, for people.
+    pub(super) async fn lacking(&self, plan: &[PlannedJob]) -> Result<Vec<String>, Status> {
+        let mut uploads = BTreeMap::new();
+        for input in plan.iter().flat_map(|job| &job.inputs) {
+            if let Source::Upload { artifact } = &input.source {
+                let files = artifact
+                    .files
+                    .iter()
+                    .map(|file| (file.key.clone(), (artifact.name.clone(), file.clone())));
+                uploads.extend(files);
+            }
+        }
+        self.look(move |objects| {
+            let mut lacking = Vec::new();
+            for (name, file) in uploads.into_values() {
+                let own = file.key == ObjectKey::upload(file.digest);
+                if !own || !is_there(objects, &file)? {
+                    lacking.push(format!("{} of {name} ({}, {} bytes)", file.path, file.key, file.bytes));
+                }
+            }
+            Ok(lacking)
+        })
+        .await
+    }
+
+    async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&LocalObjects) -> Result<T, ObjectError> + Send + 'static,
+    ) -> Result<T, Status> {
+        let objects = self.objects.clone();
+        let outcome = tokio::task::spawn_blocking(move || look(&objects)).await;
+        match outcome {
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(error)) => {
+                self.fatal.notice(&error);
+                Err(internal("looking into the object store", &error))
+            }
+            Err(error) => Err(internal("looking into the object store", &error)),
+        }
+    }
+}
+
+fn wrong(
+    objects: &LocalObjects,
+    lease: &Lease,
+    artifact: &str,
+    file: &FileRef,
+) -> Result<Option<String>, ObjectError> {
+    if ObjectKey::output(lease, artifact, &file.path).as_ref() != Ok(&file.key) {
+        return Ok(Some(String::from("that key is not this attempt's own for this file")));
+    }
+    Ok(match objects.stat(&local::ObjectKey::parse(file.key.as_str())?)? {
+        Some(bytes) if bytes == file.bytes => None,
+        Some(bytes) => Some(format!("{bytes} bytes are there")),
+        None => Some(String::from("nothing is there")),
+    })
+}
+
+fn all_there<'a>(
+    objects: &LocalObjects,
+    files: impl IntoIterator<Item = &'a FileRef>,
+) -> Result<bool, ObjectError> {
+    for file in files {
+        if !is_there(objects, file)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn is_there(objects: &LocalObjects, file: &FileRef) -> Result<bool, ObjectError> {
+    let Ok(key) = local::ObjectKey::parse(file.key.as_str()) else { return Ok(false) };
+    Ok(objects.stat(&key)? == Some(file.bytes))
+}
