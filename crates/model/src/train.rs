@@ -172,11 +172,7 @@ impl<'a> Trainer<'a> {
         for (micro, rows) in micros.iter().enumerate() {
             let rows: Vec<&TrainRow> = rows.iter().map(|row| &self.rows[*row]).collect();
             let Some(batch) = MicroBatch::new(&rows, self.model)? else { continue };
-            let key = DropoutKey {
-                seed: self.settings.seed,
-                step: self.steps_done + 1,
-                micro: micro as u64,
-            };
+            let key = DropoutKey { seed: self.settings.seed, step: self.steps_done + 1, micro: micro as u64 };
             let dropout = (self.lora.config().dropout > 0.0).then_some(key);
             let adapters = TrainingAdapters { lora: &self.lora, dropout };
             let pass = backward::Pass { model: self.model, adapters, batch: &batch, scale: 1.0 / divisor };

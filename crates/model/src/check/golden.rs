@@ -65,11 +65,7 @@ pub fn check(dir: &Path, device: Device) -> Result<CheckReport> {
     comparisons.extend(steps.comparisons(golden.tolerance.loss_abs, golden.tolerance.grad_norm_rel));
     let expected = Lora::read(&dir.join("adapter_trained"), model.config(), device)?;
     let difference = largest_difference(trained.flat(), expected.flat())?;
-    comparisons.push(Comparison::new(
-        "trained adapter (absolute)",
-        difference,
-        golden.tolerance.adapter_abs,
-    ));
+    comparisons.push(Comparison::new("trained adapter (absolute)", difference, golden.tolerance.adapter_abs));
     Ok(CheckReport::new(dir, comparisons, steps))
 }
 
@@ -109,7 +105,10 @@ fn train(model: &Decoder, lora: Lora, golden: &Golden, files: &TensorFiles) -> R
     let (rows, [steps, accumulation, micro_batch]) = rows(files)?;
     if steps == 0 || golden.steps.is_empty() || !golden.steps.len().is_multiple_of(steps) {
         let listed = golden.steps.len();
-        return Err(refused(files.path(), format!("it has batches of {steps} steps, but {listed} are listed")));
+        return Err(refused(
+            files.path(),
+            format!("it has batches of {steps} steps, but {listed} are listed"),
+        ));
     }
     let optimizer = &golden.optimizer;
     let settings = TrainSettings {
@@ -140,11 +139,17 @@ fn rows(files: &TensorFiles) -> Result<(Vec<TrainRow>, [usize; 3])> {
     let flat = |name| Ok::<_, ModelError>(Vec::<i64>::try_from(tensor(files, name)?.f_reshape([-1])?)?);
     let shape = tensor(files, "train_input_ids")?.size();
     let [steps, accumulation, micro_batch, width] = shape[..] else {
-        return Err(refused(files.path(), format!("`train_input_ids` has shape {shape:?}, not four dimensions")));
+        return Err(refused(
+            files.path(),
+            format!("`train_input_ids` has shape {shape:?}, not four dimensions"),
+        ));
     };
     let (ids, labels, lengths) = (flat("train_input_ids")?, flat("train_labels")?, flat("train_lengths")?);
     if ids.len() != labels.len() || ids.len() != lengths.len() * width as usize {
-        return Err(refused(files.path(), "`train_labels` or `train_lengths` does not fit `train_input_ids`"));
+        return Err(refused(
+            files.path(),
+            "`train_labels` or `train_lengths` does not fit `train_input_ids`",
+        ));
     }
     let width = width as usize;
     let rows = ids.chunks(width).zip(labels.chunks(width)).zip(lengths);

@@ -121,10 +121,10 @@ impl Steps {
 
     /// Comparisons over all steps.
     pub(super) fn comparisons(&self, loss_abs: f64, grad_norm_rel: f64) -> Vec<Comparison> {
-        let largest = |difference: &dyn Fn(&StepComparison) -> f64| {
-            self.steps.iter().map(difference).fold(0.0, worse)
-        };
-        let relative = |ours: f64, theirs: f64| if ours == theirs { 0.0 } else { ((ours - theirs) / theirs).abs() };
+        let largest =
+            |difference: &dyn Fn(&StepComparison) -> f64| self.steps.iter().map(difference).fold(0.0, worse);
+        let relative =
+            |ours: f64, theirs: f64| if ours == theirs { 0.0 } else { ((ours - theirs) / theirs).abs() };
         vec![
             Comparison::new("number of steps", self.count_difference, 0.0),
             Comparison::new("trained tokens", self.token_difference, 0.0),

@@ -30,7 +30,8 @@ impl TrainRow {
     /// Trains on the tokens whose flag is set; missing flags are unset.
     pub fn masked(ids: Vec<u32>, trained: &[bool]) -> Self {
         let flags = trained.iter().copied().chain(std::iter::repeat(false));
-        let labels = ids.iter().zip(flags).map(|(id, is)| if is { i64::from(*id) } else { IGNORED }).collect();
+        let labels =
+            ids.iter().zip(flags).map(|(id, is)| if is { i64::from(*id) } else { IGNORED }).collect();
         Self { ids, labels }
     }
 
@@ -162,7 +163,11 @@ mod tests {
         let part = TrainRow::masked(vec![5, 6, 7, 8], &[false, true, true]).counts();
         assert_eq!((part.labelled, part.predicted), (2, 2));
         assert_eq!(part.divisor(true), 2.0);
-        assert_eq!(RowCounts::default().divisor(false), 1.0, "a group without predictions has loss 0, not NaN");
+        assert_eq!(
+            RowCounts::default().divisor(false),
+            1.0,
+            "a group without predictions has loss 0, not NaN"
+        );
     }
 
     #[test]
@@ -172,9 +177,8 @@ mod tests {
             "num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 4
         }))
         .unwrap();
-        let refusal = |row: TrainRow| {
-            check_rows(&[TrainRow::all(vec![1]), row], &config).unwrap_err().to_string()
-        };
+        let refusal =
+            |row: TrainRow| check_rows(&[TrainRow::all(vec![1]), row], &config).unwrap_err().to_string();
         assert_eq!(refusal(TrainRow::all(vec![])), "row 1: it has no tokens");
         assert!(refusal(TrainRow::all(vec![1, 10])).contains("token 10 is not below"));
         assert!(refusal(TrainRow::all(vec![1; 5])).contains("5 tokens, but the model's positions end at 4"));

@@ -24,8 +24,8 @@ pub(super) fn sum_and_gradient(
         let _guard = tch::no_grad_guard();
         let normed = normed.f_detach()?;
         let mut gradients = Vec::new();
-        let sum = for_each_chunk(model, &normed, &batch.targets, |logits, targets| {
-            gradients.push(head_gradient(model, logits, targets, scale)?.f_to_kind(model.kind())?);
+        let sum = for_each_chunk(model, &normed, &batch.targets, |probabilities, targets| {
+            gradients.push(head_gradient(model, probabilities, targets, scale)?);
             Ok(())
         })?;
         (sum, Tensor::f_cat(&gradients, 0)?)
@@ -59,7 +59,7 @@ pub(super) fn of_rows(
     Ok((sum, predicted))
 }
 
-/// Sums the losses chunk by chunk; `each` gets the chunk's log-probabilities, which it may overwrite, and targets.
+/// Sums the losses chunk by chunk; `each` gets the chunk's probabilities, which it may overwrite, and targets.
 fn for_each_chunk(
     model: &Decoder,
     normed: &Tensor,
@@ -70,19 +70,49 @@ fn for_each_chunk(
     let mut sum = 0.0;
     for (normed, targets) in normed.f_split(chunk, 0)?.iter().zip(targets.f_split(chunk, 0)?) {
         let logits = normed.f_linear(model.head(), None::<Tensor>)?;
-        let log_probabilities = logits.f_log_softmax(-1, Kind::Float)?;
         let targets = targets.f_unsqueeze(1)?;
-        sum -= log_probabilities.f_gather(1, &targets, false)?.f_sum(Kind::Double)?.f_double_value(&[])?;
-        each(log_probabilities, &targets)?;
+        let probabilities = logits.f_softmax(-1, Kind::Float)?;
+        sum -= log_sum(&logits, &probabilities, &targets)?;
+        each(probabilities, &targets)?;
     }
     Ok(sum)
 }
 
+/// Sum of the logarithms of the targets' probabilities.
+fn log_sum(logits: &Tensor, probabilities: &Tensor, targets: &Tensor) -> Result<f64> {
+    // Below this a float32 loses digits, and at 0 its logarithm is infinite. Such a target is rare: only then are the
+    // logarithms of the whole chunk computed, which costs as much as the probabilities did.
+    const SMALLEST: f64 = 1e-30;
+    let picked = probabilities.f_gather(1, targets, false)?;
+    let logs = if picked.f_min()?.f_double_value(&[])? >= SMALLEST {
+        picked.f_to_kind(Kind::Double)?.f_log()?
+    } else {
+        logits.f_log_softmax(-1, Kind::Float)?.f_gather(1, targets, false)?
+    };
+    Ok(logs.f_sum(Kind::Double)?.f_double_value(&[])?)
+}
+
 /// Gradient of `scale * sum of losses` with respect to the head's input: `(softmax - one_hot) * scale * W`.
-fn head_gradient(model: &Decoder, mut logs: Tensor, targets: &Tensor, scale: f64) -> Result<Tensor> {
-    let mut difference = logs.f_exp_()?;
-    let minus_one = Tensor::f_full_like(&targets.f_to_kind(Kind::Float)?, -1.0)?;
-    let _difference = difference.f_scatter_add_(1, targets, &minus_one)?;
+fn head_gradient(model: &Decoder, mut probabilities: Tensor, targets: &Tensor, scale: f64) -> Result<Tensor> {
+    let minus_one = Tensor::f_full(targets.size(), -1.0, (Kind::Float, targets.device()))?;
+    let difference = probabilities.f_scatter_add_(1, targets, &minus_one)?;
     let gradient = difference.f_to_kind(model.kind())?.f_matmul(model.head())?;
     Ok(gradient.f_mul_scalar(scale)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_of_no_probability_has_a_finite_loss() {
+        let logits = Tensor::from_slice2(&[[0.0f32, 200.0], [3.0, 4.0]]);
+        let targets = Tensor::from_slice(&[0i64, 1]).unsqueeze(1);
+        let sum = log_sum(&logits, &logits.softmax(-1, Kind::Float), &targets).unwrap();
+        let expected = -200.0 - (1.0 + (-1f64).exp()).ln();
+        assert!((sum - expected).abs() < 1e-4, "{sum}");
+        let likely = (logits.get(1).unsqueeze(0), targets.get(1).unsqueeze(0));
+        let sum = log_sum(&likely.0, &likely.0.softmax(-1, Kind::Float), &likely.1).unwrap();
+        assert!((sum + (1.0 + (-1f64).exp()).ln()).abs() < 1e-6, "{sum}");
+    }
 }

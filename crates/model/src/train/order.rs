@@ -79,8 +79,7 @@ mod tests {
     fn every_row_is_used_once_an_epoch_and_the_last_group_is_smaller() {
         let order = order(11, 2, 2, true);
         assert_eq!(order.steps_per_epoch(), 3);
-        let mut first: Vec<usize> =
-            (0..3).flat_map(|done| order.step(done).unwrap().concat()).collect();
+        let mut first: Vec<usize> = (0..3).flat_map(|done| order.step(done).unwrap().concat()).collect();
         let second: Vec<usize> = (3..6).flat_map(|done| order.step(done).unwrap().concat()).collect();
         assert_ne!(first, second, "each epoch has its own order");
         assert_eq!(order.step(2).unwrap().iter().map(Vec::len).collect::<Vec<_>>(), [2, 1]);

@@ -98,10 +98,14 @@ impl Trainer<'_> {
 
     fn check_state(&self, path: &Path, state: &State) -> Result<()> {
         if state.format != FORMAT {
-            return Err(refused(path, format!("has format {}, but this version reads {FORMAT}", state.format)));
+            return Err(refused(
+                path,
+                format!("has format {}, but this version reads {FORMAT}", state.format),
+            ));
         }
         if state.run != self.run_digest()? {
-            let problem = "belongs to a run with other settings, rows, adapter or model: start from the beginning";
+            let problem =
+                "belongs to a run with other settings, rows, adapter or model: start from the beginning";
             return Err(refused(path, problem));
         }
         if state.steps_done > self.total_steps() {

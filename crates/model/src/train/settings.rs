@@ -84,8 +84,7 @@ impl TrainSettings {
                 return Err(ModelError::setting(setting, value, "1 or more"));
             }
         }
-        for (setting, value) in
-            [("learning_rate", self.learning_rate), ("max_grad_norm", self.max_grad_norm)]
+        for (setting, value) in [("learning_rate", self.learning_rate), ("max_grad_norm", self.max_grad_norm)]
         {
             if !(value >= 0.0 && value.is_finite()) {
                 return Err(ModelError::setting(setting, value, "0 or more"));

@@ -88,8 +88,7 @@ fn computing_activations_twice_changes_nothing_even_with_dropout() {
 fn the_way_a_step_is_split_does_not_matter() {
     let model = model();
     let split = |micro_batch, accumulation| {
-        let mut trainer =
-            trainer(&model, TrainSettings { micro_batch, accumulation, ..settings() }, 0.0);
+        let mut trainer = trainer(&model, TrainSettings { micro_batch, accumulation, ..settings() }, 0.0);
         (run(&mut trainer), flat(&trainer))
     };
     let (reports, wide) = split(4, 1);
