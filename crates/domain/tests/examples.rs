@@ -10,7 +10,7 @@ fn examples() -> PathBuf {
 }
 
 fn philosophy(variant: Option<&str>) -> matrix::Matrix {
-    let text = std::fs::read_to_string(examples().join("philosophy.yaml")).unwrap();
+    let text = std::fs::read_to_string(examples().join("philosophy.yaml")).expect("the example is there");
     matrix::parse("philosophy.yaml", &text, variant).unwrap_or_else(|errors| {
         panic!("{}", errors.iter().map(|error| format!("{error}\n")).collect::<String>())
     })

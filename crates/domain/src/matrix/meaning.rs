@@ -208,7 +208,8 @@ impl Meaning<'_> {
                 );
             }
         }
-        if matrix.cells().is_empty() {
+        let ruled = !(matrix.include.is_empty() && matrix.exclude.is_empty());
+        if ruled && matrix.cells_before_rules() > 0 && matrix.cells().is_empty() {
             let rule = String::from("at least one combination must be left to run");
             self.error("exclude", String::from("the rules leave nothing"), rule);
         }

@@ -25,8 +25,8 @@ pub fn parse(file_name: &str, text: &str, variant: Option<&str>) -> Result<Matri
         let what = format!("the file has {} bytes", text.len());
         return Err(vec![whole(None, what, "1 MiB at most: keep data in files of their own")]);
     }
-    let mut root =
-        yaml::read(text).map_err(|bad| vec![whole(bad.place, bad.what, "a YAML document is needed")])?;
+    let mut root = yaml::read(text)
+        .map_err(|bad| vec![whole(bad.place, bad.what, "valid YAML is needed, each key once")])?;
     let schema = super::json_schema();
     let mut errors = Vec::new();
     let variants = take_variants(file_name, &mut root, &mut errors);

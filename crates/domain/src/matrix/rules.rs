@@ -46,7 +46,7 @@ impl Kind {
         match &schema["type"] {
             Json::String(name) => vec![Self::parse(name)],
             Json::Array(names) => names.iter().filter_map(Json::as_str).map(Self::parse).collect(),
-            _ => Vec::new(),
+            Json::Null | Json::Bool(_) | Json::Number(_) | Json::Object(_) => Vec::new(),
         }
     }
 
@@ -119,7 +119,9 @@ pub(super) fn range_rule(schema: &Json, value: &Value) -> Option<String> {
     if within {
         return None;
     }
-    let shown = bound("maximum");
+    // The type's own limit is only worth a word to someone who passed it.
+    let natural = natural_most(schema).filter(|most| number.is_some_and(|number| number > *most));
+    let shown = bound("maximum").or(natural);
     let range = match (least, above, shown, below) {
         (Some(least), _, Some(most), _) => format!(" from {least} to {most}"),
         (Some(least), _, None, Some(below)) => format!(" from {least} to below {below}"),

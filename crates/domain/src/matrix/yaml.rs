@@ -46,18 +46,15 @@ pub(super) fn read(text: &str) -> Result<Node, NotYaml> {
         // The library ends its messages with the place and a hint at its own options; the place goes first here.
         let message = error.without_snippet().to_string();
         let what = message.split(" at line ").next().unwrap_or_default();
-        let what = what.split(", set ").next().unwrap_or_default();
-        NotYaml { what: what.to_owned(), place }
+        let what = what.split(", set ").next().unwrap_or_default().replace(" by the configured policy", "");
+        NotYaml { what, place }
     })
 }
 
 impl Node {
     /// The entries of a map.
     pub(super) fn entries(&self) -> &[Entry] {
-        match &self.value {
-            Value::Map(entries) => entries,
-            _ => &[],
-        }
+        if let Value::Map(entries) = &self.value { entries } else { &[] }
     }
 
     /// The value of a key.
@@ -67,10 +64,7 @@ impl Node {
 
     /// The text of a scalar that is one.
     pub(super) fn text(&self) -> Option<&str> {
-        match &self.value {
-            Value::Text(text) => Some(text),
-            _ => None,
-        }
+        if let Value::Text(text) = &self.value { Some(text) } else { None }
     }
 
     /// As JSON; a number that JSON cannot hold becomes null.

@@ -39,7 +39,7 @@ pub(super) fn check(resolved: &ResolvedMatrix) -> Vec<MatrixError> {
     for answer in answers {
         answer_length(resolved, answer, &mut errors);
     }
-    errors.sort_by(|a, b| a.place.cmp(&b.place));
+    errors.sort_by_key(|error| error.place);
     errors.dedup();
     errors
 }
