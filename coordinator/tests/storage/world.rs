@@ -251,10 +251,9 @@ impl World {
 
     /// After an arranged error that harms nothing the process goes on, unless it has stopped.
     fn carry_on(&self, what: &str, error: &dyn std::error::Error) -> Result<(), Stop> {
-        match self.failed(what, error) {
-            Stop::Process if self.disk.list(Path::new("/")).is_ok() => Ok(()),
-            stop => Err(stop),
-        }
+        let stop = self.failed(what, error);
+        let goes_on = matches!(stop, Stop::Process) && self.disk.list(Path::new("/")).is_ok();
+        if goes_on { Ok(()) } else { Err(stop) }
     }
 
     fn put(&mut self, process: &Process) -> Result<(), Stop> {
@@ -284,10 +283,10 @@ impl World {
             Err(ObjectError::Conflict { .. }) => Ok(()),
             Err(error) => {
                 self.promises.tried_objects.entry(key).or_default().push(bytes);
-                match error {
-                    ObjectError::Poisoned { .. } => Err(self.failed("put", &error)),
-                    _ => self.carry_on("put", &error),
+                if matches!(error, ObjectError::Poisoned { .. }) {
+                    return Err(self.failed("put", &error));
                 }
+                self.carry_on("put", &error)
             }
         }
     }
