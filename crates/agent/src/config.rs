@@ -130,6 +130,8 @@ pub struct AgentLimits {
     pub complete_patience_ms: u64,
     /// After a shutdown request, running attempts are handed back within this, or left to expire.
     pub drain_ms: u64,
+    /// At the end, the coordinator is given this long to end its side of the stream.
+    pub close_ms: u64,
     /// Bytes of inputs kept between attempts; the least recently used go first.
     pub cache_bytes_max: u64,
     /// Objects sent or fetched at the same time by one attempt.
@@ -157,6 +159,7 @@ impl Default for AgentLimits {
             cancel_ms: 120_000,
             complete_patience_ms: 3_600_000,
             drain_ms: 30_000,
+            close_ms: 1_000,
             cache_bytes_max: 64 << 30,
             transfers_max: 4,
             transfer_tries_max: 8,

@@ -271,7 +271,7 @@ impl<E: Executor> Life<E> {
     async fn end(mut self) {
         self.attempts.shutdown().await;
         self.refusals.shutdown().await;
-        self.connection.close(Duration::from_millis(self.config.limits.connect_ms)).await;
+        self.connection.close(Duration::from_millis(self.config.limits.close_ms)).await;
     }
 }
 
