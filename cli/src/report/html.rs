@@ -1,0 +1,122 @@
+//! A report as one HTML file: inline style, script and SVG, no request to anywhere.
+//!
+//! Everything that comes from the report passes [`escape`]. The page works without its script, which only turns the
+//! list of pairs into a viewer with one pair at a time.
+
+mod escape;
+mod plots;
+mod viewer;
+
+use assay_judging::report::Report;
+
+use self::escape::escape;
+use super::document::{Block, Detail, Table};
+use super::sections;
+
+const STYLE: &str = include_str!("html/style.css");
+const SCRIPT: &str = include_str!("html/script.js");
+
+/// Renders a report as one self-contained HTML file.
+#[must_use]
+pub fn html(report: &Report) -> String {
+    // Scripts run only with this nonce: markup that a response might smuggle in would have none.
+    let nonce: String =
+        report.reproducibility.matrix_digest.chars().filter(char::is_ascii_hexdigit).take(32).collect();
+    let mut page = head(report, &nonce);
+    page.push_str("<main>\n");
+    page.push_str(&lead(report));
+    page.push_str(&section(
+        "win-rates",
+        &[plots::forest(report), blocks(&sections::rates(report, Detail::Full))],
+    ));
+    page.push_str(&section("checkpoints", &[plots::checkpoints(report)]));
+    page.push_str(&section(
+        "judges",
+        &[plots::agreement(report), blocks(&sections::judges(report, Detail::Full))],
+    ));
+    page.push_str(&section("training", &[blocks(&sections::training(report)), plots::losses(report)]));
+    page.push_str(&viewer::viewer(report));
+    page.push_str(&section("responses", &[blocks(&sections::responses(report))]));
+    page.push_str(&section("jobs", &[blocks(&sections::execution(report))]));
+    page.push_str(&section("method", &[blocks(&sections::about(report, Detail::Full))]));
+    page.push_str("</main>\n");
+    page.push_str(&format!("<script nonce=\"{nonce}\">\n{SCRIPT}</script>\n</body>\n</html>\n"));
+    page
+}
+
+fn head(report: &Report, nonce: &str) -> String {
+    let title = escape(&sections::title(report));
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; \
+         script-src 'nonce-{nonce}'; base-uri 'none'; form-action 'none'\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}</title>\n\
+         <style>\n{STYLE}</style>\n</head>\n<body>\n"
+    )
+}
+
+fn lead(report: &Report) -> String {
+    let mut text = format!("<header>\n<h1>{}</h1>\n", escape(&format!("Report of {}", report.matrix)));
+    if report.smoke {
+        text.push_str(&format!(
+            "<p class=\"smoke\"><strong>Smoke</strong> {}</p>\n",
+            escape(sections::SMOKE)
+        ));
+    }
+    let warnings = sections::warnings(report);
+    if !warnings.is_empty() {
+        text.push_str("<details class=\"warnings\" open><summary>Read this first</summary>\n");
+        text.push_str(&list(&warnings));
+        text.push_str("</details>\n");
+    }
+    let links = [
+        ("win-rates", "Win rates"),
+        ("judges", "Judges"),
+        ("training", "Training"),
+        ("pairs", "Pairs"),
+        ("responses", "Responses"),
+        ("jobs", "Jobs"),
+        ("method", "Method"),
+    ];
+    let links: String = links.iter().map(|(id, name)| format!("<a href=\"#{id}\">{name}</a>")).collect();
+    text.push_str(&format!("<nav aria-label=\"Sections\">{links}</nav>\n</header>\n"));
+    text
+}
+
+fn section(id: &str, parts: &[String]) -> String {
+    let body = parts.concat();
+    if body.is_empty() { String::new() } else { format!("<section id=\"{id}\">\n{body}</section>\n") }
+}
+
+fn blocks(blocks: &[Block]) -> String {
+    let block = |block: &Block| match block {
+        Block::Heading(heading) => format!("<h2>{}</h2>\n", escape(heading)),
+        Block::Text(paragraph) => format!("<p>{}</p>\n", escape(paragraph)),
+        Block::List(items) => list(items),
+        Block::Table(table) => grid(table),
+    };
+    blocks.iter().map(block).collect()
+}
+
+fn list(items: &[String]) -> String {
+    let items: String = items.iter().map(|item| format!("<li>{}</li>\n", escape(item))).collect();
+    format!("<ul>\n{items}</ul>\n")
+}
+
+fn grid(table: &Table) -> String {
+    let class = |index: usize| if table.columns[index].right { " class=\"r\"" } else { "" };
+    let cells = |tag: &str, row: &[String]| {
+        let cell = |(index, text): (usize, &String)| {
+            let scope = if tag == "th" { " scope=\"col\"" } else { "" };
+            format!("<{tag}{scope}{}>{}</{tag}>", class(index), escape(text))
+        };
+        format!("<tr>{}</tr>\n", row.iter().enumerate().map(cell).collect::<String>())
+    };
+    let titles: Vec<String> = table.columns.iter().map(|column| column.title.to_owned()).collect();
+    let rows: String = table.rows.iter().map(|row| cells("td", row)).collect();
+    format!(
+        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table\"><table>\n<thead>{}</thead>\n<tbody>\n{rows}</tbody>\n</table></div>\n",
+        cells("th", &titles)
+    )
+}

@@ -1,0 +1,167 @@
+//! All pairs side by side with their verdicts. The script shows one at a time; without it, and on paper, all follow.
+
+use assay_judging::records::{FinishReason, SideScores, Slot, VerdictStatus, Winner};
+use assay_judging::report::{PairReport, PairVerdict, PassReport, Report, ResponseReport};
+
+use super::escape::escape;
+use crate::report::format;
+
+pub(super) fn viewer(report: &Report) -> String {
+    if report.pairs.is_empty() {
+        return String::new();
+    }
+    let names: Vec<(&str, String)> =
+        report.comparisons.iter().map(|c| (c.comparison.id.as_str(), name(c))).collect();
+    let pairs: String =
+        report.pairs.iter().enumerate().map(|(index, pair)| article(report, &names, index, pair)).collect();
+    let options = |values: Vec<(String, String)>| -> String {
+        values
+            .iter()
+            .map(|(value, name)| format!("<option value=\"{}\">{}</option>", escape(value), escape(name)))
+            .collect()
+    };
+    let comparisons = options(names.iter().map(|(id, name)| ((*id).to_owned(), name.clone())).collect());
+    let mut domains: Vec<&str> = report.pairs.iter().map(|pair| pair.domain.as_str()).collect();
+    domains.sort_unstable();
+    domains.dedup();
+    let domains =
+        options(domains.iter().map(|domain| ((*domain).to_owned(), (*domain).to_owned())).collect());
+    format!(
+        "<section id=\"pairs\">\n<h2>Pairs</h2>\n\
+         <div class=\"controls\" hidden>\n\
+         <button type=\"button\" id=\"previous\" aria-keyshortcuts=\"ArrowLeft k\">\u{2190} Previous</button>\n\
+         <output id=\"place\" aria-live=\"polite\"></output>\n\
+         <button type=\"button\" id=\"next\" aria-keyshortcuts=\"ArrowRight j\">Next \u{2192}</button>\n\
+         <label>Comparison <select id=\"by-comparison\"><option value=\"\">all</option>{comparisons}</select></label>\n\
+         <label>Domain <select id=\"by-domain\"><option value=\"\">all</option>{domains}</select></label>\n\
+         <label>Verdict <select id=\"by-verdict\"><option value=\"\">any</option><option value=\"tuned\">a judge chose tuned</option>\
+         <option value=\"base\">a judge chose base</option><option value=\"tie\">a judge tied or flipped</option>\
+         <option value=\"split\">judges disagree</option><option value=\"missing\">a verdict is missing</option></select></label>\n\
+         <label><input type=\"search\" id=\"by-text\" placeholder=\"find in text\" aria-label=\"Find in text\"></label>\n\
+         <label><input type=\"checkbox\" id=\"print-all\"> print all</label>\n\
+         <p class=\"hint\">Keys: \u{2190} and \u{2192}, or k and j, go from pair to pair; Home and End to the first and the last.</p>\n</div>\n\
+         <div id=\"articles\">\n{pairs}</div>\n</section>\n"
+    )
+}
+
+fn name(c: &assay_judging::report::ComparisonReport) -> String {
+    let c = &c.comparison;
+    format!("{} {} {} seed {}, {}", c.model, c.data, c.recipe, c.seed, c.checkpoint)
+}
+
+fn article(report: &Report, names: &[(&str, String)], index: usize, pair: &PairReport) -> String {
+    let comparison = names.iter().find(|(id, _)| *id == pair.comparison);
+    let comparison = comparison.map_or(pair.comparison.as_str(), |(_, name)| name.as_str());
+    let sample = if pair.sample > 0 { format!(", sample {}", pair.sample + 1) } else { String::new() };
+    let verdicts: String = pair.verdicts.iter().map(|verdict| verdict_rows(report, verdict)).collect();
+    format!(
+        "<article class=\"pair\" id=\"pair-{index}\" data-comparison=\"{}\" data-domain=\"{}\" data-verdicts=\"{}\">\n\
+         <p class=\"where\">{}{} \u{b7} {} \u{b7} {}</p>\n<h3>{}</h3>\n\
+         <div class=\"two\">\n{}{}</div>\n\
+         <div class=\"scroll\"><table class=\"verdicts\">\n<thead><tr><th scope=\"col\">judge</th><th scope=\"col\">verdict</th>\
+         <th scope=\"col\" class=\"r\">P(tuned)</th><th scope=\"col\">tuned shown first</th><th scope=\"col\">tuned shown second</th></tr></thead>\n\
+         <tbody>\n{verdicts}</tbody>\n</table></div>\n</article>\n",
+        escape(&pair.comparison),
+        escape(&pair.domain),
+        kinds(pair).join(" "),
+        escape(&pair.prompt_id),
+        escape(&sample),
+        escape(&format!("{}, {}", pair.domain, pair.split)),
+        escape(comparison),
+        escape(&pair.prompt),
+        response("base", &pair.base),
+        response("tuned", &pair.tuned),
+    )
+}
+
+/// What the filter knows of a pair.
+fn kinds(pair: &PairReport) -> Vec<&'static str> {
+    let any = |wanted| pair.verdicts.iter().any(|verdict| verdict.winner == Some(wanted));
+    let winners: Vec<Winner> = pair.verdicts.iter().filter_map(|verdict| verdict.winner).collect();
+    let all = [
+        ("tuned", any(Winner::Tuned)),
+        ("base", any(Winner::Base)),
+        ("tie", any(Winner::Tie)),
+        ("split", winners.windows(2).any(|two| two[0] != two[1])),
+        ("missing", pair.verdicts.iter().any(|verdict| verdict.status != VerdictStatus::Ok)),
+    ];
+    all.iter().filter(|(_, is)| *is).map(|(name, _)| *name).collect()
+}
+
+fn response(side: &str, response: &ResponseReport) -> String {
+    let cut = match response.finish_reason {
+        FinishReason::Length => " \u{b7} <span class=\"cut\">cut off</span>",
+        FinishReason::Stop => "",
+    };
+    let body = if response.text.trim().is_empty() {
+        "<p class=\"faint\">(empty)</p>".to_owned()
+    } else {
+        format!("<div class=\"text\" dir=\"auto\">{}</div>", escape(&response.text))
+    };
+    format!(
+        "<section class=\"response {side}\" aria-label=\"{side}\">\n<h4>{side} <small>{} tokens{cut}</small></h4>\n{body}\n</section>\n",
+        response.new_tokens
+    )
+}
+
+fn verdict_rows(report: &Report, verdict: &PairVerdict) -> String {
+    let (class, said) = match verdict.winner {
+        Some(Winner::Tuned) => ("won", "tuned".to_owned()),
+        Some(Winner::Base) => ("lost", "base".to_owned()),
+        Some(Winner::Tie) if flipped(verdict) => ("tied", "tie (flipped with the order)".to_owned()),
+        Some(Winner::Tie) => ("tied", "tie".to_owned()),
+        None => ("gone", format!("missing: {}", verdict.status.name())),
+    };
+    let in_slot = |slot: Slot| {
+        let passes: Vec<String> =
+            verdict.passes.iter().filter(|pass| pass.tuned_slot == slot).map(pass_text).collect();
+        if passes.is_empty() { format::NOTHING.to_owned() } else { passes.join("; ") }
+    };
+    let notes: String = verdict.passes.iter().filter_map(|pass| note(pass)).collect();
+    let notes = if notes.is_empty() {
+        notes
+    } else {
+        format!("<tr class=\"notes\"><td colspan=\"5\"><ul>{notes}</ul></td></tr>\n")
+    };
+    format!(
+        "<tr><th scope=\"row\">{}</th><td class=\"{class}\">{}</td><td class=\"r\">{}</td><td>{}</td><td>{}</td></tr>\n{notes}",
+        escape(&format::judge(report, Some(&verdict.judge))),
+        escape(&said),
+        format::number(verdict.p_tuned, 3),
+        escape(&in_slot(Slot::First)),
+        escape(&in_slot(Slot::Second)),
+    )
+}
+
+fn flipped(verdict: &PairVerdict) -> bool {
+    verdict.passes.windows(2).any(|two| two[0].winner != two[1].winner)
+}
+
+fn pass_text(pass: &PassReport) -> String {
+    let winner = match pass.winner {
+        Some(Winner::Tuned) => "tuned",
+        Some(Winner::Base) => "base",
+        Some(Winner::Tie) => "tie",
+        None => pass.status.name(),
+    };
+    let p = pass.p_tuned.map_or_else(String::new, |p| format!(" {p:.3}"));
+    let confidence = pass.confidence.map_or_else(String::new, |c| format!(", confidence {c}"));
+    format!("{winner}{p}{confidence}")
+}
+
+fn note(pass: &PassReport) -> Option<String> {
+    let place = match pass.tuned_slot {
+        Slot::First => "tuned first",
+        Slot::Second => "tuned second",
+    };
+    let scores = pass.scores.as_ref().map(scores_text).unwrap_or_default();
+    let text = pass.note.as_deref().filter(|note| !note.is_empty())?;
+    Some(format!("<li><small>{place}</small> {} <small>{}</small></li>", escape(text), escape(&scores)))
+}
+
+fn scores_text(scores: &SideScores) -> String {
+    let pairs = scores.tuned.named().into_iter().zip(scores.base.named());
+    let parts: Vec<String> =
+        pairs.map(|((name, tuned), (_, base))| format!("{name} {tuned}:{base}")).collect();
+    format!("(tuned:base {})", parts.join(", "))
+}

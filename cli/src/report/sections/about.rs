@@ -1,0 +1,47 @@
+//! How the numbers were made, and what is needed to make them again.
+
+use assay_judging::report::Report;
+
+use crate::report::document::{Block, Detail, Table, words};
+
+pub(super) fn blocks(report: &Report, detail: Detail) -> Vec<Block> {
+    let method = &report.method;
+    let panel = if method.panel.is_empty() { "nobody".to_owned() } else { method.panel.join(", ") };
+    let mut blocks = vec![Block::Heading("Method".to_owned())];
+    blocks.push(Block::List(vec![
+        format!("Estimand: {}.", method.estimand),
+        format!("Panel: {panel}."),
+        format!("Ties: {}.", method.ties),
+        format!("Intervals: {}.", method.intervals),
+        format!("Missing: {}.", method.missing),
+        format!(
+            "Tests are two-sided at {}; bootstrap of {} resamples with seed {}.",
+            method.alpha, method.bootstrap_replicates, method.bootstrap_seed
+        ),
+    ]));
+    if detail == Detail::Full {
+        blocks.extend(reproducibility(report));
+    }
+    blocks
+}
+
+fn reproducibility(report: &Report) -> Vec<Block> {
+    let known = &report.reproducibility;
+    let mut table = Table::new(&[words("what"), words("name"), words("value")]);
+    table.push(["matrix".to_owned(), report.matrix.clone(), known.matrix_digest.clone()]);
+    for (name, digest) in &known.uploads {
+        table.push(["upload".to_owned(), name.clone(), digest.clone()]);
+    }
+    for (name, digest) in &known.templates {
+        table.push(["judge template".to_owned(), name.clone(), digest.clone()]);
+    }
+    for judge in &report.judges {
+        table.push(["judge model".to_owned(), judge.info.name.clone(), judge.models.join(", ")]);
+    }
+    let seeds: Vec<String> = known.seeds.iter().map(u64::to_string).collect();
+    table.push(["seeds".to_owned(), "training".to_owned(), seeds.join(", ")]);
+    for (name, version) in &known.versions {
+        table.push(["version".to_owned(), name.clone(), version.clone()]);
+    }
+    vec![Block::Heading("To get the same numbers again".to_owned()), Block::Table(table)]
+}

@@ -1,0 +1,109 @@
+//! How far judges agree, and how steady they are.
+
+use assay_judging::report::Report;
+
+use crate::report::document::{Block, Detail, Table, numbers, words};
+use crate::report::format;
+
+pub(super) fn blocks(report: &Report, detail: Detail) -> Vec<Block> {
+    let mut blocks = agreement(report);
+    blocks.extend(position(report, detail));
+    blocks
+}
+
+fn agreement(report: &Report) -> Vec<Block> {
+    if report.agreement.judges.is_empty() {
+        return Vec::new();
+    }
+    let mut table = Table::new(&[
+        words("judges"),
+        numbers("pairs"),
+        numbers("same verdict"),
+        numbers("kappa"),
+        numbers("95 % interval"),
+        numbers("AC1"),
+        numbers("McNemar p"),
+    ]);
+    for row in &report.agreement.judges {
+        let few = row.pairs < assay_judging::report::PROMPTS_FOR_PERCENT as u64;
+        let same: u64 = (0..3).map(|i| row.table[i][i]).sum();
+        let raw =
+            row.raw.filter(|_| !few).map_or_else(|| format!("{same} of {}", row.pairs), format::percent);
+        let interval = row.kappa_interval.map(|[low, high]| format!("{low:.2} to {high:.2}"));
+        table.push([
+            format!(
+                "{} / {}",
+                format::judge(report, Some(&row.one)),
+                format::judge(report, Some(&row.other))
+            ),
+            row.pairs.to_string(),
+            raw,
+            format::number(row.kappa, 2),
+            interval.unwrap_or_else(|| format::NOTHING.to_owned()),
+            format::number(row.ac1, 2),
+            row.mcnemar_p.map_or_else(|| format::NOTHING.to_owned(), format::p_value),
+        ]);
+    }
+    let mut blocks = vec![Block::Heading("Agreement between judges".to_owned()), Block::Table(table)];
+    if let Some(panel) = &report.agreement.panel {
+        blocks.push(Block::Text(format!(
+            "All judges: Krippendorff's alpha {}, Fleiss' kappa {}, unanimous on {} of {} pairs; Cochran's Q p {}. Pairs of one \
+             prompt and of several checkpoints are not independent.",
+            format::number(panel.krippendorff_alpha, 2),
+            format::number(panel.fleiss_kappa, 2),
+            panel.unanimous,
+            panel.complete,
+            panel.cochran_q_p.map_or_else(|| format::NOTHING.to_owned(), format::p_value),
+        )));
+    }
+    blocks
+}
+
+fn position(report: &Report, detail: Detail) -> Vec<Block> {
+    let mut table = Table::new(&[
+        words("judge"),
+        words("model, template"),
+        numbers("verdicts"),
+        words("missing"),
+        numbers("same in both orders"),
+        numbers("first slot"),
+        numbers("flip p"),
+        numbers("slot bias"),
+        numbers("label bias"),
+        numbers("low mass"),
+    ]);
+    for judge in &report.judges {
+        let p = &judge.position;
+        let percent = |share: Option<f64>| share.map_or_else(|| format::NOTHING.to_owned(), format::percent);
+        let steady = match p.consistency {
+            Some(share) if p.swaps >= 10 => {
+                format!("{} of {} ({:.0} %)", p.consistent, p.swaps, share * 100.0)
+            }
+            Some(_) => format!("{} of {}", p.consistent, p.swaps),
+            None => format::NOTHING.to_owned(),
+        };
+        let unavailable = judge.info.unavailable.as_ref().map(|_| "unavailable".to_owned());
+        table.push([
+            format::judge(report, Some(&judge.info.name)),
+            format!("{}, {}", judge.info.model, judge.info.template),
+            judge.verdicts.to_string(),
+            unavailable.unwrap_or_else(|| format::missing(&judge.missing)),
+            steady,
+            percent(p.first_slot_rate),
+            p.flip_p.map_or_else(|| format::NOTHING.to_owned(), format::p_value),
+            format::number(p.slot_bias_logit, 2),
+            format::number(p.label_bias_logit, 2),
+            percent(p.low_mass_share),
+        ]);
+    }
+    let mut blocks = vec![Block::Heading("Judges".to_owned()), Block::Table(table)];
+    if detail == Detail::Full {
+        blocks.push(Block::Text(
+            "Same in both orders: swaps of the two slots that left the verdict as it was. First slot: its share of choices that \
+             were no ties. Slot and label bias in logits (0 is none). Low mass: presentations in which the model put less than \
+             half of its probability on the labels."
+                .to_owned(),
+        ));
+    }
+    blocks
+}

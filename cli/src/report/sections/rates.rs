@@ -1,0 +1,202 @@
+//! Win rates by judge, checkpoint, split and domain.
+
+use assay_domain::job::Comparison;
+use assay_judging::report::{ComparisonReport, Report, Scope, WinRate};
+
+use crate::report::document::{Block, Detail, Table, numbers, words};
+use crate::report::format;
+
+/// The comparisons of one training run on one prompt set: its checkpoints.
+pub(in crate::report) struct Group<'a> {
+    pub(in crate::report) title: String,
+    pub(in crate::report) comparisons: Vec<&'a ComparisonReport>,
+}
+
+/// All runs, in the report's order; checkpoints by step.
+pub(in crate::report) fn groups(report: &Report) -> Vec<Group<'_>> {
+    let mut groups: Vec<Group<'_>> = Vec::new();
+    for comparison in &report.comparisons {
+        let title = title(&comparison.comparison);
+        match groups.iter_mut().find(|group| group.title == title) {
+            Some(group) => group.comparisons.push(comparison),
+            None => groups.push(Group { title, comparisons: vec![comparison] }),
+        }
+    }
+    for group in &mut groups {
+        group.comparisons.sort_by_key(|comparison| comparison.comparison.step);
+    }
+    groups
+}
+
+fn title(c: &Comparison) -> String {
+    format!(
+        "{}, {} on {}, seed {}; prompts {}, sampling {}",
+        c.model, c.recipe, c.data, c.seed, c.prompts, c.sampling
+    )
+}
+
+pub(super) fn blocks(report: &Report, detail: Detail) -> Vec<Block> {
+    let mut blocks = vec![
+        Block::Heading("Win rate of tuned over base".to_owned()),
+        Block::Text(
+            "W-T-L: pairs won, tied and lost by the tuned model. The rate is a mean over prompts, ties and flips are half \
+             a win; 95 % intervals are clustered by prompt."
+                .to_owned(),
+        ),
+    ];
+    for group in groups(report) {
+        blocks.push(Block::Text(group.title.clone()));
+        blocks.push(Block::Table(table(report, &group, detail)));
+    }
+    blocks.extend(differences(report));
+    if detail == Detail::Full {
+        blocks.extend(sensitivity(report));
+    }
+    blocks
+}
+
+fn table(report: &Report, group: &Group<'_>, detail: Detail) -> Table {
+    let mut table = Table::new(&[
+        words("checkpoint"),
+        words("prompts of"),
+        words("judge"),
+        numbers("n"),
+        numbers("W-T-L"),
+        words("missing"),
+        numbers("win rate"),
+        numbers("95 % interval"),
+    ]);
+    for comparison in &group.comparisons {
+        for row in comparison.rates.iter().filter(|row| shown(report, row, detail)) {
+            table.push([
+                comparison.comparison.checkpoint.clone(),
+                row.scope.label().to_owned(),
+                format::judge(report, row.judge.as_deref()),
+                row.prompts.to_string(),
+                format::outcomes(&row.counts),
+                format::missing(&row.missing),
+                format::rate(row),
+                format::rate_interval(row),
+            ]);
+        }
+    }
+    table
+}
+
+/// A terminal has no room for every judge on every domain, nor for a panel of one.
+fn shown(report: &Report, row: &WinRate, detail: Detail) -> bool {
+    let alone = report.method.panel.len() == 1;
+    match (detail, &row.scope, &row.judge) {
+        (_, _, None) if report.method.panel.is_empty() => false,
+        (Detail::Full, _, _) => true,
+        (Detail::Short, _, None) => !alone,
+        (Detail::Short, Scope::All | Scope::Split(_), Some(_)) => true,
+        (Detail::Short, Scope::Domain(_), Some(_)) => alone,
+    }
+}
+
+fn differences(report: &Report) -> Vec<Block> {
+    if report.checkpoint_differences.is_empty() {
+        return Vec::new();
+    }
+    let mut table = Table::new(&[
+        words("run"),
+        words("later less earlier"),
+        numbers("n"),
+        numbers("difference"),
+        numbers("95 % interval"),
+        numbers("p"),
+        numbers("p (Holm)"),
+    ]);
+    for row in &report.checkpoint_differences {
+        let found = report.comparisons.iter().find(|c| c.comparison.id == row.to);
+        let run = found.map_or_else(String::new, |c| {
+            format!("{} {} seed {}", c.comparison.model, c.comparison.recipe, c.comparison.seed)
+        });
+        let few = row.prompts < assay_judging::report::PROMPTS_FOR_PERCENT as u64;
+        let points = |value: f64| format!("{:+.1}", value * 100.0);
+        let interval =
+            |i: &assay_judging::report::Interval| format!("{} to {}", points(i.low), points(i.high));
+        table.push([
+            run,
+            format!("{} less {}", row.to_checkpoint, row.from_checkpoint),
+            row.prompts.to_string(),
+            if few { "n < 10".to_owned() } else { points(row.difference) },
+            row.interval.as_ref().filter(|_| !few).map_or_else(|| format::NOTHING.to_owned(), interval),
+            format::p_value(row.p),
+            format::p_value(row.p_holm),
+        ]);
+    }
+    vec![
+        Block::Heading("Checkpoints against each other".to_owned()),
+        Block::Text(
+            "In points of the panel's win rate, paired by prompt; p by sign flips over prompts.".to_owned(),
+        ),
+        Block::Table(table),
+    ]
+}
+
+fn sensitivity(report: &Report) -> Vec<Block> {
+    let mut table = Table::new(&[
+        words("checkpoint"),
+        words("judge"),
+        numbers("ties half"),
+        numbers("ties dropped"),
+        numbers("ties lost"),
+        numbers("Wilson, ties dropped"),
+        numbers("bootstrap"),
+        numbers("sign test p"),
+        numbers("missing could make it"),
+        numbers("detectable"),
+    ]);
+    let dash = || format::NOTHING.to_owned();
+    for comparison in &report.comparisons {
+        for row in comparison.rates.iter().filter(|row| row.scope == Scope::All && row.rate.is_some()) {
+            let percent = |value: Option<f64>| value.filter(|_| !row.few).map_or_else(dash, format::percent);
+            let interval = |value: &Option<assay_judging::report::Interval>| {
+                value.as_ref().filter(|_| !row.few).map_or_else(dash, format::interval)
+            };
+            let bounds = row.bounds.map(|b| format!("{:.1} to {:.1}", b.low * 100.0, b.high * 100.0));
+            table.push([
+                format!("{} {}", comparison.comparison.model, comparison.comparison.checkpoint),
+                format::judge(report, row.judge.as_deref()),
+                percent(row.ties.map(|ties| ties.half)),
+                percent(row.ties.and_then(|ties| ties.dropped)),
+                percent(row.ties.map(|ties| ties.as_loss)),
+                interval(&row.wilson),
+                interval(&row.bootstrap),
+                row.sign_test_p.map_or_else(dash, format::p_value),
+                bounds.filter(|_| !row.few).unwrap_or_else(dash),
+                percent(row.detectable),
+            ]);
+        }
+        for left in &comparison.leave_one_out {
+            table.push([
+                format!("{} {}", comparison.comparison.model, comparison.comparison.checkpoint),
+                format!("panel without {}", left.without),
+                left.rate.filter(|_| !few_overall(comparison)).map_or_else(dash, format::percent),
+                dash(),
+                dash(),
+                dash(),
+                dash(),
+                dash(),
+                dash(),
+                dash(),
+            ]);
+        }
+    }
+    vec![
+        Block::Heading("The same, counted otherwise".to_owned()),
+        Block::Text(
+            "Shares of pairs with ties counted in three ways; Wilson's interval and the sign test where each prompt has one \
+             pair; the bootstrap resamples prompts; detectable: the least true rate that this many prompts would find in \
+             four of five studies."
+                .to_owned(),
+        ),
+        Block::Table(table),
+    ]
+}
+
+fn few_overall(comparison: &ComparisonReport) -> bool {
+    comparison.overall(None).is_none_or(|row| row.few)
+}

@@ -1,0 +1,143 @@
+//! What training, generation and the jobs did.
+
+use assay_domain::job::JobSummary;
+use assay_judging::report::Report;
+
+use crate::report::document::{Block, Table, numbers, words};
+use crate::report::format;
+
+pub(super) fn training(report: &Report) -> Vec<Block> {
+    if report.training.is_empty() {
+        return Vec::new();
+    }
+    let mut table = Table::new(&[
+        words("run"),
+        words("checkpoint"),
+        numbers("step"),
+        numbers("eval loss"),
+        numbers("against base"),
+        numbers("perplexity"),
+    ]);
+    for run in &report.training {
+        let t = &run.training;
+        let base = run.evals.iter().find(|eval| eval.step == 0).map(|eval| eval.loss);
+        for eval in &run.evals {
+            let change = base.filter(|_| eval.step > 0).map(|base| format!("{:+.4}", eval.loss - base));
+            table.push([
+                format!("{} {} on {}, seed {}", t.model, t.recipe.name, t.data, t.seed),
+                eval.checkpoint.clone(),
+                eval.step.to_string(),
+                format!("{:.4}", eval.loss),
+                change.unwrap_or_else(|| format::NOTHING.to_owned()),
+                format!("{:.2}", eval.loss.exp()),
+            ]);
+        }
+        if run.evals.is_empty() {
+            let last = run
+                .steps
+                .last()
+                .map_or_else(|| format::NOTHING.to_owned(), |step| format!("{:.4}", step.loss));
+            table.push([
+                format!("{} {} on {}, seed {}", t.model, t.recipe.name, t.data, t.seed),
+                "no validation set; last training loss".to_owned(),
+                run.steps.last().map_or(0, |step| step.step).to_string(),
+                last,
+                format::NOTHING.to_owned(),
+                format::NOTHING.to_owned(),
+            ]);
+        }
+    }
+    vec![Block::Heading("Validation loss".to_owned()), Block::Table(table)]
+}
+
+pub(super) fn responses(report: &Report) -> Vec<Block> {
+    if report.generations.is_empty() {
+        return Vec::new();
+    }
+    let mut table = Table::new(&[
+        words("model"),
+        words("system"),
+        words("prompts, sampling"),
+        numbers("responses"),
+        numbers("cut off"),
+        numbers("empty"),
+        numbers("mean tokens"),
+        numbers("mean chars"),
+        numbers("Markdown marks"),
+    ]);
+    for set in &report.generations {
+        table.push([
+            set.model.clone(),
+            set.system.clone(),
+            format!("{}, {}", set.prompts, set.sampling),
+            set.responses.to_string(),
+            set.truncated.to_string(),
+            set.empty.to_string(),
+            format!("{:.1}", set.mean_new_tokens),
+            format!("{:.0}", set.mean_chars),
+            format!("{:.1}", set.mean_markdown_marks),
+        ]);
+    }
+    vec![Block::Heading("Responses".to_owned()), Block::Table(table)]
+}
+
+pub(super) fn execution(report: &Report) -> Vec<Block> {
+    if report.execution.jobs.is_empty() {
+        return Vec::new();
+    }
+    let mut table = Table::new(&[
+        words("job"),
+        words("how"),
+        numbers("attempts"),
+        numbers("time"),
+        numbers("tokens"),
+        numbers("tokens/s"),
+        numbers("peak MiB"),
+    ]);
+    for job in &report.execution.jobs {
+        let usage = job.usage.as_ref();
+        let number =
+            |value: Option<f64>, decimals| format::number(value.filter(|value| *value > 0.0), decimals);
+        table.push([
+            job.label.clone(),
+            how(job),
+            job.attempts.len().to_string(),
+            seconds(job).map_or_else(|| format::NOTHING.to_owned(), format::duration),
+            usage.map_or_else(|| format::NOTHING.to_owned(), |usage| format::count(usage.tokens)),
+            number(usage.map(|usage| usage.tokens_per_s), 1),
+            number(usage.map(|usage| usage.peak_memory_mib), 0),
+        ]);
+    }
+    let mut environments: Vec<&str> = report
+        .execution
+        .jobs
+        .iter()
+        .filter_map(|job| job.usage.as_ref())
+        .map(|usage| usage.environment.as_str())
+        .filter(|environment| !environment.is_empty())
+        .collect();
+    environments.sort_unstable();
+    environments.dedup();
+    let mut blocks = vec![Block::Heading("Jobs".to_owned()), Block::Table(table)];
+    if !environments.is_empty() {
+        blocks.push(Block::Text(format!("Ran on: {}", environments.join("; "))));
+    }
+    blocks
+}
+
+fn how(job: &JobSummary) -> String {
+    match (&job.reused_from, job.attempts.last()) {
+        (Some(from), _) => format!("taken from {from}"),
+        (None, Some(attempt)) => attempt.outcome.clone(),
+        (None, None) => "not run".to_owned(),
+    }
+}
+
+/// Wall time of the last attempt, by the coordinator's clock; of the work itself where that is not known.
+fn seconds(job: &JobSummary) -> Option<f64> {
+    let last = job.attempts.last();
+    let wall =
+        last.and_then(|attempt| Some(attempt.ended_at?.saturating_sub(attempt.started_at) as f64 / 1000.0));
+    let phases = job.usage.as_ref().map(|usage| usage.phases.iter().map(|(_, seconds)| seconds).sum());
+    wall.filter(|seconds| *seconds > 0.0).or(phases)
+}

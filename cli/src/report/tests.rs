@@ -1,0 +1,152 @@
+//! What the renderings say of the sample report, and that no response can break out of its place.
+
+use assay_judging::report::Report;
+
+use super::{html, markdown, terminal};
+
+fn sample() -> Report {
+    serde_json::from_str(include_str!("../../../crates/judging/tests/fixtures/report.json")).unwrap()
+}
+
+/// The sample with every text that a person or a model wrote replaced by an attack.
+fn hostile() -> Report {
+    let attack = "</script></style><script>alert(1)</script><img src=x onerror=alert(2)>\"'><!--\u{0}|`**";
+    let mut report = sample();
+    report.matrix = attack.to_owned();
+    report.judges[0].info.name = attack.to_owned();
+    report.method.warnings.push(attack.to_owned());
+    report.comparisons[0].comparison.checkpoint = attack.to_owned();
+    report.training[0].evals[1].checkpoint = attack.to_owned();
+    report.reproducibility.matrix_digest = attack.to_owned();
+    report.execution.jobs[0].label = attack.to_owned();
+    for pair in &mut report.pairs {
+        for text in [
+            &mut pair.prompt,
+            &mut pair.base.text,
+            &mut pair.tuned.text,
+            &mut pair.domain,
+            &mut pair.prompt_id,
+        ] {
+            *text = attack.to_owned();
+        }
+        for verdict in &mut pair.verdicts {
+            verdict.passes[0].note = Some(attack.to_owned());
+        }
+    }
+    report
+}
+
+#[test]
+fn the_terminal_has_a_hundred_columns() {
+    let text = terminal(&sample());
+    let widest = text.lines().map(|line| line.chars().count()).max().unwrap();
+    assert!(widest <= 100, "{widest} columns:\n{text}");
+}
+
+#[test]
+fn every_rendering_marks_smoke() {
+    let report = sample();
+    for (name, text) in
+        [("terminal", terminal(&report)), ("markdown", markdown(&report)), ("html", html(&report))]
+    {
+        assert!(text.contains("no evidence of quality"), "{name}");
+        let judges = text.matches("smoke-plain").count();
+        assert!(judges > 0 && text.contains("[smoke") || text.contains("\\[smoke"), "{name}");
+    }
+}
+
+#[test]
+fn fewer_than_ten_prompts_have_no_percentage() {
+    let report = sample();
+    let split = report.comparisons[0].rates.iter().find(|row| row.few).unwrap();
+    assert!(split.rate.is_some(), "the value is in the JSON, not in print");
+    for (text, said) in [(terminal(&report), "n < 10"), (markdown(&report), "n \\< 10")] {
+        let lines: Vec<&str> = text.lines().filter(|line| line.contains(said)).collect();
+        assert!(!lines.is_empty());
+        assert!(lines.iter().all(|line| !line.contains('%')), "{lines:?}");
+    }
+}
+
+#[test]
+fn a_withheld_headline_shows_what_missing_verdicts_leave_open() {
+    let mut report = sample();
+    for comparison in &mut report.comparisons {
+        for row in &mut comparison.rates {
+            row.withheld = Some("3 of 24 verdicts are missing, more than 5 %".into());
+            row.missing.refused = 3;
+            row.bounds = Some(assay_judging::report::Bounds { low: 0.4, high: 0.7 });
+        }
+    }
+    let text = markdown(&report);
+    assert!(
+        text.contains("withheld") && text.contains("40.0 to 70.0 (bounds)") && text.contains("3 refused")
+    );
+}
+
+#[test]
+fn all_sections_are_there() {
+    let text = markdown(&sample());
+    for heading in [
+        "Win rate of tuned over base",
+        "Checkpoints against each other",
+        "Agreement between judges",
+        "Judges",
+        "Validation loss",
+        "Responses",
+        "Jobs",
+        "Method",
+        "To get the same numbers again",
+    ] {
+        assert!(text.contains(&format!("## {heading}\n")), "{heading}");
+    }
+    for said in ["epoch 2", "3.0947", "-0.31", "268.3", "35,520", "n \\< 10"] {
+        assert!(text.contains(said), "{said}");
+    }
+}
+
+#[test]
+fn html_asks_nobody_for_anything() {
+    let page = html(&sample());
+    for request in ["http://", "https://", "url(", "@import", " src=", "<link", "<iframe", "fetch("] {
+        let shown = page.replace("&lt;img src=x", "");
+        assert!(!shown.contains(request), "{request}");
+    }
+    assert!(page.contains("default-src 'none'"));
+}
+
+#[test]
+fn nothing_that_a_model_wrote_becomes_markup() {
+    let page = html(&hostile());
+    assert_eq!(page.matches("<script").count(), 1);
+    assert_eq!(page.matches("</script>").count(), 1);
+    assert_eq!(page.matches("</style>").count(), 1);
+    assert!(!page.contains("<img") && !page.contains("<!--") && !page.contains('\0'));
+    assert_eq!(page.matches("<article").count(), sample().pairs.len());
+    // Attributes stay closed: every tag has an even number of quotes.
+    for tag in page.split('<').skip(1).filter_map(|part| part.split_once('>')).map(|(tag, _)| tag) {
+        assert_eq!(tag.matches('"').count() % 2, 0, "<{tag}>");
+    }
+    let text = markdown(&hostile());
+    assert!(!text.contains("<script") || text.contains("\\<script"));
+}
+
+#[test]
+fn an_empty_report_renders() {
+    let mut report = sample();
+    for comparison in &mut report.comparisons {
+        comparison.rates.clear();
+        comparison.leave_one_out.clear();
+    }
+    report.comparisons.truncate(1);
+    report.judges.clear();
+    report.method.panel.clear();
+    report.agreement = Default::default();
+    report.training.clear();
+    report.generations.clear();
+    report.pairs.clear();
+    report.checkpoint_differences.clear();
+    report.execution = Default::default();
+    assert!(terminal(&report).contains("Report of philosophy"));
+    assert!(markdown(&report).contains("## Method"));
+    assert!(html(&report).ends_with("</html>\n"));
+}
