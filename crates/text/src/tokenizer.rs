@@ -283,8 +283,8 @@ fn eos_ids(config: &Value, generation_config: &Value, named: Option<u32>) -> Vec
 /// An id or a list of ids.
 fn ids_of(value: &Value) -> Vec<u32> {
     let one = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
-    match value {
-        Value::Array(items) => items.iter().filter_map(one).collect(),
-        other => one(other).into_iter().collect(),
+    match value.as_array() {
+        Some(items) => items.iter().filter_map(one).collect(),
+        None => one(value).into_iter().collect(),
     }
 }

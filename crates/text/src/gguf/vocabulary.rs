@@ -93,11 +93,20 @@ fn kinds(file: &GgufFile, count: usize) -> Result<Vec<TokenKind>, GgufError> {
     };
     let mut kinds = Vec::with_capacity(count);
     for item in items {
-        kinds.push(match item {
-            MetaValue::Signed(3) | MetaValue::Unsigned(3) => TokenKind::Control,
-            MetaValue::Signed(4) | MetaValue::Unsigned(4) => TokenKind::UserDefined,
-            MetaValue::Signed(1..=6) | MetaValue::Unsigned(1..=6) => TokenKind::Normal,
-            other => return Err(problem(file, key, format!("holds {}; kinds are 1 to 6", other.describe()))),
+        let code = match item {
+            MetaValue::Signed(code) => u64::try_from(*code).unwrap_or(0),
+            MetaValue::Unsigned(code) => *code,
+            MetaValue::F32(_)
+            | MetaValue::F64(_)
+            | MetaValue::Bool(_)
+            | MetaValue::String(_)
+            | MetaValue::Array(_) => 0,
+        };
+        kinds.push(match code {
+            3 => TokenKind::Control,
+            4 => TokenKind::UserDefined,
+            1..=6 => TokenKind::Normal,
+            _ => return Err(problem(file, key, format!("holds {}; kinds are 1 to 6", item.describe()))),
         });
     }
     Ok(kinds)

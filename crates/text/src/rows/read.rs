@@ -204,9 +204,9 @@ fn messages(row: &Map<String, Value>) -> Result<Vec<Message>, String> {
 }
 
 fn one_message(message: &Value, index: usize) -> Result<Message, String> {
-    let text = |key: &str| match &message[key] {
-        Value::String(text) => Ok(text.as_str()),
-        other => Err(format!("has the {key} {}; it must be a text", short(other))),
+    let text = |key: &str| {
+        let value = &message[key];
+        value.as_str().ok_or_else(|| format!("has the {key} {}; it must be a text", short(value)))
     };
     let (role, content) = (text("role")?, text("content")?);
     match role {
@@ -229,10 +229,7 @@ fn keys(row: &Map<String, Value>) -> String {
 }
 
 fn short(value: &Value) -> String {
-    match value {
-        Value::Null => "missing".to_owned(),
-        other => shorten(&other.to_string()),
-    }
+    if value.is_null() { "missing".to_owned() } else { shorten(&value.to_string()) }
 }
 
 /// At most 60 characters of a text.
