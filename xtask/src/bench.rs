@@ -103,7 +103,7 @@ fn sides(name: Name, ready: &Ready, model: &Path, threads: usize) -> Result<[Sid
         Name::Train => ("trl_train.py", "train.jsonl", "--examples", TRAIN),
         Name::Generate => ("hf_generate.py", "prompts.jsonl", "--prompts", GENERATE),
     };
-    let data = layout::repository().join("examples/philosophy").join(data);
+    let data = layout::repository().join("examples/data").join(data);
     ensure!(data.is_file(), "`{}` does not exist: the benches use the demo's data", data.display());
     let script = layout::repository().join("benches/baselines").join(script);
     let shared = Side::new(threads, rows, &[model, &data], arguments);

@@ -11,11 +11,8 @@ use crate::{layout, process};
 /// The folder's name, wherever it is put.
 pub(crate) const NAME: &str = "smollm2-135m-instruct";
 
-/// Imports the GGUF file where the folder is not there yet; the importer renames a whole folder into place.
+/// Imports the GGUF file; the importer sees for itself whether the folder holds it already.
 pub(crate) fn import(gguf: &Path, into: &Path) -> Result<()> {
-    if into.join("config.json").is_file() {
-        return Ok(());
-    }
     if let Some(folder) = into.parent() {
         fs::create_dir_all(folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
     }
