@@ -105,6 +105,8 @@ struct Batch {
     archived: Vec<Matrix>,
     outbound: Vec<(ConnectionId, Outbound)>,
     answers: Vec<Box<dyn FnOnce() + Send>>,
+    /// Spans that last until the batch is durable.
+    spans: Vec<tracing::Span>,
     /// Something that people see has changed.
     visible: bool,
     /// Something that decides who gets a job has changed.
@@ -260,6 +262,11 @@ impl Engine {
         }
         for answer in batch.answers {
             answer();
+        }
+        for matrix in &batch.archived {
+            let (submitted, end) = (&matrix.submitted, matrix.finished_at().unwrap_or(matrix.submitted.at));
+            assay_telemetry::emit_root_span(&submitted.id, &submitted.name, submitted.at, end);
+            tracing::info!(matrix = %submitted.id, "finished");
         }
         if batch.visible {
             self.changed.send_modify(|version| *version += 1);

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use assay_coordinator::clock::SystemClock;
 use assay_coordinator::config::Config;
@@ -11,6 +12,9 @@ use assay_coordinator::index::{ProbeCommand, probe_main};
 use assay_coordinator::server::Server;
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
+
+/// How long the last spans may take to leave.
+const TELEMETRY_FLUSH: Duration = Duration::from_secs(5);
 
 #[derive(Parser)]
 #[command(name = "assay-coordinator", version, about = "Remembers and decides: matrices, leases, artifacts")]
@@ -64,6 +68,9 @@ fn main() -> ExitCode {
 
 #[tokio::main]
 async fn run(config: Config) -> anyhow::Result<()> {
+    let telemetry = assay_telemetry::init("assay-coordinator")
+        .inspect_err(|error| complain(&anyhow::anyhow!("goes on without telemetry: {error}")))
+        .ok();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut server =
@@ -79,8 +86,11 @@ async fn run(config: Config) -> anyhow::Result<()> {
         _ = interrupt.recv() => {}
     }
     tracing::info!("stopping");
-    server.stop().await?;
-    Ok(())
+    let stopped = server.stop().await;
+    if let Some(telemetry) = telemetry {
+        telemetry.shutdown(TELEMETRY_FLUSH).await;
+    }
+    Ok(stopped?)
 }
 
 #[expect(clippy::print_stderr, reason = "the reason of the end must be seen, telemetry or not")]

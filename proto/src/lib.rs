@@ -6,7 +6,6 @@ pub mod status;
 
 #[expect(
     missing_docs,
-    clippy::wildcard_enum_match_arm,
     clippy::allow_attributes_without_reason,
     clippy::default_trait_access,
     reason = "generated code; the .proto files hold the documentation"

@@ -31,9 +31,9 @@ fn code_of(rejection: &Rejection) -> Code {
     match rejection {
         Rejection::UnknownMatrix { .. } | Rejection::UnknownJob { .. } => Code::NotFound,
         Rejection::SubmitKeyReused { .. } => Code::AlreadyExists,
-        Rejection::StaleAttempt { .. } | Rejection::MissingOutput { .. } | Rejection::MissingObject { .. } => {
-            Code::FailedPrecondition
-        }
+        Rejection::StaleAttempt { .. }
+        | Rejection::MissingOutput { .. }
+        | Rejection::MissingObject { .. } => Code::FailedPrecondition,
         Rejection::UnsoundPlan { .. } => Code::InvalidArgument,
     }
 }
@@ -66,7 +66,12 @@ mod tests {
             Rejection::StaleAttempt { lease: lease.clone(), current: Some(fence) },
             Rejection::StaleAttempt { lease: lease.clone(), current: None },
             Rejection::MissingOutput { lease: lease.clone(), name: String::from("adapter@6") },
-            Rejection::MissingObject { lease, key: String::from("a/b"), bytes: 3, found: String::from("2 are there") },
+            Rejection::MissingObject {
+                lease,
+                key: String::from("a/b"),
+                bytes: 3,
+                found: String::from("2 are there"),
+            },
             Rejection::UnsoundPlan { name: String::from("demo"), why: String::from("a cycle") },
         ]
     }

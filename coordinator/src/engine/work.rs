@@ -235,6 +235,7 @@ impl Engine {
         let Some(event) = decide::acquire(&self.state, ask, self.clock.unix()) else { return Ok(false) };
         let Event::JobLeased { lease, .. } = &event else { return Ok(false) };
         let lease = lease.clone();
+        self.batch.spans.push(lease_span(&lease, worker));
         self.record(event)?;
         let matrix = self.state.matrix(&lease.job.matrix);
         let offer = matrix.and_then(|matrix| assignment(matrix, &lease, self.limits.lease_ms));
@@ -309,4 +310,16 @@ impl Engine {
             self.limits.retry_hold_ms.saturating_mul(1 << doublings).min(self.limits.retry_hold_max_ms);
         self.tables.holds.insert(lease.job.clone(), self.now_ms + hold_ms);
     }
+}
+
+/// Part of the matrix's trace: from the decision until it is durable.
+fn lease_span(lease: &Lease, worker: &WorkerId) -> tracing::Span {
+    let span = tracing::info_span!(
+        "lease",
+        assay.job = %lease.job,
+        assay.fence = %lease.fence,
+        assay.worker = %worker,
+    );
+    assay_telemetry::propagate::attach_parent(&span, &assay_proto::convert::traceparent(&lease.job.matrix));
+    span
 }

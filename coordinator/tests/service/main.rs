@@ -1,6 +1,12 @@
 //! The coordinator as its clients meet it: a real server on port 0, real gRPC and HTTP, a scripted worker.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod life;
 mod matrix;
+mod objects;
+mod people;
+mod refusals;
+mod restart;
 mod worker;
 mod world;

@@ -28,14 +28,18 @@ impl MatricesService {
         check_key(&submit_key)?;
         check_size("resolved_json", resolved_json.len(), RESOLVED_BYTES_MAX)?;
         let jobs_max = self.limits.plan_jobs_max;
-        let planning = tokio::task::spawn_blocking(move || planned(&resolved_json, jobs_max));
+        let id = MatrixId::from_random(random()?);
+        let span = tracing::info_span!("plan", assay.matrix = %id);
+        assay_telemetry::propagate::attach_parent(&span, &convert::traceparent(&id));
+        let planning =
+            tokio::task::spawn_blocking(move || span.in_scope(|| planned(&resolved_json, jobs_max)));
         let planned = planning.await.map_err(|error| internal("planning", &error))??;
         self.check_uploads(&planned).await?;
         let keys = planned.plan.iter().map(|job| job.key).collect();
         let found = self.engine.ask(|reply| Command::FindFinished { keys, reply }).await?;
         let finished = self.named.present(found).await?;
         let matrix = SubmittedMatrix {
-            id: MatrixId::from_random(random()?),
+            id,
             submit_key: SubmitKey::new(submit_key),
             name: planned.name,
             spec_digest: planned.digest,
