@@ -3,11 +3,11 @@
 //! Each reads the state and returns what happens next, or a typed [`Rejection`]; none changes anything. A repeated word of a
 //! worker whose effect is already there is `Ok` with no events.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::event::{SubmittedMatrix, WorkerInfo};
 use crate::job::{FailureClass, Usage};
-use crate::state::{JobState, Matrix, Outcome, Phase, ReadSet};
+use crate::state::{JobState, Matrix, Outcome, Phase, ReadSet, is_finished};
 use crate::{
     Artifact, Attempt, Event, Fence, JobId, Lease, MatrixId, Rejection, State, UnixMillis, WorkKind, WorkerId,
 };
@@ -190,18 +190,18 @@ pub fn fail(
 
 /// Leases ran out: their attempts are lost. Leases that are not current any more are passed over.
 pub fn expire(state: &State, policy: Policy, leases: &[Lease], at: UnixMillis) -> Vec<Event> {
-    let mut events = Vec::new();
-    for lease in leases {
+    let (mut events, mut matrices) = (Vec::new(), BTreeSet::new());
+    for lease in leases.iter().collect::<BTreeSet<_>>() {
         let Ok((_, job)) = current_job(state, lease) else { continue };
         let reason = given_up(policy, job.attempts_counted() + 1, "the worker was lost");
-        events.extend(with_end(
-            state,
-            Event::AttemptLost { lease: lease.clone(), at },
-            &lease.job,
-            reason,
-            at,
-        ));
+        events.push(Event::AttemptLost { lease: lease.clone(), at });
+        events.extend(reason.map(|reason| Event::JobFailed { job: lease.job.clone(), reason, at }));
+        matrices.insert(&lease.job.matrix);
     }
+    // All of them together can end a matrix that none of them alone would.
+    let archived: Vec<Event> =
+        matrices.into_iter().filter_map(|matrix| archive(state, matrix, &events, at)).collect();
+    events.extend(archived);
     events
 }
 
@@ -221,15 +221,44 @@ pub fn resume(state: &State) -> Vec<(Lease, WorkerId)> {
     state.open_leases()
 }
 
-/// A matrix in which nothing can run after `events` leaves the working state.
+/// A matrix in which nothing can run after `events` leaves the working state. Only the jobs that the events are about are
+/// looked at anew.
 pub fn archive(state: &State, matrix: &MatrixId, events: &[Event], at: UnixMillis) -> Option<Event> {
-    let mut after =
-        State { matrices: state.matrix(matrix).cloned().into_iter().collect(), ..State::default() };
-    for event in events {
-        after.apply(event);
+    let archived = Event::MatrixArchived { matrix: matrix.clone(), at };
+    let known = state.matrix(matrix);
+    let fresh = JobState::default();
+    let (plan, jobs) = match known {
+        Some(known) => (&known.submitted.plan, known.jobs.as_slice()),
+        None => (&submitted_by(events, matrix)?.plan, &[][..]),
+    };
+    let before = |ordinal: u32| if known.is_some() { jobs.get(ordinal as usize) } else { Some(&fresh) };
+    let mut changed: BTreeMap<u32, JobState> = BTreeMap::new();
+    for event in events.iter().filter(|event| event.matrix() == Some(matrix)) {
+        if matches!(event, Event::MatrixCancelled { .. }) {
+            return Some(archived);
+        }
+        let Some(ordinal) = event.job().map(|job| job.ordinal) else { continue };
+        changed.entry(ordinal).or_insert_with(|| before(ordinal).cloned().unwrap_or_default()).apply(event);
     }
-    let finished = after.matrix(matrix).is_some_and(Matrix::is_finished);
-    finished.then(|| Event::MatrixArchived { matrix: matrix.clone(), at })
+    is_finished(plan, |ordinal| changed.get(&ordinal).or_else(|| before(ordinal))).then_some(archived)
+}
+
+fn submitted_by<'a>(events: &'a [Event], id: &MatrixId) -> Option<&'a SubmittedMatrix> {
+    events.iter().find_map(|event| match event {
+        Event::MatrixSubmitted { matrix } if matrix.id == *id => Some(matrix.as_ref()),
+        Event::MatrixSubmitted { .. }
+        | Event::EpochRaised { .. }
+        | Event::JobReused { .. }
+        | Event::WorkerRegistered { .. }
+        | Event::JobLeased { .. }
+        | Event::Checkpointed { .. }
+        | Event::JobSucceeded { .. }
+        | Event::AttemptFailed { .. }
+        | Event::AttemptLost { .. }
+        | Event::JobFailed { .. }
+        | Event::MatrixCancelled { .. }
+        | Event::MatrixArchived { .. } => None,
+    })
 }
 
 fn with_end(
@@ -281,14 +310,14 @@ pub mod schedule {
     /// The first ready job that the worker runs: oldest matrix first, then the order of the plan.
     pub fn first_ready(state: &State, ask: Ask<'_>) -> Option<JobId> {
         state.matrices.iter().find_map(|matrix| {
-            let fits = |job: &&crate::PlannedJob| {
-                let id = JobId { matrix: matrix.submitted.id.clone(), ordinal: job.ordinal };
-                ask.kinds.contains(&job.work.kind())
-                    && !ask.held.contains(&id)
-                    && matrix.status(job.ordinal) == Status::Ready
-            };
-            let job = matrix.submitted.plan.iter().find(fits)?;
-            Some(JobId { matrix: matrix.submitted.id.clone(), ordinal: job.ordinal })
+            let id = |ordinal: u32| JobId { matrix: matrix.submitted.id.clone(), ordinal };
+            let statuses = matrix.statuses();
+            let mut ready =
+                matrix.submitted.plan.iter().zip(&statuses).filter(|(_, status)| **status == Status::Ready);
+            let (job, _) = ready.find(|(job, _)| {
+                ask.kinds.contains(&job.work.kind()) && !ask.held.contains(&id(job.ordinal))
+            })?;
+            Some(id(job.ordinal))
         })
     }
 }

@@ -158,6 +158,23 @@ pub enum Event {
 }
 
 impl Event {
+    /// The job that it is about, when it is about one.
+    pub fn job(&self) -> Option<&JobId> {
+        match self {
+            Self::EpochRaised { .. }
+            | Self::WorkerRegistered { .. }
+            | Self::MatrixSubmitted { .. }
+            | Self::MatrixCancelled { .. }
+            | Self::MatrixArchived { .. } => None,
+            Self::JobReused { job, .. } | Self::JobFailed { job, .. } => Some(job),
+            Self::JobLeased { lease, .. }
+            | Self::Checkpointed { lease, .. }
+            | Self::JobSucceeded { lease, .. }
+            | Self::AttemptFailed { lease, .. }
+            | Self::AttemptLost { lease, .. } => Some(&lease.job),
+        }
+    }
+
     /// The matrix that it is about, when it is about one.
     pub fn matrix(&self) -> Option<&MatrixId> {
         match self {

@@ -9,7 +9,10 @@ use crate::{Digest, Epoch, JobId, JobKey, Lease, MatrixId, SubmitKey, UnixMillis
 
 pub use job::{AttemptRecord, Checkpoint, JobState, Outcome, Phase, Status};
 
+pub(crate) use status::is_finished;
+
 mod job;
+mod status;
 
 /// Everything about unfinished matrices, and the workers that have registered.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -61,7 +64,7 @@ impl State {
     /// Adds what has happened. An event about something unknown changes nothing: it has already happened elsewhere.
     pub fn apply(&mut self, event: &Event) {
         match event {
-            Event::EpochRaised { epoch } => self.epoch = *epoch,
+            Event::EpochRaised { epoch } => self.raise_epoch(*epoch),
             Event::MatrixSubmitted { matrix } => self.matrices.push(Matrix::new(matrix)),
             Event::WorkerRegistered { worker, .. } => {
                 self.workers.insert(worker.id.clone(), worker.clone());
@@ -74,29 +77,20 @@ impl State {
             Event::MatrixArchived { matrix, .. } => {
                 self.matrices.retain(|known| known.submitted.id != *matrix);
             }
-            Event::JobReused { job, from, outputs, usage, at } => {
-                if let Some(job) = self.job_mut(job) {
-                    job.reused(from, outputs, usage.as_ref(), *at);
-                }
-            }
-            Event::JobLeased { lease, worker, at } => {
-                self.on_job(lease, |job| job.leased(lease, worker, *at))
-            }
-            Event::Checkpointed { lease, step, adapter, resume, at } => {
-                self.on_job(lease, |job| job.checkpointed(lease, *step, adapter, resume, *at));
-            }
-            Event::JobSucceeded { lease, outputs, usage, at } => {
-                self.on_job(lease, |job| job.succeeded(lease, outputs, usage, *at));
-            }
-            Event::AttemptFailed { lease, class, reason, at } => {
-                self.on_job(lease, |job| job.attempt_failed(lease, *class, reason, *at));
-            }
-            Event::AttemptLost { lease, at } => self.on_job(lease, |job| job.attempt_lost(lease, *at)),
-            Event::JobFailed { job, reason, at } => {
-                if let Some(job) = self.job_mut(job) {
-                    job.failed(reason, *at);
-                }
-            }
+            Event::JobReused { job, .. } | Event::JobFailed { job, .. } => self.on_job(job, event),
+            Event::JobLeased { lease, .. }
+            | Event::Checkpointed { lease, .. }
+            | Event::JobSucceeded { lease, .. }
+            | Event::AttemptFailed { lease, .. }
+            | Event::AttemptLost { lease, .. } => self.on_job(&lease.job, event),
+        }
+    }
+
+    /// Tokens of older epochs are void: what they stood for is lost, and no worker's word about it counts.
+    fn raise_epoch(&mut self, epoch: Epoch) {
+        self.epoch = epoch;
+        for job in self.matrices.iter_mut().flat_map(|matrix| &mut matrix.jobs) {
+            job.voided(epoch);
         }
     }
 
@@ -147,13 +141,10 @@ impl State {
         self.matrices.iter_mut().find(|matrix| matrix.submitted.id == *id)
     }
 
-    fn job_mut(&mut self, id: &JobId) -> Option<&mut JobState> {
-        self.matrix_mut(&id.matrix)?.jobs.get_mut(id.ordinal as usize)
-    }
-
-    fn on_job(&mut self, lease: &Lease, change: impl FnOnce(&mut JobState)) {
-        if let Some(job) = self.job_mut(&lease.job) {
-            change(job);
+    fn on_job(&mut self, id: &JobId, event: &Event) {
+        let matrix = self.matrix_mut(&id.matrix);
+        if let Some(job) = matrix.and_then(|matrix| matrix.jobs.get_mut(id.ordinal as usize)) {
+            job.apply(event);
         }
     }
 }
@@ -176,37 +167,28 @@ impl Matrix {
         self.jobs.get(ordinal as usize)?.output(name)
     }
 
-    /// What people are told about a job.
+    /// What people are told about a job. For all jobs of a matrix take [`Matrix::statuses`].
     pub fn status(&self, ordinal: u32) -> Status {
-        let Some(job) = self.jobs.get(ordinal as usize) else { return Status::Blocked };
-        match &job.phase {
-            Phase::Leased { .. } => Status::Running,
-            Phase::Succeeded { .. } => Status::Succeeded,
-            Phase::Reused { .. } => Status::Reused,
-            Phase::Failed { .. } => Status::Failed,
-            Phase::Cancelled => Status::Cancelled,
-            Phase::Waiting => self.waiting_status(ordinal),
+        match self.jobs.get(ordinal as usize).map(|job| &job.phase) {
+            Some(Phase::Waiting) => {
+                let statuses =
+                    status::statuses(&self.submitted.plan, |known| self.jobs.get(known as usize), ordinal);
+                statuses.last().copied().unwrap_or(Status::Blocked)
+            }
+            Some(phase) => phase.settled().unwrap_or(Status::Blocked),
+            None => Status::Blocked,
         }
     }
 
-    fn waiting_status(&self, ordinal: u32) -> Status {
-        let Some(planned) = self.submitted.plan.get(ordinal as usize) else { return Status::Blocked };
-        let missing: Vec<u32> = planned
-            .needs()
-            .filter(|(job, name)| self.output(*job, name).is_none())
-            .map(|(job, _)| job)
-            .collect();
-        if missing.is_empty() {
-            return Status::Ready;
-        }
-        let never =
-            |job: &u32| matches!(self.status(*job), Status::Failed | Status::Blocked | Status::Cancelled);
-        if missing.iter().any(never) { Status::Blocked } else { Status::Waiting }
+    /// What people are told about each job, in the order of the plan: one pass.
+    pub fn statuses(&self) -> Vec<Status> {
+        status::statuses(&self.submitted.plan, |known| self.jobs.get(known as usize), u32::MAX)
     }
 
     /// Whether nothing of it can run any more.
     pub fn is_finished(&self) -> bool {
-        (0..self.jobs.len() as u32).all(|ordinal| self.status(ordinal).is_final())
+        self.jobs.len() == self.submitted.plan.len()
+            && status::is_finished(&self.submitted.plan, |known| self.jobs.get(known as usize))
     }
 
     /// A job as later submissions find it by its key.

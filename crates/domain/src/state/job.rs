@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::job::{FailureClass, Usage};
-use crate::{Artifact, Fence, JobId, Lease, UnixMillis, WorkerId};
+use crate::{Artifact, Epoch, Event, Fence, JobId, Lease, UnixMillis, WorkerId};
 
 /// Where a job stands.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -195,7 +195,38 @@ impl JobState {
         self.attempts.iter().filter(counted).count()
     }
 
-    pub(super) fn leased(&mut self, lease: &Lease, worker: &WorkerId, at: UnixMillis) {
+    /// Adds an event about this job; one about something else changes nothing.
+    pub(crate) fn apply(&mut self, event: &Event) {
+        match event {
+            Event::JobReused { from, outputs, usage, at, .. } => {
+                self.reused(from, outputs, usage.as_ref(), *at);
+            }
+            Event::JobLeased { lease, worker, at } => self.leased(lease, worker, *at),
+            Event::Checkpointed { lease, step, adapter, resume, at } => {
+                self.checkpointed(lease, *step, adapter, resume, *at);
+            }
+            Event::JobSucceeded { lease, outputs, usage, at } => self.succeeded(lease, outputs, usage, *at),
+            Event::AttemptFailed { lease, class, reason, at } => {
+                self.attempt_failed(lease, *class, reason, *at);
+            }
+            Event::AttemptLost { lease, at } => self.attempt_lost(lease, *at),
+            Event::JobFailed { reason, at, .. } => self.failed(reason, *at),
+            Event::EpochRaised { .. }
+            | Event::WorkerRegistered { .. }
+            | Event::MatrixSubmitted { .. }
+            | Event::MatrixCancelled { .. }
+            | Event::MatrixArchived { .. } => {}
+        }
+    }
+
+    /// A running attempt of an older epoch is lost. A restore has no time of its own: the last thing known counts.
+    pub(super) fn voided(&mut self, epoch: Epoch) {
+        let Some(fence) = self.current().filter(|fence| fence.epoch < epoch) else { return };
+        self.phase = Phase::Waiting;
+        self.end_attempt(fence, Outcome::Lost, self.changed_at.unwrap_or_default());
+    }
+
+    fn leased(&mut self, lease: &Lease, worker: &WorkerId, at: UnixMillis) {
         self.phase = Phase::Leased { fence: lease.fence, worker: worker.clone() };
         self.attempts.push(AttemptRecord {
             fence: lease.fence,
@@ -207,7 +238,7 @@ impl JobState {
         self.changed_at = Some(at);
     }
 
-    pub(super) fn checkpointed(
+    fn checkpointed(
         &mut self,
         lease: &Lease,
         step: u64,
@@ -226,9 +257,11 @@ impl JobState {
         self.changed_at = Some(at);
     }
 
-    pub(super) fn succeeded(&mut self, lease: &Lease, outputs: &[Artifact], usage: &Usage, at: UnixMillis) {
-        let adapters = self.checkpoints.values().map(|checkpoint| checkpoint.adapter.clone());
-        let outputs = outputs.iter().cloned().chain(adapters).collect();
+    fn succeeded(&mut self, lease: &Lease, outputs: &[Artifact], usage: &Usage, at: UnixMillis) {
+        // An adapter that was accepted with its checkpoint stands: a second one of that name is not an output.
+        let adapters: Vec<Artifact> = self.checkpoints.values().map(|point| point.adapter.clone()).collect();
+        let is_new = |output: &&Artifact| adapters.iter().all(|adapter| adapter.name != output.name);
+        let outputs = outputs.iter().filter(is_new).chain(&adapters).cloned().collect();
         self.phase = Phase::Succeeded { fence: lease.fence, outputs, usage: usage.clone() };
         for checkpoint in self.checkpoints.values_mut() {
             checkpoint.resume = None;
@@ -236,34 +269,22 @@ impl JobState {
         self.end_attempt(lease.fence, Outcome::Succeeded, at);
     }
 
-    pub(super) fn attempt_failed(
-        &mut self,
-        lease: &Lease,
-        class: FailureClass,
-        reason: &str,
-        at: UnixMillis,
-    ) {
+    fn attempt_failed(&mut self, lease: &Lease, class: FailureClass, reason: &str, at: UnixMillis) {
         self.phase = Phase::Waiting;
         self.end_attempt(lease.fence, Outcome::Failed { class, reason: reason.to_owned() }, at);
     }
 
-    pub(super) fn attempt_lost(&mut self, lease: &Lease, at: UnixMillis) {
+    fn attempt_lost(&mut self, lease: &Lease, at: UnixMillis) {
         self.phase = Phase::Waiting;
         self.end_attempt(lease.fence, Outcome::Lost, at);
     }
 
-    pub(super) fn failed(&mut self, reason: &str, at: UnixMillis) {
+    fn failed(&mut self, reason: &str, at: UnixMillis) {
         self.phase = Phase::Failed { reason: reason.to_owned() };
         self.changed_at = Some(at);
     }
 
-    pub(super) fn reused(
-        &mut self,
-        from: &JobId,
-        outputs: &[Artifact],
-        usage: Option<&Usage>,
-        at: UnixMillis,
-    ) {
+    fn reused(&mut self, from: &JobId, outputs: &[Artifact], usage: Option<&Usage>, at: UnixMillis) {
         self.phase = Phase::Reused { from: from.clone(), outputs: outputs.to_vec(), usage: usage.cloned() };
         self.changed_at = Some(at);
     }
