@@ -11,6 +11,8 @@ pub(super) enum Block {
     List(Vec<String>),
     /// A table.
     Table(Table),
+    /// A table that not every reader needs, under its own small heading.
+    Folded(String, Table),
 }
 
 /// A column's title and whether it holds numbers.
@@ -40,6 +42,13 @@ pub(super) struct Table {
 impl Table {
     pub(super) fn new(columns: &[Column]) -> Table {
         Table { columns: columns.to_vec(), rows: Vec::new() }
+    }
+
+    /// Whether a cell says what the row above says already, as do all cells before it: a reader sees groups.
+    pub(super) fn repeats(&self, row: usize, column: usize) -> bool {
+        const LEADING: usize = 2;
+        let same = |column: usize| self.rows[row][column] == self.rows[row - 1][column];
+        row > 0 && column < LEADING && (0..=column).all(same)
     }
 
     pub(super) fn push<const N: usize>(&mut self, row: [String; N]) {

@@ -10,7 +10,7 @@ mod viewer;
 use assay_judging::report::Report;
 
 use self::escape::escape;
-use super::document::{Block, Detail, Table};
+use super::document::{Block, Column, Detail, Table};
 use super::sections;
 
 const STYLE: &str = include_str!("html/style.css");
@@ -25,16 +25,12 @@ pub fn html(report: &Report) -> String {
     let mut page = head(report, &nonce);
     page.push_str("<main>\n");
     page.push_str(&lead(report));
-    page.push_str(&section(
-        "win-rates",
-        &[plots::forest(report), blocks(&sections::rates(report, Detail::Full))],
-    ));
-    page.push_str(&section("checkpoints", &[plots::checkpoints(report)]));
+    page.push_str(&section("win-rates", &rates(report)));
     page.push_str(&section(
         "judges",
-        &[plots::agreement(report), blocks(&sections::judges(report, Detail::Full))],
+        &headed(&sections::judges(report, Detail::Full), plots::agreement(report)),
     ));
-    page.push_str(&section("training", &[blocks(&sections::training(report)), plots::losses(report)]));
+    page.push_str(&section("training", &headed(&sections::training(report), plots::losses(report))));
     page.push_str(&viewer::viewer(report));
     page.push_str(&section("responses", &[blocks(&sections::responses(report))]));
     page.push_str(&section("jobs", &[blocks(&sections::execution(report))]));
@@ -84,6 +80,19 @@ fn lead(report: &Report) -> String {
     text
 }
 
+/// The win rates' heading and explanation, their plots, then the numbers.
+fn rates(report: &Report) -> [String; 3] {
+    let all = sections::rates(report, Detail::Full);
+    let (lead, numbers) = all.split_at(2);
+    [blocks(lead), plots::forest(report) + &plots::checkpoints(report), blocks(numbers)]
+}
+
+/// A plot under the first heading.
+fn headed(all: &[Block], plot: String) -> [String; 3] {
+    let (heading, rest) = all.split_at(all.len().min(1));
+    [blocks(heading), plot, blocks(rest)]
+}
+
 fn section(id: &str, parts: &[String]) -> String {
     let body = parts.concat();
     if body.is_empty() { String::new() } else { format!("<section id=\"{id}\">\n{body}</section>\n") }
@@ -95,6 +104,9 @@ fn blocks(blocks: &[Block]) -> String {
         Block::Text(paragraph) => format!("<p>{}</p>\n", escape(paragraph)),
         Block::List(items) => list(items),
         Block::Table(table) => grid(table),
+        Block::Folded(heading, table) => {
+            format!("<details><summary>{}</summary>\n{}</details>\n", escape(heading), grid(table))
+        }
     };
     blocks.iter().map(block).collect()
 }
@@ -105,18 +117,26 @@ fn list(items: &[String]) -> String {
 }
 
 fn grid(table: &Table) -> String {
-    let class = |index: usize| if table.columns[index].right { " class=\"r\"" } else { "" };
-    let cells = |tag: &str, row: &[String]| {
-        let cell = |(index, text): (usize, &String)| {
-            let scope = if tag == "th" { " scope=\"col\"" } else { "" };
-            format!("<{tag}{scope}{}>{}</{tag}>", class(index), escape(text))
-        };
-        format!("<tr>{}</tr>\n", row.iter().enumerate().map(cell).collect::<String>())
+    let head = |column: &Column| {
+        let class = if column.right { " class=\"r\"" } else { "" };
+        format!("<th scope=\"col\"{class}>{}</th>", escape(column.title))
     };
-    let titles: Vec<String> = table.columns.iter().map(|column| column.title.to_owned()).collect();
-    let rows: String = table.rows.iter().map(|row| cells("td", row)).collect();
+    let cell = |row: usize, column: usize| {
+        let classes = match (table.columns[column].right, table.repeats(row, column)) {
+            (true, _) => " class=\"r\"",
+            (false, true) => " class=\"again\"",
+            (false, false) => "",
+        };
+        format!("<td{classes}>{}</td>", escape(&table.rows[row][column]))
+    };
+    let row = |row: usize| {
+        let cells: String = (0..table.columns.len()).map(|column| cell(row, column)).collect();
+        format!("<tr>{cells}</tr>\n")
+    };
+    let head: String = table.columns.iter().map(head).collect();
+    let rows: String = (0..table.rows.len()).map(row).collect();
     format!(
-        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table\"><table>\n<thead>{}</thead>\n<tbody>\n{rows}</tbody>\n</table></div>\n",
-        cells("th", &titles)
+        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table\"><table>\n\
+         <thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>\n"
     )
 }

@@ -30,6 +30,9 @@ pub fn markdown(report: &Report) -> String {
             Block::Text(paragraph) => text.push_str(&format!("{}\n\n", escape(paragraph))),
             Block::List(items) => text.push_str(&list(items)),
             Block::Table(table) => text.push_str(&pipes(table)),
+            Block::Folded(heading, table) => {
+                text.push_str(&format!("### {}\n\n{}", escape(heading), pipes(table)));
+            }
         }
     }
     text

@@ -30,6 +30,7 @@ pub fn terminal(report: &Report) -> String {
             Block::Text(paragraph) => text.push_str(&wrap(paragraph, "", "")),
             Block::List(items) => items.iter().for_each(|item| text.push_str(&wrap(item, "- ", "  "))),
             Block::Table(table) => text.push_str(&grid(table)),
+            Block::Folded(heading, table) => text.push_str(&format!("{heading}\n{}", grid(table))),
         }
     }
     text
@@ -48,25 +49,13 @@ fn grid(table: &Table) -> String {
             shown.set_cell_alignment(if column.right { CellAlignment::Right } else { CellAlignment::Left });
         }
     }
-    for row in blanked(&table.rows) {
-        grid.add_row(row);
+    for (index, row) in table.rows.iter().enumerate() {
+        let shown = |(column, cell): (usize, &String)| {
+            if table.repeats(index, column) { String::new() } else { cell.clone() }
+        };
+        grid.add_row(row.iter().enumerate().map(shown));
     }
     format!("{}\n", grid.trim_fmt())
-}
-
-/// Leaves out what the row above says already in the leading columns: a reader sees groups.
-fn blanked(rows: &[Vec<String>]) -> Vec<Vec<String>> {
-    const LEADING: usize = 2;
-    let mut shown = rows.to_vec();
-    for (index, row) in shown.iter_mut().enumerate().skip(1) {
-        for column in 0..LEADING.min(row.len()) {
-            if rows[index][column] != rows[index - 1][column] {
-                break;
-            }
-            row[column].clear();
-        }
-    }
-    shown
 }
 
 /// Breaks a paragraph at spaces.

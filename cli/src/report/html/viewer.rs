@@ -117,7 +117,7 @@ fn verdict_rows(report: &Report, verdict: &PairVerdict) -> String {
             verdict.passes.iter().filter(|pass| pass.tuned_slot == slot).map(pass_text).collect();
         if passes.is_empty() { format::NOTHING.to_owned() } else { passes.join("; ") }
     };
-    let notes: String = verdict.passes.iter().filter_map(|pass| note(pass)).collect();
+    let notes: String = verdict.passes.iter().filter_map(note).collect();
     let notes = if notes.is_empty() {
         notes
     } else {

@@ -1,8 +1,8 @@
 //! How far judges agree, and how steady they are.
 
-use assay_judging::report::Report;
+use assay_judging::report::{JudgeReport, Report};
 
-use crate::report::document::{Block, Detail, Table, numbers, words};
+use crate::report::document::{Block, Column, Detail, Table, numbers, words};
 use crate::report::format;
 
 pub(super) fn blocks(report: &Report, detail: Detail) -> Vec<Block> {
@@ -60,50 +60,72 @@ fn agreement(report: &Report) -> Vec<Block> {
 }
 
 fn position(report: &Report, detail: Detail) -> Vec<Block> {
-    let mut table = Table::new(&[
-        words("judge"),
-        words("model, template"),
-        numbers("verdicts"),
-        words("missing"),
-        numbers("same in both orders"),
-        numbers("first slot"),
-        numbers("flip p"),
-        numbers("slot bias"),
-        numbers("label bias"),
-        numbers("low mass"),
-    ]);
-    for judge in &report.judges {
-        let p = &judge.position;
-        let percent = |share: Option<f64>| share.map_or_else(|| format::NOTHING.to_owned(), format::percent);
-        let steady = match p.consistency {
-            Some(share) if p.swaps >= 10 => {
-                format!("{} of {} ({:.0} %)", p.consistent, p.swaps, share * 100.0)
+    let mut blocks = vec![Block::Heading("Judges".to_owned())];
+    match detail {
+        Detail::Short => {
+            let columns = [
+                words("judge"),
+                numbers("verdicts"),
+                words("missing"),
+                numbers("same in both orders"),
+                numbers("first slot"),
+                numbers("low mass"),
+            ];
+            let mut table = Table::new(&columns);
+            for judge in &report.judges {
+                let [name, _, verdicts, missing, steady, first, _, _, _, mass] = row(report, judge);
+                table.push([name, verdicts, missing, steady, first, mass]);
             }
-            Some(_) => format!("{} of {}", p.consistent, p.swaps),
-            None => format::NOTHING.to_owned(),
-        };
-        let unavailable = judge.info.unavailable.as_ref().map(|_| "unavailable".to_owned());
-        table.push([
-            format::judge(report, Some(&judge.info.name)),
-            format!("{}, {}", judge.info.model, judge.info.template),
-            judge.verdicts.to_string(),
-            unavailable.unwrap_or_else(|| format::missing(&judge.missing)),
-            steady,
-            percent(p.first_slot_rate),
-            p.flip_p.map_or_else(|| format::NOTHING.to_owned(), format::p_value),
-            format::number(p.slot_bias_logit, 2),
-            format::number(p.label_bias_logit, 2),
-            percent(p.low_mass_share),
-        ]);
-    }
-    let mut blocks = vec![Block::Heading("Judges".to_owned()), Block::Table(table)];
-    if detail == Detail::Full {
-        blocks.push(Block::Text(
-            "Same in both orders: swaps of the two slots that left the verdict as it was. First slot: its share of choices that \
-             were no ties. Slot and label bias in logits (0 is none). Low mass: presentations in which the model put less than \
-             half of its probability on the labels."
-                .to_owned(),
-        ));
+            blocks.push(Block::Table(table));
+        }
+        Detail::Full => {
+            let mut table = Table::new(&ALL_COLUMNS);
+            report.judges.iter().for_each(|judge| table.push(row(report, judge)));
+            blocks.push(Block::Table(table));
+            blocks.push(Block::Text(
+                "Same in both orders: swaps of the two slots that left the verdict as it was. First slot: its share of \
+                 choices that were no ties. Slot and label bias in logits (0 is none). Low mass: presentations in which \
+                 the model put less than half of its probability on the labels."
+                    .to_owned(),
+            ));
+        }
     }
     blocks
+}
+
+const ALL_COLUMNS: [Column; 10] = [
+    words("judge"),
+    words("model, template"),
+    numbers("verdicts"),
+    words("missing"),
+    numbers("same in both orders"),
+    numbers("first slot"),
+    numbers("flip p"),
+    numbers("slot bias"),
+    numbers("label bias"),
+    numbers("low mass"),
+];
+
+fn row(report: &Report, judge: &JudgeReport) -> [String; 10] {
+    let p = &judge.position;
+    let dash = || format::NOTHING.to_owned();
+    let percent = |share: Option<f64>| share.map_or_else(dash, format::percent);
+    let steady = match p.consistency {
+        Some(share) if p.swaps >= 10 => format!("{} of {} ({:.0} %)", p.consistent, p.swaps, share * 100.0),
+        Some(_) => format!("{} of {}", p.consistent, p.swaps),
+        None => dash(),
+    };
+    let unavailable = judge.info.unavailable.as_ref().map(|_| "unavailable".to_owned());
+    [
+        format::judge(report, Some(&judge.info.name)),
+        format!("{}, {}", judge.info.model, judge.info.template),
+        judge.verdicts.to_string(),
+        unavailable.unwrap_or_else(|| format::missing(&judge.missing)),
+        steady,
+        percent(p.first_slot_rate),
+        p.flip_p.map_or_else(dash, format::p_value),
+        format::number(p.slot_bias_logit, 2),
+        format::number(p.label_bias_logit, 2),
+        percent(p.low_mass_share),
+    ]
 }

@@ -1,7 +1,7 @@
 //! Win rates by judge, checkpoint, split and domain.
 
 use assay_domain::job::Comparison;
-use assay_judging::report::{ComparisonReport, Report, Scope, WinRate};
+use assay_judging::report::{ComparisonReport, Interval, PROMPTS_FOR_PERCENT, Report, Scope, WinRate};
 
 use crate::report::document::{Block, Detail, Table, numbers, words};
 use crate::report::format;
@@ -46,7 +46,21 @@ pub(super) fn blocks(report: &Report, detail: Detail) -> Vec<Block> {
     ];
     for group in groups(report) {
         blocks.push(Block::Text(group.title.clone()));
-        blocks.push(Block::Table(table(report, &group, detail)));
+        let domain = |row: &WinRate| match row.scope {
+            Scope::Domain(_) => true,
+            Scope::All | Scope::Split(_) => false,
+        };
+        match detail {
+            Detail::Short => blocks.push(Block::Table(table(report, &group, |row| shown(report, row)))),
+            Detail::Full => {
+                let named = |row: &WinRate| row.judge.is_some() || !report.method.panel.is_empty();
+                blocks.push(Block::Table(table(report, &group, |row| named(row) && !domain(row))));
+                let domains = table(report, &group, |row| named(row) && domain(row));
+                if !domains.rows.is_empty() {
+                    blocks.push(Block::Folded("By domain".to_owned(), domains));
+                }
+            }
+        }
     }
     blocks.extend(differences(report));
     if detail == Detail::Full {
@@ -55,7 +69,7 @@ pub(super) fn blocks(report: &Report, detail: Detail) -> Vec<Block> {
     blocks
 }
 
-fn table(report: &Report, group: &Group<'_>, detail: Detail) -> Table {
+fn table(report: &Report, group: &Group<'_>, shown: impl Fn(&WinRate) -> bool) -> Table {
     let mut table = Table::new(&[
         words("checkpoint"),
         words("prompts of"),
@@ -67,7 +81,7 @@ fn table(report: &Report, group: &Group<'_>, detail: Detail) -> Table {
         numbers("95 % interval"),
     ]);
     for comparison in &group.comparisons {
-        for row in comparison.rates.iter().filter(|row| shown(report, row, detail)) {
+        for row in comparison.rates.iter().filter(|row| shown(row)) {
             table.push([
                 comparison.comparison.checkpoint.clone(),
                 row.scope.label().to_owned(),
@@ -84,14 +98,12 @@ fn table(report: &Report, group: &Group<'_>, detail: Detail) -> Table {
 }
 
 /// A terminal has no room for every judge on every domain, nor for a panel of one.
-fn shown(report: &Report, row: &WinRate, detail: Detail) -> bool {
+fn shown(report: &Report, row: &WinRate) -> bool {
     let alone = report.method.panel.len() == 1;
-    match (detail, &row.scope, &row.judge) {
-        (_, _, None) if report.method.panel.is_empty() => false,
-        (Detail::Full, _, _) => true,
-        (Detail::Short, _, None) => !alone,
-        (Detail::Short, Scope::All | Scope::Split(_), Some(_)) => true,
-        (Detail::Short, Scope::Domain(_), Some(_)) => alone,
+    match (&row.scope, &row.judge) {
+        (_, None) => !alone && !report.method.panel.is_empty(),
+        (Scope::All | Scope::Split(_), Some(_)) => true,
+        (Scope::Domain(_), Some(_)) => alone,
     }
 }
 
@@ -113,10 +125,9 @@ fn differences(report: &Report) -> Vec<Block> {
         let run = found.map_or_else(String::new, |c| {
             format!("{} {} seed {}", c.comparison.model, c.comparison.recipe, c.comparison.seed)
         });
-        let few = row.prompts < assay_judging::report::PROMPTS_FOR_PERCENT as u64;
+        let few = row.prompts < PROMPTS_FOR_PERCENT as u64;
         let points = |value: f64| format!("{:+.1}", value * 100.0);
-        let interval =
-            |i: &assay_judging::report::Interval| format!("{} to {}", points(i.low), points(i.high));
+        let interval = |i: &Interval| format!("{} to {}", points(i.low), points(i.high));
         table.push([
             run,
             format!("{} less {}", row.to_checkpoint, row.from_checkpoint),
@@ -146,57 +157,63 @@ fn sensitivity(report: &Report) -> Vec<Block> {
         numbers("Wilson, ties dropped"),
         numbers("bootstrap"),
         numbers("sign test p"),
-        numbers("missing could make it"),
+        numbers("missing: bounds"),
         numbers("detectable"),
     ]);
-    let dash = || format::NOTHING.to_owned();
     for comparison in &report.comparisons {
         for row in comparison.rates.iter().filter(|row| row.scope == Scope::All && row.rate.is_some()) {
-            let percent = |value: Option<f64>| value.filter(|_| !row.few).map_or_else(dash, format::percent);
-            let interval = |value: &Option<assay_judging::report::Interval>| {
-                value.as_ref().filter(|_| !row.few).map_or_else(dash, format::interval)
-            };
-            let bounds = row.bounds.map(|b| format!("{:.1} to {:.1}", b.low * 100.0, b.high * 100.0));
-            table.push([
-                format!("{} {}", comparison.comparison.model, comparison.comparison.checkpoint),
-                format::judge(report, row.judge.as_deref()),
-                percent(row.ties.map(|ties| ties.half)),
-                percent(row.ties.and_then(|ties| ties.dropped)),
-                percent(row.ties.map(|ties| ties.as_loss)),
-                interval(&row.wilson),
-                interval(&row.bootstrap),
-                row.sign_test_p.map_or_else(dash, format::p_value),
-                bounds.filter(|_| !row.few).unwrap_or_else(dash),
-                percent(row.detectable),
-            ]);
-        }
-        for left in &comparison.leave_one_out {
-            table.push([
-                format!("{} {}", comparison.comparison.model, comparison.comparison.checkpoint),
-                format!("panel without {}", left.without),
-                left.rate.filter(|_| !few_overall(comparison)).map_or_else(dash, format::percent),
-                dash(),
-                dash(),
-                dash(),
-                dash(),
-                dash(),
-                dash(),
-                dash(),
-            ]);
+            table.push(otherwise(report, &comparison.comparison, row));
         }
     }
-    vec![
+    let mut blocks = vec![
         Block::Heading("The same, counted otherwise".to_owned()),
         Block::Text(
-            "Shares of pairs with ties counted in three ways; Wilson's interval and the sign test where each prompt has one \
-             pair; the bootstrap resamples prompts; detectable: the least true rate that this many prompts would find in \
-             four of five studies."
+            "Shares of pairs with ties counted in three ways; Wilson's interval and the sign test where each prompt has \
+             one pair; the bootstrap resamples prompts; bounds: all missing verdicts lost, all won; detectable: the least \
+             true rate that this many prompts would find in four of five studies."
                 .to_owned(),
         ),
         Block::Table(table),
+    ];
+    let left_out = leave_one_out(report);
+    if !left_out.rows.is_empty() {
+        blocks.push(Block::Folded("The panel without one judge".to_owned(), left_out));
+    }
+    blocks
+}
+
+fn otherwise(report: &Report, comparison: &Comparison, row: &WinRate) -> [String; 10] {
+    let dash = || format::NOTHING.to_owned();
+    let percent = |value: Option<f64>| value.filter(|_| !row.few).map_or_else(dash, format::percent);
+    let interval =
+        |value: &Option<Interval>| value.as_ref().filter(|_| !row.few).map_or_else(dash, format::interval);
+    let bounds = row.bounds.filter(|_| !row.few);
+    [
+        format!("{} {}", comparison.model, comparison.checkpoint),
+        format::judge(report, row.judge.as_deref()),
+        percent(row.ties.map(|ties| ties.half)),
+        percent(row.ties.and_then(|ties| ties.dropped)),
+        percent(row.ties.map(|ties| ties.as_loss)),
+        interval(&row.wilson),
+        interval(&row.bootstrap),
+        row.sign_test_p.map_or_else(dash, format::p_value),
+        bounds.map_or_else(dash, |b| format!("{:.1} to {:.1}", b.low * 100.0, b.high * 100.0)),
+        percent(row.detectable),
     ]
 }
 
-fn few_overall(comparison: &ComparisonReport) -> bool {
-    comparison.overall(None).is_none_or(|row| row.few)
+fn leave_one_out(report: &Report) -> Table {
+    let mut table = Table::new(&[words("checkpoint"), words("without"), numbers("panel's win rate")]);
+    for comparison in &report.comparisons {
+        let few = comparison.overall(None).is_none_or(|row| row.few);
+        for left in &comparison.leave_one_out {
+            let rate = left.rate.filter(|_| !few);
+            table.push([
+                format!("{} {}", comparison.comparison.model, comparison.comparison.checkpoint),
+                format::judge(report, Some(&left.without)),
+                rate.map_or_else(|| format::NOTHING.to_owned(), format::percent),
+            ]);
+        }
+    }
+    table
 }

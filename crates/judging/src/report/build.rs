@@ -167,6 +167,6 @@ fn execution(inputs: &ReportInputs) -> Execution {
         *judge_seconds.entry(verdict.judge.clone()).or_default() += verdict.seconds;
     }
     let mut jobs = inputs.history.clone();
-    jobs.sort_by(|a, b| a.job.ordinal.cmp(&b.job.ordinal));
+    jobs.sort_by_key(|job| job.job.ordinal);
     Execution { matrix: inputs.matrix.clone(), jobs, judge_seconds }
 }

@@ -17,9 +17,7 @@ const BOTTOM: f64 = 212.0;
 /// One figure per run with at least two checkpoints; base against itself is one half by construction.
 pub(in crate::report::html) fn checkpoints(report: &Report) -> String {
     let drawn = |group: &&sections::Group<'_>| group.comparisons.len() > 1;
-    let body: String =
-        sections::groups(report).iter().filter(drawn).map(|group| one(report, group)).collect();
-    if body.is_empty() { body } else { format!("<h2>Along the training</h2>\n{body}") }
+    sections::groups(report).iter().filter(drawn).map(|group| one(report, group)).collect()
 }
 
 fn one(report: &Report, group: &sections::Group<'_>) -> String {
@@ -52,7 +50,7 @@ fn one(report: &Report, group: &sections::Group<'_>) -> String {
         HEIGHT,
         &label,
         &body,
-        &format!("{}. Base against itself is 50 % by construction.", group.title),
+        &format!("{}, along the training. Base against itself is 50 % by construction.", group.title),
     )
 }
 
