@@ -7,9 +7,12 @@ use crate::Module;
 use crate::lora::LoraConfig;
 
 fn model() -> Decoder {
-    tch::set_num_threads(2);
+    model_of(Kind::Float)
+}
+
+fn model_of(kind: Kind) -> Decoder {
     let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/parity/llama32");
-    Decoder::load(&dir, Device::Cpu, Kind::Float).unwrap()
+    Decoder::load(&dir, Device::Cpu, kind).unwrap()
 }
 
 /// Rows of different lengths with something to learn: each token follows from the one before.
@@ -158,4 +161,16 @@ fn settings_out_of_range_are_refused_before_anything_runs() {
     assert!(refusal(settings(), Vec::new()).contains("at least one row"));
     let negative = refusal(TrainSettings { learning_rate: -1.0, ..settings() }, rows(2));
     assert!(negative.contains("`learning_rate` is -1, but must be 0 or more"));
+}
+
+/// What a GPU runs: weights and activations in bfloat16, factors, gradients and moments in float32.
+#[test]
+fn bfloat16_trains_close_to_float32() {
+    let (wide, narrow) = (model(), model_of(Kind::BFloat16));
+    let (wide, narrow) =
+        (run(&mut trainer(&wide, settings(), 0.0)), run(&mut trainer(&narrow, settings(), 0.0)));
+    for (wide, narrow) in wide.iter().zip(&narrow) {
+        assert!((wide.loss - narrow.loss).abs() < 0.03, "{} and {}", wide.loss, narrow.loss);
+        assert!((wide.grad_norm / narrow.grad_norm - 1.0).abs() < 0.1);
+    }
 }
