@@ -1,5 +1,7 @@
 //! Blinding is balanced, reproducible and leaks nothing; resolving is immune to slots and labels.
 
+use std::slice::from_ref;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -175,14 +177,14 @@ fn what_cannot_be_paired_is_refused() {
     };
     let matched = |base: &[GenerationRecord], tuned: &[GenerationRecord]| match_generations("c", base, tuned);
     let (base, tuned) = (record("1", "base", "p"), record("1", "epoch-1", "p"));
-    assert_eq!(matched(&[base.clone()], &[tuned.clone()]).unwrap().len(), 1);
+    assert_eq!(matched(from_ref(&base), from_ref(&tuned)).unwrap().len(), 1);
     assert_eq!(
-        matched(&[base.clone()], &[]).unwrap_err().to_string(),
+        matched(from_ref(&base), &[]).unwrap_err().to_string(),
         "comparison \"c\": tuned has no response to prompt \"1\" sample 0: generate both systems on the same prompts and samples"
     );
-    assert!(matches!(matched(&[], &[tuned.clone()]), Err(PairError::Unmatched { missing_from: "base", .. })));
+    assert!(matches!(matched(&[], from_ref(&tuned)), Err(PairError::Unmatched { missing_from: "base", .. })));
     assert!(matches!(
-        matched(&[base.clone()], &[record("1", "epoch-1", "other")]),
+        matched(from_ref(&base), &[record("1", "epoch-1", "other")]),
         Err(PairError::PromptDiffers { .. })
     ));
     assert!(matches!(matched(&[base.clone(), base], &[tuned]), Err(PairError::Duplicate { .. })));
