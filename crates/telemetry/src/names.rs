@@ -17,6 +17,8 @@ pub const PLAN: &str = "plan";
 /// Span: a lease is decided and made durable.
 pub const LEASE: &str = "lease";
 
+/// Attribute: the matrix's id.
+pub const MATRIX: &str = "assay.matrix";
 /// Attribute: `MATRIX/ORDINAL`.
 pub const JOB: &str = "assay.job";
 /// Attribute: the fencing token, such as `e1-a2`.
@@ -26,9 +28,7 @@ pub const KIND: &str = "assay.kind";
 
 /// Counter: attempts that ended on a worker, by kind and outcome.
 pub const ATTEMPTS: &str = "assay.attempts";
-/// Histogram, seconds: how long an attempt's run took, by kind.
-pub const RUN_SECONDS: &str = "assay.run.duration";
-/// Counter, bytes: inputs fetched and outputs sent, by direction.
-pub const TRANSFER_BYTES: &str = "assay.transfer.bytes";
+/// Histogram, seconds: how long an attempt took from offer to end, by kind and outcome.
+pub const ATTEMPT_SECONDS: &str = "assay.attempt.duration";
 /// Counter, tokens: processed in the main phase, by kind.
 pub const TOKENS: &str = "assay.tokens";
