@@ -23,6 +23,9 @@ use rotary::RotaryTable;
 use crate::Result;
 use crate::weights::WeightLoader;
 
+/// Rows up to which logits on CPU are computed with the head on the left.
+const FEW_ROWS: i64 = 64;
+
 /// The frozen base model: weights on one device, shared by training, generation and scoring.
 #[derive(Debug)]
 pub struct Decoder {
@@ -125,7 +128,13 @@ impl Decoder {
     /// Logits `[N, vocab_size]` of hidden states `[N, hidden_size]` before the final norm. Select the rows that are
     /// needed first: N logits of a large vocabulary are the largest tensor of a pass.
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
-        Ok(self.final_norm(hidden)?.f_linear(&self.head, None::<Tensor>)?)
+        let normed = self.final_norm(hidden)?;
+        if self.device == Device::Cpu && normed.size()[0] <= FEW_ROWS {
+            // The large matrix first: 1.6 times as fast for a dozen rows (see `by_columns`), and the head, which may be
+            // the embedding, keeps its rows together for look-ups.
+            return Ok(self.head.f_matmul(&normed.f_transpose(0, 1)?)?.f_transpose(0, 1)?.f_contiguous()?);
+        }
+        Ok(normed.f_linear(&self.head, None::<Tensor>)?)
     }
 
     /// Weight of the output head `[vocab_size, hidden_size]`.

@@ -58,7 +58,11 @@ fn greedy_answers_are_those_of_transformers() {
         let wanted = ids(family, "greedy_ids");
         let settings = settings(|settings| settings.max_new_tokens = wanted.len());
         let model = model(family);
-        assert_eq!(run(&model, None, settings.clone(), &[prompt.clone()])[0].ids, wanted, "{family}");
+        assert_eq!(
+            run(&model, None, settings.clone(), std::slice::from_ref(&prompt))[0].ids,
+            wanted,
+            "{family}"
+        );
         // Beside rows of other lengths, in a batch that is refilled while it runs.
         let mut rows = prompts(7);
         rows.insert(3, PromptRow { index: 99, ..prompt });

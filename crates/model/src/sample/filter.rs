@@ -2,27 +2,46 @@
 
 use super::SampleSettings;
 
+/// Probabilities are summed in blocks of this many, to find the place without adding up every one in sequence.
+const BLOCK: usize = 512;
+
 /// Picks by the number `unit` in `[0, 1)`: kept tokens lie side by side in order of their ids, each as wide as its probability.
 pub(super) fn pick_one(settings: &SampleSettings, probabilities: &[f32], unit: f64) -> u32 {
     let unfiltered = settings.top_k == 0 && settings.top_p >= 1.0 && settings.min_p <= 0.0;
-    let floor = if unfiltered { 0.0 } else { floor(settings, probabilities) };
-    // Two passes of additions are faster than one with a list of what is kept.
-    let kept = |probability: f32| if probability >= floor { f64::from(probability) } else { 0.0 };
-    let total: f64 = probabilities.iter().map(|probability| kept(*probability)).sum();
-    let target = unit * total;
+    let floor =
+        if unfiltered { f32::MIN_POSITIVE } else { floor(settings, probabilities).max(f32::MIN_POSITIVE) };
+    let sums: Vec<f64> = probabilities.chunks(BLOCK).map(|block| sum_kept(block, floor)).collect();
+    let target = unit * sums.iter().sum::<f64>();
     let mut sum = 0.0;
     let mut last = 0;
-    for (id, probability) in probabilities.iter().enumerate() {
-        let width = kept(*probability);
-        if width > 0.0 {
-            sum += width;
+    for (block, block_sum) in sums.iter().enumerate().filter(|(_, block_sum)| **block_sum > 0.0) {
+        // The last block that has anything is always looked into: rounding may put the target behind it.
+        if sum + block_sum <= target && sums[block + 1..].iter().any(|later| *later > 0.0) {
+            sum += block_sum;
+            continue;
+        }
+        let ids = (block * BLOCK..probabilities.len()).take(BLOCK);
+        for id in ids.filter(|id| probabilities[*id] >= floor) {
+            sum += f64::from(probabilities[id]);
             last = id;
             if sum > target {
-                break;
+                return id as u32;
             }
         }
+        break;
     }
     last as u32
+}
+
+/// Sum of what passes, in eight independent sums that a processor can work on at once.
+fn sum_kept(block: &[f32], floor: f32) -> f64 {
+    let mut sums = [0.0_f64; 8];
+    for part in block.chunks(8) {
+        for (sum, probability) in sums.iter_mut().zip(part) {
+            *sum += if *probability >= floor { f64::from(*probability) } else { 0.0 };
+        }
+    }
+    sums.iter().sum()
 }
 
 /// The least probability that passes all filters. Tokens equal to it pass too: which of equals are kept is undefined in

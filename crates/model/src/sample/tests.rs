@@ -49,6 +49,28 @@ fn tokens_without_probability_are_never_picked() {
     }
 }
 
+/// Over many blocks, against adding up in sequence. Every probability is a multiple of 2^-30, so that sums are exact.
+#[test]
+fn large_vocabularies_are_searched_as_in_sequence() {
+    let mut probabilities: Vec<f32> =
+        (0..5_000_u32).map(|id| (id * 7919 % 1009) as f32 / 2_f32.powi(30)).collect();
+    // A block with nothing in it, and nothing at the end.
+    probabilities[1024..1536].fill(0.0);
+    probabilities[4_800..].fill(0.0);
+    let total: f64 = probabilities.iter().map(|probability| f64::from(*probability)).sum();
+    for step in 0..4_096 {
+        let unit = f64::from(step) / 4_096.0;
+        let mut sum = 0.0;
+        let expected = probabilities.iter().position(|probability| {
+            sum += f64::from(*probability);
+            sum > unit * total
+        });
+        assert_eq!(Some(pick_one(&SampleSettings::default(), &probabilities, unit) as usize), expected);
+    }
+    let last = pick_one(&SampleSettings::default(), &probabilities, 1.0);
+    assert_eq!(last as usize, probabilities.iter().rposition(|probability| *probability > 0.0).unwrap());
+}
+
 #[test]
 fn frequencies_follow_the_probabilities() {
     let mut stream = SampleStream::new(7, &[1, 2, 3], 0);
