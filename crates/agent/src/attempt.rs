@@ -10,7 +10,7 @@ use assay_domain::job::{FailureClass, Usage};
 use assay_domain::{Artifact, Assignment, Lease, Progress, Rejection};
 use assay_proto::convert::{lease_ref, to_json};
 use assay_proto::v1::{CompletedBatch, CompletedItem, FailedBatch, FailedItem, worker_message::Body};
-use assay_telemetry::{names, propagate};
+use assay_telemetry::{metrics, names, propagate};
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use tokio::sync::watch;
@@ -32,6 +32,8 @@ pub(crate) struct Attempt<E> {
     pub(crate) stop: Stop,
     /// Its own folder: made here, removed at the end.
     pub(crate) folder: PathBuf,
+    /// When it was offered.
+    pub(crate) offered: Instant,
 }
 
 impl<E: Executor> Attempt<E> {
@@ -80,7 +82,7 @@ impl<E: Executor> Attempt<E> {
     }
 
     fn say_why(&self) {
-        tracing::Span::current().record("outcome", "lost");
+        self.ended("lost");
         match self.stop.why_silenced() {
             Some(Lost::Refused(rejection)) => tracing::info!(%rejection, "attempt ends: not ours any more"),
             Some(Lost::Stopped(reason)) => tracing::info!(reason, "attempt ends: told to stop"),
@@ -194,7 +196,7 @@ impl<E: Executor> Attempt<E> {
             },
             Err(failure) => failure,
         };
-        tracing::Span::current().record("outcome", class_text(failure.class));
+        self.ended(class_text(failure.class));
         if failure.class == FailureClass::Released {
             tracing::info!("attempt ends: handed back");
         } else {
@@ -202,6 +204,12 @@ impl<E: Executor> Attempt<E> {
         }
         // A refusal means that the attempt is not current any more: there is nobody to tell.
         let _ = say_failed(&self.courier.link, &self.assignment.lease, &failure).await;
+    }
+
+    fn ended(&self, outcome: &'static str) {
+        tracing::Span::current().record("outcome", outcome);
+        let kind = self.assignment.job.work.kind().as_str();
+        metrics::attempt_ended(kind, outcome, self.offered.elapsed().as_secs_f64());
     }
 
     async fn complete(&self, outputs: &[Artifact], usage: &Usage) -> Result<(), Rejection> {
@@ -215,7 +223,8 @@ impl<E: Executor> Attempt<E> {
             self.courier.link.until_heard(body).instrument(tracing::info_span!(names::COMPLETE)).await;
         match &heard {
             Ok(()) => {
-                tracing::Span::current().record("outcome", "succeeded");
+                self.ended("succeeded");
+                metrics::tokens(self.assignment.job.work.kind().as_str(), usage.tokens);
                 tracing::info!("attempt succeeded");
             }
             Err(rejection) => tracing::warn!(%rejection, "completion refused"),

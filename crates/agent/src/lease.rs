@@ -126,3 +126,6 @@ impl LeaseClock {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -200,6 +200,7 @@ impl<E: Executor> Life<E> {
             log: Arc::new(AttemptLog::new(&work_dir.join("logs"), lease, limits)),
             stop,
             folder: work_dir.join("attempts").join(name),
+            offered: Instant::now(),
         }
     }
 

@@ -14,6 +14,8 @@ use tokio_util::sync::CancellationToken;
 use crate::config::AgentConfig;
 pub(crate) use stream::AuthorizedChannel;
 
+#[cfg(test)]
+pub(crate) mod fake;
 mod stream;
 
 /// What the agent hears.

@@ -88,9 +88,7 @@ async fn sign<S: DownloadSigner>(file: &FileRef, signer: &S) -> Result<SignedReq
     let mut signed = signer.sign_downloads(std::slice::from_ref(&file.key)).await?;
     match (signed.pop(), signed.is_empty()) {
         (Some(request), true) => Ok(request),
-        _ => {
-            Err(SignError { why: format!("not one request for `{}`", file.key), transient: false }.into())
-        }
+        _ => Err(SignError { why: format!("not one request for `{}`", file.key), transient: false }.into()),
     }
 }
 

@@ -28,7 +28,7 @@ pub(crate) type AuthorizedChannel = InterceptedService<Channel, CallHeaders>;
 /// Adds the token and the current span to each call.
 #[derive(Clone)]
 pub(crate) struct CallHeaders {
-    credentials: Credentials,
+    pub(super) credentials: Credentials,
 }
 
 impl Interceptor for CallHeaders {

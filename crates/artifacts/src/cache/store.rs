@@ -58,12 +58,11 @@ impl Store {
         }
         entries.uses += 1;
         let used = entries.uses;
-        let entry =
-            entries.by_digest.entry(digest).or_insert(Entry { bytes, present: false, pins: 0, used });
+        let entry = entries.by_digest.entry(digest).or_insert(Entry { bytes, present: false, pins: 0, used });
         entry.pins += 1;
         entry.used = used;
         drop(entries);
-        Ok(Pin { store: self.clone(), digest })
+        Ok(Pin { store: self.clone(), digest, bytes })
     }
 
     fn lock(&self) -> MutexGuard<'_, Entries> {
@@ -115,9 +114,16 @@ fn found(folder: &Path) -> Result<Entries, TransferError> {
         let path = folder.join(name);
         for entry in fs::read_dir(&path).map_err(TransferError::file("listed", &path))? {
             let entry = entry.map_err(TransferError::file("listed", &path))?;
-            let Some(digest) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+            let Some(digest) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+                continue;
+            };
             let metadata = entry.metadata().map_err(TransferError::file("read", entry.path()))?;
-            files.push((metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH), digest, metadata.len(), present));
+            files.push((
+                metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+                digest,
+                metadata.len(),
+                present,
+            ));
         }
     }
     files.sort();
@@ -135,6 +141,7 @@ fn found(folder: &Path) -> Result<Entries, TransferError> {
 pub(super) struct Pin {
     store: Arc<Store>,
     digest: Digest,
+    bytes: u64,
 }
 
 impl Pin {
@@ -146,11 +153,12 @@ impl Pin {
         self.store.partial(self.digest)
     }
 
-    /// Whether the object is there; one that somebody removed by hand is fetched again.
+    /// Whether the object is there; one that somebody removed or cut is fetched again.
     pub(super) fn is_present(&self) -> bool {
         let present = self.store.lock().by_digest.get(&self.digest).is_some_and(|entry| entry.present);
         let path = self.path();
-        if !present || !path.exists() {
+        let whole = fs::metadata(&path).is_ok_and(|metadata| metadata.len() == self.bytes);
+        if !present || !whole {
             return false;
         }
         touch(&path);
@@ -163,7 +171,8 @@ impl Pin {
         let mut permissions =
             fs::metadata(&partial).map_err(TransferError::file("read", &partial))?.permissions();
         permissions.set_readonly(true);
-        fs::set_permissions(&partial, permissions).map_err(TransferError::file("made read-only", &partial))?;
+        fs::set_permissions(&partial, permissions)
+            .map_err(TransferError::file("made read-only", &partial))?;
         fs::rename(&partial, &path).map_err(TransferError::file("renamed", &partial))?;
         if let Some(entry) = self.store.lock().by_digest.get_mut(&self.digest) {
             entry.present = true;
@@ -181,7 +190,10 @@ impl Drop for Pin {
 }
 
 /// Remembers for the next process when an object was used; the owner may set times of a read-only file.
-#[expect(clippy::disallowed_methods, reason = "only orders what goes first after a restart; decides nothing else")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "only orders what goes first after a restart; decides nothing else"
+)]
 fn touch(path: &Path) {
     let touched = File::open(path).and_then(|file| file.set_modified(SystemTime::now()));
     if let Err(error) = touched {
