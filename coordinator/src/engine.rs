@@ -95,6 +95,8 @@ struct Engine {
     changed: watch::Sender<u64>,
     batch: Batch,
     now_ms: u64,
+    /// Whether the last wake-up left commands in the queue, and since when wake-ups do.
+    behind_since_ms: Option<u64>,
 }
 
 /// What one wake-up decided: applied in memory, not yet durable, so not yet told to anyone.
@@ -135,6 +137,7 @@ impl Engine {
             changed,
             batch: Batch::default(),
             now_ms,
+            behind_since_ms: None,
         }
     }
 
@@ -154,7 +157,9 @@ impl Engine {
     fn run(mut self, receiver: &Receiver<Envelope>) -> Result<(), EngineError> {
         loop {
             let flow = self.receive(receiver)?;
-            self.expire()?;
+            if self.all_heard() {
+                self.expire()?;
+            }
             self.offer()?;
             self.commit()?;
             self.snapshot_if_due()?;
@@ -188,9 +193,19 @@ impl Engine {
             let full = count >= self.limits.batch_commands_max
                 || self.batch.record_bytes >= self.limits.batch_bytes_max
                 || !self.batch.archived.is_empty();
-            next = if full { None } else { receiver.try_recv().ok() };
+            if full {
+                self.behind_since_ms.get_or_insert(self.now_ms);
+                return Ok(Flow::GoOn);
+            }
+            next = receiver.try_recv().ok();
         }
+        self.behind_since_ms = None;
         Ok(Flow::GoOn)
+    }
+
+    /// Before a lease is taken for silent, what its worker may have said is read from the queue; for a term at most.
+    fn all_heard(&self) -> bool {
+        self.behind_since_ms.is_none_or(|since_ms| self.now_ms - since_ms >= self.limits.lease_ms)
     }
 
     /// If we woke much later than asked, the machine slept or was overloaded: workers were not heard, so nobody's time ran.

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::EngineError;
-use crate::index::{Change, Index, IndexWriter, Order, PageRequest};
+use crate::index::{Change, Index, IndexWriter, Order, PageRequest, VALUE_MAX_BYTES};
 
 /// The matrix without its text and jobs.
 const MATRICES: &str = "matrices";
@@ -24,6 +24,9 @@ const JOB_KEYS: &str = "job_keys";
 
 /// Entries read at once.
 const PAGE_ENTRIES: usize = 256;
+
+/// Attempts kept of a record that is too large.
+const ATTEMPTS_KEPT: usize = 100;
 
 /// A matrix in a list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -208,7 +211,7 @@ fn push_changes(matrix: &Matrix, changes: &mut Vec<Change>) -> Result<(), Engine
     for (planned, state) in matrix.submitted.plan.iter().zip(&matrix.jobs) {
         let mut key = job_prefix(&matrix.submitted.id);
         key.extend(planned.ordinal.to_be_bytes());
-        put(JOBS, &key, encode(&JobRecordRef { planned, state })?);
+        put(JOBS, &key, job_record(planned, state)?);
         if let Some(finished) = matrix.finished_job(planned.ordinal) {
             put(JOB_KEYS, planned.key.0.as_bytes(), encode(&finished)?);
         }
@@ -228,6 +231,24 @@ fn push_changes(matrix: &Matrix, changes: &mut Vec<Change>) -> Result<(), Engine
         encode(&Matrix { submitted: head, jobs: Vec::new(), cancelled_at: matrix.cancelled_at })?,
     );
     Ok(())
+}
+
+/// A job's record. One that is too large for the index, after very many attempts or checkpoints, keeps what counts: the
+/// newest attempts, and the outputs, which name the checkpoints' adapters too.
+fn job_record(planned: &PlannedJob, state: &JobState) -> Result<Vec<u8>, EngineError> {
+    let whole = encode(&JobRecordRef { planned, state })?;
+    if whole.len() <= VALUE_MAX_BYTES {
+        return Ok(whole);
+    }
+    tracing::warn!(
+        job = planned.label,
+        bytes = whole.len(),
+        "the record is too large for the index: it is shortened"
+    );
+    let mut short = state.clone();
+    short.attempts.drain(..short.attempts.len().saturating_sub(ATTEMPTS_KEPT));
+    short.checkpoints.clear();
+    encode(&JobRecordRef { planned, state: &short })
 }
 
 /// Ids hold no NUL, so that no id's prefix begins another's.

@@ -13,7 +13,7 @@ use crate::engine::command::{CheckpointedItem, Command, CompletedItem, FailedIte
 /// The largest list of outputs of one attempt, as JSON; an entry of the index holds it.
 const OUTPUTS_BYTES_MAX: usize = 512 << 10;
 /// The longest reason of a failure; the rest is cut.
-const REASON_BYTES_MAX: usize = 16 << 10;
+const REASON_BYTES_MAX: usize = 4 << 10;
 
 impl Worker {
     pub(super) async fn hear(&self, message: v1::WorkerMessage) -> Result<(), Status> {
