@@ -333,3 +333,6 @@ impl Engine {
         tracing::info!(last_sequence = self.journal.last_sequence(), "engine stopped");
     }
 }
+
+#[cfg(test)]
+mod tests;
