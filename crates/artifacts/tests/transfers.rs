@@ -1,5 +1,7 @@
 //! Uploads and downloads against a real HTTP server that is slow, broken, forgetful or wrong on demand.
 
+#![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails the test")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;

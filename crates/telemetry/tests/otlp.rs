@@ -1,6 +1,8 @@
 //! What other processes see: spans of two processes and the root share one trace at a real OTLP receiver, and without `OTEL_*`
 //! nothing is connected. The processes are this test binary again, told by a variable what to be.
 
+#![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails the test")]
+
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

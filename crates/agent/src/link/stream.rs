@@ -144,12 +144,12 @@ impl Keeper {
     /// Whether trying again can help.
     fn refusal(&self, status: &Status) -> End {
         let why = format!("{}: {}", status.code(), status.message());
+        // A token that is read anew from the data folder may be right the next time.
         let token_is_fixed = matches!(self.config.coordinator, Coordinator::At { .. });
-        match status.code() {
-            Code::FailedPrecondition | Code::InvalidArgument | Code::Unimplemented => End::Refused(why),
-            Code::Unauthenticated | Code::PermissionDenied if token_is_fixed => End::Refused(why),
-            _ => End::Lost(why),
-        }
+        let never_ours = matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied);
+        let never =
+            matches!(status.code(), Code::FailedPrecondition | Code::InvalidArgument | Code::Unimplemented);
+        if never || (never_ours && token_is_fixed) { End::Refused(why) } else { End::Lost(why) }
     }
 
     /// Words out, messages in, until the stream breaks.

@@ -58,7 +58,6 @@ struct Shared {
     script: Mutex<Script>,
     heard: mpsc::Sender<Heard>,
     stream: Mutex<Option<Say>>,
-    store: Store,
 }
 
 type Say = mpsc::Sender<Result<CoordinatorMessage, Status>>;
@@ -68,7 +67,7 @@ impl Coordinator {
         let store = Store::start().await;
         let (heard_by, heard) = mpsc::channel(QUEUE);
         let (script, stream) = (Mutex::default(), Mutex::default());
-        let shared = Arc::new(Shared { script, heard: heard_by, stream, store: store.clone() });
+        let shared = Arc::new(Shared { script, heard: heard_by, stream });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let leases = LeasesServer::new(Served(shared.clone()));

@@ -1,5 +1,7 @@
 //! A worker's whole life against a scripted coordinator: real streams, real transfers, executors that wait for the test.
 
+#![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails the test")]
+
 mod agent;
 mod coordinator;
 mod objects;
