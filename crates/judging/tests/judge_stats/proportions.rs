@@ -74,7 +74,8 @@ pub(crate) fn flips(v: &mut Vector) {
 
 pub(crate) fn corrections(v: &mut Vector) {
     let (p, alpha): (Vec<f64>, f64) = (v.get("p"), v.f64("alpha"));
-    let methods: [(&str, fn(&[f64]) -> Vec<f64>); 5] = [
+    type Method = fn(&[f64]) -> Vec<f64>;
+    let methods: [(&str, Method); 5] = [
         ("bonferroni", multiple::bonferroni),
         ("holm", multiple::holm),
         ("hommel", multiple::hommel),
