@@ -1,0 +1,297 @@
+//! Decisions one by one: each of these is what a wrong version of `decide` or `apply` would break first.
+
+#[path = "support/resolved.rs"]
+mod resolved;
+
+use std::collections::BTreeSet;
+
+use assay_domain::decide::{self, Ask, Policy};
+use assay_domain::event::SubmittedMatrix;
+use assay_domain::job::{FailureClass, Usage};
+use assay_domain::plan::plan;
+use assay_domain::state::{Outcome, Phase, ReadSet, Status};
+use assay_domain::{
+    Artifact, Digest, Epoch, Event, FileRef, Lease, MatrixId, ObjectKey, Rejection, State, SubmitKey,
+    UnixMillis, WorkKind, WorkerId,
+};
+
+const AT: UnixMillis = UnixMillis(1);
+
+/// One training with two checkpoints, its answers, one judge, a report.
+fn submitted(id: &str) -> SubmittedMatrix {
+    let text = "name: trial\nmodels: [{name: a, path: a}]\ndata: [{name: talks, train: t.jsonl, train_rows: 24}]\n\
+                recipes: [{name: r, accumulate: 2, warmup_steps: 2}]\nprompts: [{name: eval, file: p.jsonl}]\n\
+                sampling: [{name: s, max_new_tokens: 8}]\n\
+                panel: {judges: [{name: plain, kind: logprob, model: a, template: smoke-plain-v1}]}\n";
+    let plan = plan(&resolved::resolve(resolved::parse(text), 24)).expect("a good matrix");
+    SubmittedMatrix {
+        id: MatrixId::new(id),
+        submit_key: SubmitKey::new(id),
+        name: String::from("trial"),
+        spec_digest: Digest::of(b"spec"),
+        spec_json: String::new(),
+        secret: Digest::of(b"secret"),
+        plan,
+        at: AT,
+    }
+}
+
+struct Desk {
+    state: State,
+    events: usize,
+}
+
+impl Desk {
+    fn with_one() -> Self {
+        let mut desk = Self { state: State::default(), events: 0 };
+        desk.record(vec![Event::EpochRaised { epoch: Epoch(1) }]);
+        let (_, events) =
+            decide::submit(&desk.state, &ReadSet::default(), submitted("m-1")).expect("it is sound");
+        desk.record(events);
+        desk
+    }
+
+    fn record(&mut self, events: Vec<Event>) {
+        self.events += events.len();
+        for event in &events {
+            self.state.apply(event);
+        }
+    }
+
+    fn lease(&mut self, kinds: &[WorkKind]) -> Option<Lease> {
+        let (worker, held) = (WorkerId::new("w"), BTreeSet::new());
+        let event = decide::acquire(&self.state, Ask { worker: &worker, kinds, held: &held }, AT)?;
+        let Event::JobLeased { lease, .. } = event.clone() else { panic!("{event:?}") };
+        self.record(vec![event]);
+        Some(lease)
+    }
+
+    fn checkpoint(&mut self, lease: &Lease, step: u64) -> Result<usize, Rejection> {
+        let (adapter, resume) =
+            (made(lease, &Artifact::adapter_name(step)), made(lease, &Artifact::resume_name(step)));
+        let events = decide::checkpointed(&self.state, lease, step, adapter, resume, AT)?;
+        let count = events.len();
+        self.record(events);
+        Ok(count)
+    }
+
+    fn complete(&mut self, lease: &Lease, names: &[&str]) -> Result<usize, Rejection> {
+        let outputs = names.iter().map(|name| made(lease, name)).collect();
+        let events =
+            decide::complete(&self.state, &ReadSet::default(), lease, outputs, Usage::default(), AT)?;
+        let count = events.len();
+        self.record(events);
+        Ok(count)
+    }
+
+    fn fail(&mut self, lease: &Lease, class: FailureClass) -> Result<usize, Rejection> {
+        let events =
+            decide::fail(&self.state, Policy::default(), lease, class, String::from("it broke"), AT)?;
+        let count = events.len();
+        self.record(events);
+        Ok(count)
+    }
+
+    fn status(&self, ordinal: u32) -> Status {
+        self.state.matrices[0].status(ordinal)
+    }
+}
+
+fn made(lease: &Lease, name: &str) -> Artifact {
+    let key = ObjectKey::output(lease, name, "file").expect("a good key");
+    let digest = Digest::of(key.as_str().as_bytes());
+    Artifact {
+        name: name.to_owned(),
+        files: vec![FileRef { path: String::from("file"), key, digest, bytes: 1 }],
+    }
+}
+
+#[test]
+fn a_repeated_completion_is_heard_and_changes_nothing() {
+    let mut desk = Desk::with_one();
+    let lease = desk.lease(&[WorkKind::Generate]).unwrap();
+    assert_eq!(desk.complete(&lease, &["generations"]), Ok(1));
+    let before = desk.state.clone();
+    assert_eq!(desk.complete(&lease, &["generations"]), Ok(0));
+    assert_eq!(desk.state, before);
+}
+
+#[test]
+fn a_stale_completion_is_refused_and_names_the_current_attempt() {
+    let mut desk = Desk::with_one();
+    let old = desk.lease(&[WorkKind::Generate]).unwrap();
+    desk.record(decide::expire(&desk.state, Policy::default(), std::slice::from_ref(&old), AT));
+    let new = desk.lease(&[WorkKind::Generate]).unwrap();
+    assert_eq!(new.job, old.job);
+    assert!(new.fence > old.fence);
+    let refused = desk.complete(&old, &["generations"]).unwrap_err();
+    assert_eq!(refused, Rejection::StaleAttempt { lease: old.clone(), current: Some(new.fence) });
+    assert!(decide::renew(&desk.state, &old).is_err());
+    assert_eq!(desk.complete(&new, &["generations"]), Ok(1));
+    // The loser stays refused after the end, too.
+    assert!(desk.complete(&old, &["generations"]).is_err());
+}
+
+#[test]
+fn a_completion_must_bring_every_output() {
+    let mut desk = Desk::with_one();
+    let lease = desk.lease(&[WorkKind::Train]).unwrap();
+    assert_eq!(desk.checkpoint(&lease, 6), Ok(1));
+    let refused = desk.complete(&lease, &["metrics"]).unwrap_err();
+    assert_eq!(refused, Rejection::MissingOutput { lease: lease.clone(), name: String::from("adapter@12") });
+    assert_eq!(desk.status(0), Status::Running);
+    assert_eq!(desk.checkpoint(&lease, 12), Ok(1));
+    assert_eq!(desk.complete(&lease, &["metrics"]), Ok(1));
+}
+
+#[test]
+fn answers_start_when_their_checkpoint_is_there_and_training_goes_on() {
+    let mut desk = Desk::with_one();
+    let training = desk.lease(&[WorkKind::Train]).unwrap();
+    let base = desk.lease(&[WorkKind::Generate]).unwrap();
+    assert_eq!(base.job.ordinal, 1);
+    assert_eq!(desk.lease(&[WorkKind::Generate]), None);
+    desk.checkpoint(&training, 6).unwrap();
+    assert_eq!(desk.lease(&[WorkKind::Generate]).unwrap().job.ordinal, 2);
+    assert_eq!(desk.status(0), Status::Running);
+}
+
+#[test]
+fn a_checkpoint_that_was_accepted_stands_whoever_ends_the_job() {
+    let mut desk = Desk::with_one();
+    let first = desk.lease(&[WorkKind::Train]).unwrap();
+    desk.checkpoint(&first, 6).unwrap();
+    desk.fail(&first, FailureClass::Crashed).unwrap();
+    let second = desk.lease(&[WorkKind::Train]).unwrap();
+    assert_eq!(desk.state.job(&second.job).unwrap().resume().map(|(step, _)| step), Some(6));
+    assert_eq!(desk.checkpoint(&second, 6), Ok(0));
+    desk.checkpoint(&second, 12).unwrap();
+    // It brings its own adapter of step 6 again: the accepted one stays the only one.
+    desk.complete(&second, &["metrics", "adapter@6"]).unwrap();
+    let job = desk.state.job(&second.job).unwrap();
+    assert_eq!(job.output("adapter@6"), Some(&made(&first, "adapter@6")));
+    let Phase::Succeeded { outputs, .. } = &job.phase else { panic!("{:?}", job.phase) };
+    let names: Vec<&str> = outputs.iter().map(|output| output.name.as_str()).collect();
+    assert_eq!(names, ["metrics", "adapter@6", "adapter@12"]);
+    assert_eq!(job.resume(), None);
+}
+
+#[test]
+fn bad_input_is_never_tried_again_and_blocks_what_needs_it() {
+    let mut desk = Desk::with_one();
+    let lease = desk.lease(&[WorkKind::Train]).unwrap();
+    assert_eq!(desk.fail(&lease, FailureClass::BadInput), Ok(2));
+    assert_eq!(desk.status(0), Status::Failed);
+    assert_eq!(desk.status(2), Status::Blocked);
+    let last = desk.state.matrices[0].jobs.len() as u32 - 1;
+    assert_eq!(desk.status(last), Status::Blocked);
+    assert_eq!(desk.status(1), Status::Ready);
+    // The base's answers can still be made; then nothing is left and the matrix goes.
+    let base = desk.lease(&[WorkKind::Generate]).unwrap();
+    assert_eq!(desk.complete(&base, &["generations"]), Ok(2));
+    assert!(desk.state.matrices.is_empty());
+}
+
+#[test]
+fn a_job_is_given_up_after_its_attempts_and_released_ones_do_not_count() {
+    let mut desk = Desk::with_one();
+    for _ in 0..20 {
+        let lease = desk.lease(&[WorkKind::Train]).unwrap();
+        assert_eq!(desk.fail(&lease, FailureClass::Released), Ok(1));
+    }
+    for number in 1..=5 {
+        let lease = desk.lease(&[WorkKind::Train]).unwrap();
+        let expected = if number == 5 { 2 } else { 1 };
+        assert_eq!(desk.fail(&lease, FailureClass::Transient), Ok(expected));
+    }
+    assert_eq!(desk.status(0), Status::Failed);
+    assert_eq!(desk.lease(&[WorkKind::Train]), None);
+}
+
+#[test]
+fn a_repeated_failure_counts_once() {
+    let mut desk = Desk::with_one();
+    let lease = desk.lease(&[WorkKind::Train]).unwrap();
+    assert_eq!(desk.fail(&lease, FailureClass::Crashed), Ok(1));
+    assert_eq!(desk.fail(&lease, FailureClass::Crashed), Ok(0));
+    assert_eq!(desk.state.job(&lease.job).unwrap().attempts_counted(), 1);
+}
+
+#[test]
+fn a_cancelled_matrix_is_final() {
+    let mut desk = Desk::with_one();
+    let lease = desk.lease(&[WorkKind::Train]).unwrap();
+    let id = lease.job.matrix.clone();
+    desk.record(decide::cancel(&desk.state, &id, AT).unwrap());
+    assert!(desk.state.matrices.is_empty());
+    assert!(desk.checkpoint(&lease, 6).is_err());
+    assert!(desk.complete(&lease, &["metrics"]).is_err());
+    assert!(desk.fail(&lease, FailureClass::Crashed).is_err());
+    assert_eq!(decide::cancel(&desk.state, &id, AT), Err(Rejection::UnknownMatrix { matrix: id }));
+}
+
+#[test]
+fn leases_that_end_together_can_end_a_matrix() {
+    let mut desk = Desk::with_one();
+    let once = Policy { attempts_max: 1 };
+    let leases = [desk.lease(&[WorkKind::Train]).unwrap(), desk.lease(&[WorkKind::Generate]).unwrap()];
+    desk.record(decide::expire(&desk.state, once, &leases, AT));
+    assert!(desk.state.matrices.is_empty());
+    assert_eq!(decide::expire(&desk.state, once, &leases, AT), []);
+}
+
+#[test]
+fn a_raised_epoch_voids_what_was_leased_before() {
+    let mut desk = Desk::with_one();
+    let old = desk.lease(&[WorkKind::Generate]).unwrap();
+    desk.record(vec![Event::EpochRaised { epoch: Epoch(2) }]);
+    assert!(desk.complete(&old, &["generations"]).is_err());
+    assert_eq!(desk.state.job(&old.job).unwrap().attempts[0].outcome, Outcome::Lost);
+    let new = desk.lease(&[WorkKind::Generate]).unwrap();
+    assert_eq!((new.job.clone(), new.fence.epoch), (old.job.clone(), Epoch(2)));
+    assert!(new.fence > old.fence);
+}
+
+#[test]
+fn the_same_submission_again_is_the_same_and_another_under_its_key_is_refused() {
+    let desk = Desk::with_one();
+    let again = SubmittedMatrix { id: MatrixId::new("m-2"), ..submitted("m-1") };
+    let (id, events) = decide::submit(&desk.state, &ReadSet::default(), again.clone()).unwrap();
+    assert_eq!((id.as_str(), events.len()), ("m-1", 0));
+    let other = SubmittedMatrix { spec_digest: Digest::of(b"other"), ..again };
+    assert!(matches!(
+        decide::submit(&desk.state, &ReadSet::default(), other),
+        Err(Rejection::SubmitKeyReused { .. })
+    ));
+}
+
+#[test]
+fn jobs_that_have_finished_are_taken_from_their_key() {
+    let mut desk = Desk::with_one();
+    let lease = desk.lease(&[WorkKind::Generate]).unwrap();
+    desk.complete(&lease, &["generations"]).unwrap();
+    let second = submitted("m-2");
+    let (_, events) = decide::submit(&desk.state, &ReadSet::default(), second.clone()).unwrap();
+    let reused: Vec<&Event> =
+        events.iter().filter(|event| matches!(event, Event::JobReused { .. })).collect();
+    let [Event::JobReused { job, from, outputs, .. }] = reused.as_slice() else { panic!("{events:?}") };
+    assert_eq!((job.ordinal, from), (1, &lease.job));
+    assert_eq!(outputs, &[made(&lease, "generations")]);
+    let fresh = ReadSet { fresh: true, ..ReadSet::default() };
+    assert_eq!(decide::submit(&desk.state, &fresh, second).unwrap().1.len(), 1);
+}
+
+#[test]
+fn a_plan_that_cannot_be_is_refused() {
+    let state = State::default();
+    let mut swapped = submitted("m-1");
+    swapped.plan.swap(0, 1);
+    let refused = decide::submit(&state, &ReadSet::default(), swapped).unwrap_err();
+    assert!(refused.to_string().contains("job at place 0 has ordinal 1"), "{refused}");
+    let mut headless = submitted("m-1");
+    if let assay_domain::Work::Train(spec) = &mut headless.plan[0].work {
+        spec.checkpoints.clear();
+    }
+    let refused = decide::submit(&state, &ReadSet::default(), headless).unwrap_err();
+    assert!(refused.to_string().contains("needs `adapter@6` of job 0, which does not make it"), "{refused}");
+}

@@ -1,0 +1,202 @@
+//! The plan of the example and of small matrices: jobs, inputs, keys and prices.
+
+#[path = "support/resolved.rs"]
+mod resolved;
+
+use std::collections::BTreeSet;
+
+use assay_domain::job::{PlannedJob, Source, System, Work};
+use assay_domain::matrix::{self, ResolvedMatrix};
+use assay_domain::plan::{PlanTable, PriceTable, plan};
+use assay_domain::{JobKey, WorkKind};
+
+const PHILOSOPHY: &str = include_str!("../../../examples/philosophy.yaml");
+
+fn philosophy(variant: Option<&str>) -> ResolvedMatrix {
+    let parsed = matrix::parse("philosophy.yaml", PHILOSOPHY, variant).expect("the example is right");
+    resolved::resolve(parsed, 120)
+}
+
+fn small(extra: &str) -> String {
+    format!(
+        "name: trial\nmodels: [{{name: a, path: a}}, {{name: b, path: b, overrides: [{{rank: 8, alpha: 16}}]}}]\n\
+         data: [{{name: talks, train: t.jsonl}}]\nrecipes: [{{name: r16, warmup_steps: 1}}]\nseeds: [1, 2]\n\
+         prompts: [{{name: eval, file: p.jsonl, take: {{math: 2}}}}]\n\
+         sampling: [{{name: cold, temperature: 0, max_new_tokens: 8}}, {{name: warm, max_new_tokens: 8}}]\n\
+         panel:\n  judges:\n    - {{name: plain, kind: logprob, model: a, template: smoke-plain-v1}}\n\
+         \x20   - {{name: api, kind: openai, model: gpt-4o-mini, base_url: 'https://x/v1', key_env: K, template: assay-v1}}\n\
+         {extra}"
+    )
+}
+
+fn count(jobs: &[PlannedJob], kind: WorkKind) -> usize {
+    jobs.iter().filter(|job| job.work.kind() == kind).count()
+}
+
+fn errors(resolved: &ResolvedMatrix) -> Vec<String> {
+    plan(resolved).expect_err("it is wrong").iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn the_demo_is_one_training_three_systems_two_judges() {
+    let jobs = plan(&philosophy(None)).unwrap();
+    let labels: Vec<&str> = jobs.iter().map(|job| job.label.as_str()).collect();
+    let expected = [
+        "train smollm2-135m lora-r16 seed 42",
+        "generate smollm2-135m base",
+        "generate smollm2-135m lora-r16 seed 42 epoch 1",
+        "generate smollm2-135m lora-r16 seed 42 epoch 2",
+        "score smoke-plain: smollm2-135m lora-r16 seed 42 epoch 1",
+        "score smoke-rubric: smollm2-135m lora-r16 seed 42 epoch 1",
+        "score smoke-plain: smollm2-135m lora-r16 seed 42 epoch 2",
+        "score smoke-rubric: smollm2-135m lora-r16 seed 42 epoch 2",
+        "report philosophy",
+    ];
+    assert_eq!(labels, expected);
+    let Work::Train(train) = &jobs[0].work else { panic!("{:?}", jobs[0].work) };
+    assert_eq!((train.total_steps, train.checkpoints.as_slice()), (12, &[6, 12][..]));
+    assert_eq!((train.train_rows, train.valid_rows), (24, 8));
+    let Work::Generate(base) = &jobs[1].work else { panic!("{:?}", jobs[1].work) };
+    assert_eq!(base.system, System::Base);
+    let of = |domain: &str| base.prompt_ids.iter().filter(|id| id.starts_with(domain)).count();
+    let domains = ["philosophy", "brainstorming", "creative-writing", "contemplative-prose"];
+    assert_eq!(domains.map(of), [2, 2, 2, 2]);
+    assert_eq!(["coding", "math", "practical"].map(of), [2, 1, 1]);
+}
+
+#[test]
+fn the_full_run_has_the_same_shape_and_more_to_do() {
+    let (demo, full) = (plan(&philosophy(None)).unwrap(), plan(&philosophy(Some("full"))).unwrap());
+    assert_eq!(demo.len(), full.len());
+    let Work::Generate(base) = &full[1].work else { panic!("{:?}", full[1].work) };
+    assert_eq!((base.prompt_ids.len(), base.sampling.max_new_tokens), (57, 512));
+    let Work::Train(train) = &full[0].work else { panic!("{:?}", full[0].work) };
+    assert_eq!((train.train_rows, train.valid_rows, train.total_steps), (120, 16, 60));
+    assert!(full[4].estimate.input_tokens > 4 * demo[4].estimate.input_tokens);
+}
+
+#[test]
+fn every_axis_is_expanded_and_bases_are_shared() {
+    let jobs = plan(&resolved::resolve(resolved::parse(&small("")), 24)).unwrap();
+    // 2 models x 2 seeds; bases: 2 models x 2 samplings; tuned: 4 trainings x 2 epochs x 2 samplings.
+    assert_eq!(count(&jobs, WorkKind::Train), 4);
+    assert_eq!(count(&jobs, WorkKind::Generate), 4 + 16);
+    assert_eq!(count(&jobs, WorkKind::Score), 16);
+    assert_eq!(count(&jobs, WorkKind::Judge), 16);
+    assert_eq!(count(&jobs, WorkKind::Report), 1);
+    let keys: BTreeSet<JobKey> = jobs.iter().map(|job| job.key).collect();
+    assert_eq!(keys.len(), jobs.len());
+    let ranks: Vec<u32> = jobs.iter().filter_map(rank_of).collect();
+    assert_eq!(ranks, [16, 16, 8, 8]);
+}
+
+fn rank_of(job: &PlannedJob) -> Option<u32> {
+    if let Work::Train(spec) = &job.work { Some(spec.recipe.rank) } else { None }
+}
+
+#[test]
+fn inputs_come_from_earlier_jobs_that_make_them() {
+    let jobs = plan(&resolved::resolve(resolved::parse(&small("")), 24)).unwrap();
+    for job in &jobs {
+        for (needed, name) in job.needs() {
+            assert!(needed < job.ordinal);
+            assert!(jobs[needed as usize].work.outputs().iter().any(|output| output == name), "{name}");
+        }
+        assert_eq!(jobs[job.ordinal as usize], *job);
+    }
+    let report = jobs.last().unwrap();
+    let generations = report.inputs.iter().filter(|input| input.name.starts_with("generations/")).count();
+    assert_eq!(generations, 20);
+    assert!(report.inputs.iter().all(|input| matches!(input.source, Source::Output { .. })));
+}
+
+#[test]
+fn rules_choose_what_is_run() {
+    let rules = "exclude:\n  - {model: b, sampling: cold}\n  - {seed: 2}\n";
+    let jobs = plan(&resolved::resolve(resolved::parse(&small(rules)), 24)).unwrap();
+    assert_eq!(count(&jobs, WorkKind::Train), 2);
+    // Bases: a cold, a warm, b warm; tuned: 2 epochs of each.
+    assert_eq!(count(&jobs, WorkKind::Generate), 3 + 6);
+}
+
+#[test]
+fn an_unavailable_judge_gets_no_jobs_and_a_line_in_the_report() {
+    let mut resolved = resolved::resolve(resolved::parse(&small("")), 24);
+    let why = String::from("environment variable K is not set");
+    resolved.judges.get_mut("api").unwrap().unavailable = Some(why.clone());
+    let jobs = plan(&resolved).unwrap();
+    assert_eq!(count(&jobs, WorkKind::Judge), 0);
+    let table = PlanTable::of("trial", &jobs, &PriceTable::builtin());
+    assert_eq!(table.unavailable_judges, [(String::from("api"), why)]);
+}
+
+#[test]
+fn keys_do_not_depend_on_what_is_not_part_of_the_result() {
+    let keys =
+        |resolved: &ResolvedMatrix| plan(resolved).unwrap().iter().map(|job| job.key).collect::<Vec<_>>();
+    let demo = philosophy(None);
+    let mut moved = demo.clone();
+    moved.matrix.models[0].path = String::from("/elsewhere/smollm2");
+    let (first, second) = (keys(&demo), keys(&moved));
+    // The report names the matrix as it was resolved; everything before it is the same job.
+    assert_eq!(first[..8], second[..8]);
+    let mut other = demo.clone();
+    other.matrix.seeds = vec![43];
+    assert_ne!(keys(&other)[0], first[0]);
+    assert_eq!(keys(&other)[1], first[1]);
+}
+
+#[test]
+fn prices_are_computed_and_unknown_ones_stay_unknown() {
+    let jobs = plan(&resolved::resolve(resolved::parse(&small("")), 24)).unwrap();
+    let table = PlanTable::of("trial", &jobs, &PriceTable::builtin());
+    assert!(table.total.api_usd.is_some_and(|usd| usd > 0.0));
+    assert_eq!(table.total.api_calls, 16 * 2 * 2);
+    assert!(table.workers.iter().all(|worker| worker.seconds > 0.0));
+    let text = small("").replace("gpt-4o-mini", "someone-else");
+    let jobs = plan(&resolved::resolve(resolved::parse(&text), 24)).unwrap();
+    assert_eq!(PlanTable::of("trial", &jobs, &PriceTable::builtin()).total.api_usd, None);
+    let local = plan(&philosophy(None)).unwrap();
+    assert_eq!(PlanTable::of("demo", &local, &PriceTable::builtin()).total.api_usd, Some(0.0));
+}
+
+#[test]
+fn the_estimate_of_training_is_four_operations_for_each_parameter_and_token() {
+    let jobs = plan(&philosophy(None)).unwrap();
+    let estimate = jobs[0].estimate;
+    assert_eq!(estimate.input_tokens, 2 * 24 * 300);
+    let parameters = (106_168_320 + 28_311_552) as f64;
+    let least = 4.0 * parameters * estimate.input_tokens as f64;
+    // Attention and three passes over the validation rows come on top.
+    assert!(estimate.flops > least && estimate.flops < 1.5 * least, "{}", estimate.flops / least);
+}
+
+#[test]
+fn what_only_the_files_can_tell_is_told_with_its_place() {
+    let mut resolved = philosophy(None);
+    resolved.data.get_mut("philosophy").unwrap().train_rows = 20;
+    assert_eq!(errors(&resolved)[0], "philosophy.yaml:19:17: train_rows is 24: the file has 20");
+    let mut resolved = philosophy(None);
+    resolved.models.get_mut("smollm2-135m").unwrap().max_positions = 100;
+    let given = errors(&resolved);
+    assert!(
+        given[0].contains("max_length is 512 in recipe `lora-r16`: model `smollm2-135m` has 100 positions"),
+        "{given:?}"
+    );
+    assert!(given[1].contains("at most 40"), "{given:?}");
+    let mut resolved = philosophy(None);
+    resolved.prompts.get_mut("eval").unwrap().records.retain(|record| record.split != "out-of-domain");
+    let given = errors(&resolved);
+    assert!(given[0].contains("no prompt has the split or domain `out-of-domain`"), "{given:?}");
+    assert!(given[0].ends_with("did you mean `in-domain`?"), "{given:?}");
+}
+
+#[test]
+fn a_resolved_matrix_survives_json_and_plans_the_same() {
+    let resolved = philosophy(None);
+    let json = serde_json::to_string(&resolved).unwrap();
+    let again: ResolvedMatrix = serde_json::from_str(&json).unwrap();
+    assert_eq!(again, resolved);
+    assert_eq!(plan(&again).unwrap(), plan(&resolved).unwrap());
+    assert!(errors(&ResolvedMatrix { data: Default::default(), ..again })[0].starts_with("matrix: "));
+}

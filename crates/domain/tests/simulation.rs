@@ -1,0 +1,257 @@
+//! Seeded histories of `decide` and `apply` with several workers: lost, late, repeated and stale words, crashes and
+//! restarts, restores, expiries, cancels and second submissions. `SIMULATION_SEED=N` replays one of them.
+
+#[path = "simulation/invariants.rs"]
+mod invariants;
+#[path = "support/resolved.rs"]
+mod resolved;
+#[path = "simulation/world.rs"]
+mod world;
+
+use assay_domain::job::FailureClass;
+use assay_domain::plan::plan;
+use assay_domain::state::Status;
+use assay_domain::{PlannedJob, SubmitKey, WorkerId};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+use world::{Coordinator, Word, Worker};
+
+const SEEDS: u64 = 2_500;
+const STEPS: u64 = 120;
+
+/// Plans that share jobs: the same base, other recipes, seeds and judges.
+fn plans() -> Vec<Vec<PlannedJob>> {
+    let matrix = |recipes: &str, seeds: &str, judges: &str| {
+        format!(
+            "name: trial\nmodels: [{{name: small, path: m}}]\ndata: [{{name: talks, train: t.jsonl, train_rows: 24}}]\n\
+             recipes: [{recipes}]\nseeds: [{seeds}]\nprompts: [{{name: eval, file: p.jsonl, take: {{math: 1}}}}]\n\
+             sampling: [{{name: s, max_new_tokens: 8}}]\npanel: {{judges: [{judges}]}}\n"
+        )
+    };
+    let (one, two) = (
+        "{name: a, accumulate: 2, warmup_steps: 2}",
+        "{name: b, rank: 8, accumulate: 2, warmup_steps: 2, checkpoints: {every_steps: 3}}",
+    );
+    let plain = "{name: plain, kind: logprob, model: small, template: smoke-plain-v1}";
+    let api = "{name: api, kind: openai, model: gpt-4o-mini, base_url: 'https://x/v1', key_env: K, template: assay-v1}";
+    let both = (format!("{one}, {two}"), format!("{plain}, {api}"));
+    let texts = [
+        matrix(one, "42", plain),
+        matrix(two, "42", plain),
+        matrix(one, "42, 43", &both.1),
+        matrix(&both.0, "42", &both.1),
+    ];
+    let resolved = texts.iter().map(|text| resolved::resolve(resolved::parse(text), 24));
+    resolved.map(|matrix| plan(&matrix).expect("a good matrix")).collect()
+}
+
+struct Simulation<'a> {
+    rng: ChaCha8Rng,
+    coordinator: Coordinator,
+    workers: Vec<Worker>,
+    /// Words on their way.
+    network: Vec<Word>,
+    plans: &'a [Vec<PlannedJob>],
+    submitted: u64,
+    faults: bool,
+}
+
+impl Simulation<'_> {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.rng.next_u64() % bound.max(1)
+    }
+
+    fn step(&mut self) {
+        self.coordinator.now += 1 + self.below(4);
+        self.coordinator.expire();
+        match self.below(100) {
+            0..4 => self.submit(),
+            4 => self.cancel(),
+            5..7 => self.coordinator.restart(),
+            7 if self.below(4) == 0 => self.coordinator.restore(),
+            8..10 => self.worker_dies(),
+            10..60 => self.worker_speaks(),
+            _ => self.deliver(),
+        }
+    }
+
+    fn submit(&mut self) {
+        let plan = &self.plans[(self.rng.next_u64() % self.plans.len() as u64) as usize];
+        // A key that is sometimes used before: a repeat, or another matrix under the same key.
+        let number = self.rng.next_u64() % (self.submitted + 2);
+        let fresh = self.rng.next_u64().is_multiple_of(8);
+        let key = SubmitKey::new(format!("k-{number}"));
+        self.submitted += 1;
+        // A refusal is an answer too; the observer sees that it changed nothing.
+        let _answer = self.coordinator.submit(self.submitted, &key, plan, fresh);
+    }
+
+    fn cancel(&mut self) {
+        let open = self.coordinator.state.matrices.len() as u64;
+        let place = self.below(open) as usize;
+        let id = self.coordinator.state.matrices.get(place).map(|matrix| matrix.submitted.id.clone());
+        if let Some(id) = id {
+            self.coordinator.cancel(&id);
+        }
+    }
+
+    /// It forgets everything; what it said may still be on its way.
+    fn worker_dies(&mut self) {
+        let place = self.below(self.workers.len() as u64) as usize;
+        self.workers[place].holds.clear();
+    }
+
+    fn worker_speaks(&mut self) {
+        let place = self.below(self.workers.len() as u64) as usize;
+        let choice = self.below(10);
+        let class = self.failure();
+        let worker = &mut self.workers[place];
+        let word = match worker.holds.first_mut() {
+            None => Word::Ask(worker.id.clone()),
+            Some((lease, _)) if choice < 3 => Word::Renew(lease.clone()),
+            Some((lease, _)) if choice == 3 && self.faults => {
+                let lease = lease.clone();
+                worker.holds.remove(0);
+                Word::Failed(lease, class)
+            }
+            Some((lease, steps)) if !steps.is_empty() => Word::Checkpointed(lease.clone(), steps.remove(0)),
+            Some((lease, _)) => {
+                let lease = lease.clone();
+                worker.holds.remove(0);
+                Word::Completed(lease)
+            }
+        };
+        self.network.push(word);
+    }
+
+    fn failure(&mut self) -> FailureClass {
+        match self.below(20) {
+            0 => FailureClass::BadInput,
+            1..8 => FailureClass::Transient,
+            8..12 => FailureClass::Crashed,
+            12..16 => FailureClass::OutOfMemory,
+            _ => FailureClass::Released,
+        }
+    }
+
+    /// A word arrives in any order, once, twice or never.
+    fn deliver(&mut self) {
+        if self.network.is_empty() {
+            return;
+        }
+        let place = if self.faults { self.below(self.network.len() as u64) as usize } else { 0 };
+        let fate = if self.faults { self.below(10) } else { 9 };
+        let word = if fate == 0 { self.network[place].clone() } else { self.network.remove(place) };
+        if fate == 1 {
+            return;
+        }
+        if let Some(lease) = self.coordinator.hear(&word) {
+            let lost = self.faults && self.below(10) == 0;
+            let Word::Ask(id) = &word else { panic!("an offer to someone who did not ask") };
+            let worker = self.workers.iter_mut().find(|worker| worker.id == *id).expect("a known worker");
+            // An answer to a question that was heard twice finds the worker busy.
+            if !lost && worker.holds.is_empty() {
+                worker.take(lease, &self.coordinator);
+            }
+        }
+    }
+
+    /// Without faults, everything comes to an end.
+    fn settle(&mut self) {
+        self.faults = false;
+        let mut rounds = 0;
+        while !self.coordinator.state.matrices.is_empty() {
+            rounds += 1;
+            assert!(rounds < 20_000, "nothing ends: {:#?}", self.unfinished());
+            self.coordinator.now += 1;
+            self.coordinator.expire();
+            self.worker_speaks();
+            self.deliver();
+            self.renew_all();
+        }
+    }
+
+    fn renew_all(&mut self) {
+        let held: Vec<Word> = self
+            .workers
+            .iter()
+            .flat_map(|worker| &worker.holds)
+            .map(|(lease, _)| Word::Renew(lease.clone()))
+            .collect();
+        for word in held {
+            self.coordinator.hear(&word);
+        }
+        // A worker that is told that its attempt is stale drops it.
+        let state = &self.coordinator.state;
+        for worker in &mut self.workers {
+            worker.holds.retain(|(lease, _)| assay_domain::decide::renew(state, lease).is_ok());
+        }
+    }
+
+    fn unfinished(&self) -> Vec<(String, Status)> {
+        let matrices = self.coordinator.state.matrices.iter();
+        let jobs = matrices.flat_map(|matrix| matrix.submitted.plan.iter().zip(matrix.statuses()));
+        jobs.filter(|(_, status)| !status.is_final())
+            .map(|(job, status)| (job.label.clone(), status))
+            .collect()
+    }
+
+    /// What ended without being cancelled has a result or a reason for each job.
+    fn ends_are_explained(&self) {
+        for matrix in self.coordinator.archive.values() {
+            for (job, status) in matrix.submitted.plan.iter().zip(matrix.statuses()) {
+                assert!(status.is_final(), "{} ended as {status:?}", job.label);
+                let cancelled = matrix.cancelled_at.is_some();
+                assert!(status != Status::Cancelled || cancelled, "{} was cancelled by nobody", job.label);
+            }
+        }
+    }
+}
+
+fn run(seed: u64, plans: &[Vec<PlannedJob>]) -> usize {
+    let ids = (0..4).map(|number| WorkerId::new(format!("w-{number}")));
+    let workers = ids.map(|id| Worker { id, holds: Vec::new() }).collect();
+    let rng = ChaCha8Rng::seed_from_u64(seed);
+    let coordinator = Coordinator::new();
+    let mut simulation =
+        Simulation { rng, coordinator, workers, network: Vec::new(), plans, submitted: 0, faults: true };
+    for place in 0..simulation.workers.len() {
+        let id = simulation.workers[place].id.clone();
+        simulation.coordinator.register(&id);
+    }
+    simulation.submit();
+    for _ in 0..STEPS {
+        simulation.step();
+    }
+    simulation.settle();
+    simulation.coordinator.restart();
+    simulation.ends_are_explained();
+    simulation.coordinator.archive.values().filter(|matrix| succeeded(matrix)).count()
+}
+
+fn succeeded(matrix: &assay_domain::state::Matrix) -> bool {
+    matrix.statuses().iter().all(|status| matches!(status, Status::Succeeded | Status::Reused))
+}
+
+#[test]
+fn whatever_happens_the_invariants_hold_and_everything_ends() {
+    let plans = plans();
+    if let Ok(seed) = std::env::var("SIMULATION_SEED") {
+        run(seed.parse().expect("SIMULATION_SEED is a number"), &plans);
+        return;
+    }
+    let mut good = 0;
+    for seed in 0..SEEDS {
+        let outcome = std::panic::catch_unwind(|| run(seed, &plans));
+        match outcome {
+            Ok(succeeded) => good += succeeded,
+            Err(panic) => {
+                println!("replay with SIMULATION_SEED={seed}");
+                std::panic::resume_unwind(panic);
+            }
+        }
+    }
+    // A simulation in which nothing ever succeeds would prove little.
+    assert!(good as u64 > SEEDS, "only {good} matrices of {SEEDS} histories came to a good end");
+}

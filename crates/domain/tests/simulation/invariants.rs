@@ -1,0 +1,152 @@
+//! What must hold whatever happens, checked around every event by a model of its own.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use assay_domain::decide::Policy;
+use assay_domain::state::{Phase, Status};
+use assay_domain::{Event, Fence, JobId, MatrixId, State};
+
+use crate::world::Word;
+
+/// Watches every event.
+#[derive(Default)]
+pub(crate) struct Observer {
+    current: BTreeMap<JobId, Fence>,
+    newest: BTreeMap<JobId, Fence>,
+    winners: BTreeMap<JobId, Fence>,
+    ended: BTreeSet<JobId>,
+    archived: BTreeSet<MatrixId>,
+    accepted: BTreeSet<String>,
+}
+
+impl Observer {
+    /// Whether a word's attempt is the one that counts. A question is always heard.
+    pub(crate) fn is_current(&self, word: &Word) -> bool {
+        let (Word::Renew(lease)
+        | Word::Checkpointed(lease, _)
+        | Word::Completed(lease)
+        | Word::Failed(lease, _)) = word
+        else {
+            return true;
+        };
+        self.current.get(&lease.job) == Some(&lease.fence)
+    }
+
+    pub(crate) fn winner(&self, job: &JobId) -> Option<Fence> {
+        self.winners.get(job).copied()
+    }
+
+    /// Checks an event against all that went before.
+    pub(crate) fn before(&mut self, state: &State, event: &Event) {
+        if let Some(matrix) = event.matrix() {
+            assert!(!self.archived.contains(matrix), "an archived matrix changed: {event:?}");
+        }
+        match event {
+            Event::EpochRaised { epoch } => {
+                assert!(state.epoch < *epoch, "the epoch went back");
+                self.current.retain(|_, fence| fence.epoch >= *epoch);
+            }
+            Event::MatrixSubmitted { .. } | Event::WorkerRegistered { .. } => {}
+            Event::JobReused { job, outputs, .. } => {
+                assert!(self.ended.insert(job.clone()), "{job} ended twice");
+                for file in outputs.iter().flat_map(|output| &output.files) {
+                    assert!(
+                        self.accepted.contains(file.key.as_str()),
+                        "{job} takes {} from nowhere",
+                        file.key
+                    );
+                }
+            }
+            Event::JobLeased { lease, .. } => self.leased(state, lease),
+            Event::Checkpointed { lease, adapter, .. } => {
+                self.must_be_current(lease);
+                self.accepted.insert(adapter.files[0].key.as_str().to_owned());
+            }
+            Event::JobSucceeded { lease, outputs, .. } => {
+                self.must_be_current(lease);
+                self.current.remove(&lease.job);
+                assert!(
+                    self.winners.insert(lease.job.clone(), lease.fence).is_none(),
+                    "{lease} won a second time"
+                );
+                assert!(self.ended.insert(lease.job.clone()), "{} ended twice", lease.job);
+                self.accepted.extend(outputs.iter().map(|output| output.files[0].key.as_str().to_owned()));
+            }
+            Event::AttemptFailed { lease, .. } | Event::AttemptLost { lease, .. } => {
+                self.must_be_current(lease);
+                self.current.remove(&lease.job);
+            }
+            Event::JobFailed { job, .. } => assert!(self.ended.insert(job.clone()), "{job} ended twice"),
+            Event::MatrixCancelled { matrix, .. } => self.current.retain(|job, _| job.matrix != *matrix),
+            Event::MatrixArchived { matrix, .. } => {
+                let known = state.matrix(matrix).expect("only a known matrix is archived");
+                assert!(known.is_finished(), "{matrix} was archived while it could run");
+                assert!(
+                    self.current.keys().all(|job| job.matrix != *matrix),
+                    "{matrix} was archived while it ran"
+                );
+                self.archived.insert(matrix.clone());
+            }
+        }
+    }
+
+    fn leased(&mut self, state: &State, lease: &assay_domain::Lease) {
+        let job = &lease.job;
+        assert!(!self.ended.contains(job), "{job} was leased after its end");
+        assert!(self.newest.get(job).is_none_or(|newest| *newest < lease.fence), "{lease} is not newer");
+        assert!(self.current.insert(job.clone(), lease.fence).is_none(), "{job} was leased twice");
+        self.newest.insert(job.clone(), lease.fence);
+        let matrix = state.matrix(&job.matrix).expect("a job of a known matrix");
+        assert_eq!(matrix.status(job.ordinal), Status::Ready, "{job} was leased when it was not ready");
+        for (needed, name) in matrix.submitted.plan[job.ordinal as usize].needs() {
+            let input =
+                matrix.output(needed, name).unwrap_or_else(|| panic!("{job} was leased without {name}"));
+            assert!(
+                self.accepted.contains(input.files[0].key.as_str()),
+                "{job} would read {name} from nowhere"
+            );
+        }
+    }
+
+    fn must_be_current(&self, lease: &assay_domain::Lease) {
+        assert_eq!(self.current.get(&lease.job), Some(&lease.fence), "{lease} is not current");
+    }
+
+    /// Checks the state between batches.
+    pub(crate) fn after(&self, state: &State, policy: Policy) {
+        for matrix in &state.matrices {
+            assert!(!matrix.is_finished(), "{} is finished and not archived", matrix.submitted.id);
+            let statuses = matrix.statuses();
+            for (ordinal, job) in matrix.jobs.iter().enumerate() {
+                assert_eq!(
+                    matrix.status(ordinal as u32),
+                    statuses[ordinal],
+                    "two answers about job {ordinal}"
+                );
+                let id = JobId { matrix: matrix.submitted.id.clone(), ordinal: ordinal as u32 };
+                assert_eq!(job.current(), self.current.get(&id).copied(), "{id}: another attempt is current");
+                assert!(job.attempts_counted() <= policy.attempts_max, "{id} was tried too often");
+                let resumes = job.checkpoints.values().filter(|point| point.resume.is_some()).count();
+                assert!(resumes <= 2, "{id} keeps {resumes} resume states");
+                self.outputs_are_accepted(&id, job);
+            }
+        }
+    }
+
+    fn outputs_are_accepted(&self, id: &JobId, job: &assay_domain::state::JobState) {
+        let Phase::Succeeded { fence, outputs, .. } = &job.phase else { return };
+        assert_eq!(self.winners.get(id), Some(fence), "{id} has another winner");
+        let mut names = BTreeSet::new();
+        for output in outputs {
+            assert!(names.insert(&output.name), "{id} has `{}` twice", output.name);
+            assert!(
+                self.accepted.contains(output.files[0].key.as_str()),
+                "{id} has an output that nobody accepted"
+            );
+        }
+        assert!(
+            job.checkpoints.values().all(|point| point.resume.is_none()),
+            "{id} succeeded and can be resumed"
+        );
+    }
+}

@@ -1,0 +1,282 @@
+//! A coordinator's shell around `decide` and `apply`, as small as can be, and workers that behave badly.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use assay_domain::decide::{self, Ask, Policy};
+use assay_domain::event::{SubmittedMatrix, WorkerInfo};
+use assay_domain::job::{FailureClass, Usage};
+use assay_domain::state::{FinishedJob, Matrix, ReadSet};
+use assay_domain::{
+    Artifact, DeviceKind, Digest, Epoch, Event, FileRef, JobId, JobKey, Lease, MatrixId, ObjectKey,
+    PlannedJob, Rejection, State, SubmitKey, UnixMillis, Work, WorkKind, WorkerId,
+};
+
+use crate::invariants::Observer;
+
+pub(crate) const LEASE_MS: u64 = 30;
+
+/// What a worker says.
+#[derive(Debug, Clone)]
+pub(crate) enum Word {
+    Ask(WorkerId),
+    Renew(Lease),
+    Checkpointed(Lease, u64),
+    Completed(Lease),
+    Failed(Lease, FailureClass),
+}
+
+/// The coordinator: durable log, state, and what it forgets when it stops.
+pub(crate) struct Coordinator {
+    pub(crate) state: State,
+    pub(crate) log: Vec<Event>,
+    /// The query store: matrices as they were when they were archived.
+    pub(crate) archive: BTreeMap<MatrixId, Matrix>,
+    pub(crate) finished: BTreeMap<JobKey, FinishedJob>,
+    pub(crate) deadlines: BTreeMap<Lease, u64>,
+    pub(crate) now: u64,
+    pub(crate) policy: Policy,
+    pub(crate) observer: Observer,
+}
+
+impl Coordinator {
+    pub(crate) fn new() -> Self {
+        let mut coordinator = Self {
+            state: State::default(),
+            log: Vec::new(),
+            archive: BTreeMap::new(),
+            finished: BTreeMap::new(),
+            deadlines: BTreeMap::new(),
+            now: 1,
+            policy: Policy::default(),
+            observer: Observer::default(),
+        };
+        coordinator.record(vec![Event::EpochRaised { epoch: Epoch(1) }]);
+        coordinator
+    }
+
+    fn at(&self) -> UnixMillis {
+        UnixMillis(self.now)
+    }
+
+    /// Journal, then apply: what the engine does.
+    pub(crate) fn record(&mut self, events: Vec<Event>) {
+        for event in events {
+            self.observer.before(&self.state, &event);
+            self.note(&event);
+            self.log.push(event.clone());
+            self.state.apply(&event);
+        }
+        self.observer.after(&self.state, self.policy);
+    }
+
+    fn note(&mut self, event: &Event) {
+        if let Event::MatrixArchived { matrix, .. } = event {
+            let known = self.state.matrix(matrix).expect("only a known matrix is archived").clone();
+            for planned in &known.submitted.plan {
+                if let Some(finished) = known.finished_job(planned.ordinal) {
+                    self.finished.insert(planned.key, finished);
+                }
+            }
+            self.archive.insert(matrix.clone(), known);
+        }
+        if let Event::JobLeased { lease, .. } = event {
+            self.deadlines.insert(lease.clone(), self.now + LEASE_MS);
+        }
+    }
+
+    pub(crate) fn submit(
+        &mut self,
+        number: u64,
+        key: &SubmitKey,
+        plan: &[PlannedJob],
+        fresh: bool,
+    ) -> Result<MatrixId, Rejection> {
+        let of_key = self.archive.values().find(|matrix| matrix.submitted.submit_key == *key);
+        let wanted = |key: &JobKey| plan.iter().any(|planned| planned.key == *key);
+        let read = ReadSet {
+            submitted: of_key.map(|matrix| (matrix.submitted.id.clone(), matrix.submitted.spec_digest)),
+            finished: self
+                .finished
+                .iter()
+                .filter(|(key, _)| wanted(key))
+                .map(|(k, f)| (*k, f.clone()))
+                .collect(),
+            fresh,
+            winner: None,
+        };
+        let matrix = SubmittedMatrix {
+            id: MatrixId::new(format!("m-{number}")),
+            submit_key: key.clone(),
+            name: String::from("trial"),
+            spec_digest: Digest::of_value(plan).expect("a plan has a JSON form"),
+            spec_json: String::new(),
+            secret: Digest::of(b"secret"),
+            plan: plan.to_vec(),
+            at: self.at(),
+        };
+        let (id, events) = decide::submit(&self.state, &read, matrix)?;
+        self.record(events);
+        Ok(id)
+    }
+
+    /// A word arrives; what the coordinator answers to a request for work.
+    pub(crate) fn hear(&mut self, word: &Word) -> Option<Lease> {
+        let before = self.log.len();
+        let current = self.observer.is_current(word);
+        let offer = match word {
+            Word::Ask(worker) => self.offer(worker),
+            Word::Renew(lease) => {
+                if decide::renew(&self.state, lease).is_ok() {
+                    assert!(current, "a stale attempt was renewed: {lease}");
+                    self.deadlines.insert(lease.clone(), self.now + LEASE_MS);
+                }
+                None
+            }
+            Word::Checkpointed(lease, step) => {
+                let (adapter, resume) =
+                    (made(lease, &Artifact::adapter_name(*step)), made(lease, &Artifact::resume_name(*step)));
+                let decided = decide::checkpointed(&self.state, lease, *step, adapter, resume, self.at());
+                self.take(decided, current);
+                None
+            }
+            Word::Completed(lease) => {
+                let winner = self.archived_winner(lease);
+                let outputs = self.outputs_of(lease);
+                let read = ReadSet { winner, ..ReadSet::default() };
+                let decided =
+                    decide::complete(&self.state, &read, lease, outputs, Usage::default(), self.at());
+                self.take(decided, current);
+                None
+            }
+            Word::Failed(lease, class) => {
+                let reason = String::from("it broke");
+                let decided = decide::fail(&self.state, self.policy, lease, *class, reason, self.at());
+                self.take(decided, current);
+                None
+            }
+        };
+        if !current && !matches!(word, Word::Ask(_)) {
+            assert_eq!(self.log.len(), before, "a stale word changed something: {word:?}");
+        }
+        offer
+    }
+
+    fn take(&mut self, decided: Result<Vec<Event>, Rejection>, current: bool) {
+        match decided {
+            Ok(events) => self.record(events),
+            Err(Rejection::StaleAttempt { lease, .. }) => {
+                assert!(!current, "the current attempt {lease} was refused")
+            }
+            Err(Rejection::MissingOutput { .. }) => assert!(current, "a stale completion was looked at"),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    fn offer(&mut self, worker: &WorkerId) -> Option<Lease> {
+        let kinds = self.state.workers.get(worker).map(|known| known.kinds.clone())?;
+        let held = BTreeSet::new();
+        let event = decide::acquire(&self.state, Ask { worker, kinds: &kinds, held: &held }, self.at())?;
+        let Event::JobLeased { lease, .. } = &event else { panic!("acquire gave {event:?}") };
+        let lease = lease.clone();
+        self.record(vec![event]);
+        Some(lease)
+    }
+
+    pub(crate) fn register(&mut self, worker: &WorkerId) {
+        let info = WorkerInfo {
+            id: worker.clone(),
+            host: String::from("here"),
+            device: DeviceKind::Cpu,
+            device_name: String::new(),
+            memory_mib: 1,
+            kinds: WorkKind::ALL.to_vec(),
+            version: String::from("1"),
+        };
+        let events = decide::register(&self.state, info, self.at());
+        self.record(events);
+    }
+
+    pub(crate) fn expire(&mut self) {
+        let due: Vec<Lease> = self
+            .deadlines
+            .iter()
+            .filter(|(_, deadline)| **deadline <= self.now)
+            .map(|(lease, _)| lease.clone())
+            .collect();
+        self.deadlines.retain(|_, deadline| *deadline > self.now);
+        let events = decide::expire(&self.state, self.policy, &due, self.at());
+        self.record(events);
+    }
+
+    pub(crate) fn cancel(&mut self, id: &MatrixId) {
+        if let Ok(events) = decide::cancel(&self.state, id, self.at()) {
+            self.record(events);
+        }
+    }
+
+    /// Stops and starts again: the state is what the journal says, open leases get a full term.
+    pub(crate) fn restart(&mut self) {
+        let mut replayed = State::default();
+        for event in &self.log {
+            replayed.apply(event);
+        }
+        assert_eq!(replayed, self.state, "replay gives another state");
+        self.state = replayed;
+        let term = self.now + LEASE_MS;
+        self.deadlines = decide::resume(&self.state).into_iter().map(|(lease, _)| (lease, term)).collect();
+    }
+
+    /// A restore: a new epoch before anything is heard.
+    pub(crate) fn restore(&mut self) {
+        let epoch = Epoch(self.state.epoch.0 + 1);
+        self.record(vec![Event::EpochRaised { epoch }]);
+        self.restart();
+    }
+
+    fn archived_winner(&self, lease: &Lease) -> Option<Lease> {
+        self.archive.get(&lease.job.matrix)?;
+        let fence = self.observer.winner(&lease.job)?;
+        Some(Lease { job: lease.job.clone(), fence })
+    }
+
+    pub(crate) fn planned(&self, job: &JobId) -> Option<&PlannedJob> {
+        let live = self.state.matrix(&job.matrix);
+        live.or_else(|| self.archive.get(&job.matrix))?.submitted.plan.get(job.ordinal as usize)
+    }
+
+    fn outputs_of(&self, lease: &Lease) -> Vec<Artifact> {
+        let names =
+            self.planned(&lease.job).map(|planned| planned.work.completion_outputs()).unwrap_or_default();
+        names.iter().map(|name| made(lease, name)).collect()
+    }
+}
+
+/// An artifact of one attempt: its key says which.
+pub(crate) fn made(lease: &Lease, name: &str) -> Artifact {
+    let key = ObjectKey::output(lease, name, "file").expect("a good key");
+    let digest = Digest::of(key.as_str().as_bytes());
+    Artifact {
+        name: name.to_owned(),
+        files: vec![FileRef { path: String::from("file"), key, digest, bytes: 1 }],
+    }
+}
+
+/// A worker: what it holds, and how far it is with it.
+pub(crate) struct Worker {
+    pub(crate) id: WorkerId,
+    pub(crate) holds: Vec<(Lease, Vec<u64>)>,
+}
+
+impl Worker {
+    /// Takes a lease; a resumed training goes on after the newest checkpoint.
+    pub(crate) fn take(&mut self, lease: Lease, coordinator: &Coordinator) {
+        let Some(planned) = coordinator.planned(&lease.job) else { return };
+        let done =
+            coordinator.state.job(&lease.job).and_then(|job| job.resume().map(|(step, _)| step)).unwrap_or(0);
+        let steps = match &planned.work {
+            Work::Train(spec) => spec.checkpoints.iter().copied().filter(|step| *step > done).collect(),
+            Work::Generate(_) | Work::Score(_) | Work::Judge(_) | Work::Report(_) => Vec::new(),
+        };
+        self.holds.push((lease, steps));
+    }
+}
