@@ -246,7 +246,9 @@ fn a_raised_epoch_voids_what_was_leased_before() {
     let old = desk.lease(&[WorkKind::Generate]).unwrap();
     desk.record(vec![Event::EpochRaised { epoch: Epoch(2) }]);
     assert!(desk.complete(&old, &["generations"]).is_err());
-    assert_eq!(desk.state.job(&old.job).unwrap().attempts[0].outcome, Outcome::Lost);
+    let job = desk.state.job(&old.job).unwrap();
+    assert!(matches!(job.attempts[0].outcome, Outcome::Failed { class: FailureClass::Released, .. }));
+    assert_eq!(job.attempts_counted(), 0);
     let new = desk.lease(&[WorkKind::Generate]).unwrap();
     assert_eq!((new.job.clone(), new.fence.epoch), (old.job.clone(), Epoch(2)));
     assert!(new.fence > old.fence);

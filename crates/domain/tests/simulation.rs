@@ -11,17 +11,17 @@ mod world;
 use assay_domain::job::FailureClass;
 use assay_domain::plan::plan;
 use assay_domain::state::Status;
-use assay_domain::{PlannedJob, SubmitKey, WorkerId};
+use assay_domain::{SubmitKey, WorkerId};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use world::{Coordinator, Word, Worker};
+use world::{Coordinator, Plan, Word, Worker};
 
 const SEEDS: u64 = 2_500;
 const STEPS: u64 = 120;
 
 /// Plans that share jobs: the same base, other recipes, seeds and judges.
-fn plans() -> Vec<Vec<PlannedJob>> {
+fn plans() -> Vec<Plan> {
     let matrix = |recipes: &str, seeds: &str, judges: &str| {
         format!(
             "name: trial\nmodels: [{{name: small, path: m}}]\ndata: [{{name: talks, train: t.jsonl, train_rows: 24}}]\n\
@@ -43,7 +43,7 @@ fn plans() -> Vec<Vec<PlannedJob>> {
         matrix(&both.0, "42", &both.1),
     ];
     let resolved = texts.iter().map(|text| resolved::resolve(resolved::parse(text), 24));
-    resolved.map(|matrix| plan(&matrix).expect("a good matrix")).collect()
+    resolved.map(|matrix| Plan::new(plan(&matrix).expect("a good matrix"))).collect()
 }
 
 struct Simulation<'a> {
@@ -52,7 +52,7 @@ struct Simulation<'a> {
     workers: Vec<Worker>,
     /// Words on their way.
     network: Vec<Word>,
-    plans: &'a [Vec<PlannedJob>],
+    plans: &'a [Plan],
     submitted: u64,
     faults: bool,
 }
@@ -209,7 +209,7 @@ impl Simulation<'_> {
     }
 }
 
-fn run(seed: u64, plans: &[Vec<PlannedJob>]) -> usize {
+fn run(seed: u64, plans: &[Plan]) -> usize {
     let ids = (0..4).map(|number| WorkerId::new(format!("w-{number}")));
     let workers = ids.map(|id| Worker { id, holds: Vec::new() }).collect();
     let rng = ChaCha8Rng::seed_from_u64(seed);

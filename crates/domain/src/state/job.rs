@@ -219,11 +219,14 @@ impl JobState {
         }
     }
 
-    /// A running attempt of an older epoch is lost. A restore has no time of its own: the last thing known counts.
+    /// A running attempt of an older epoch is void, and does not count against the job. A restore has no time of its own:
+    /// the last thing known counts.
     pub(super) fn voided(&mut self, epoch: Epoch) {
         let Some(fence) = self.current().filter(|fence| fence.epoch < epoch) else { return };
         self.phase = Phase::Waiting;
-        self.end_attempt(fence, Outcome::Lost, self.changed_at.unwrap_or_default());
+        let reason = format!("epoch {epoch} voided it");
+        let outcome = Outcome::Failed { class: FailureClass::Released, reason };
+        self.end_attempt(fence, outcome, self.changed_at.unwrap_or_default());
     }
 
     fn leased(&mut self, lease: &Lease, worker: &WorkerId, at: UnixMillis) {

@@ -17,6 +17,7 @@ pub(crate) struct Observer {
     ended: BTreeSet<JobId>,
     archived: BTreeSet<MatrixId>,
     accepted: BTreeSet<String>,
+    looks: u64,
 }
 
 impl Observer {
@@ -113,16 +114,16 @@ impl Observer {
     }
 
     /// Checks the state between batches.
-    pub(crate) fn after(&self, state: &State, policy: Policy) {
+    pub(crate) fn after(&mut self, state: &State, policy: Policy) {
+        self.looks += 1;
         for matrix in &state.matrices {
             assert!(!matrix.is_finished(), "{} is finished and not archived", matrix.submitted.id);
             let statuses = matrix.statuses();
             for (ordinal, job) in matrix.jobs.iter().enumerate() {
-                assert_eq!(
-                    matrix.status(ordinal as u32),
-                    statuses[ordinal],
-                    "two answers about job {ordinal}"
-                );
+                if (self.looks + ordinal as u64).is_multiple_of(16) {
+                    let status = matrix.status(ordinal as u32);
+                    assert_eq!(status, statuses[ordinal], "two answers about job {ordinal}");
+                }
                 let id = JobId { matrix: matrix.submitted.id.clone(), ordinal: ordinal as u32 };
                 assert_eq!(job.current(), self.current.get(&id).copied(), "{id}: another attempt is current");
                 assert!(job.attempts_counted() <= policy.attempts_max, "{id} was tried too often");

@@ -15,6 +15,21 @@ use crate::invariants::Observer;
 
 pub(crate) const LEASE_MS: u64 = 30;
 
+/// A plan with what is asked of it again and again.
+pub(crate) struct Plan {
+    pub(crate) jobs: Vec<PlannedJob>,
+    pub(crate) keys: BTreeSet<JobKey>,
+    pub(crate) digest: Digest,
+}
+
+impl Plan {
+    pub(crate) fn new(jobs: Vec<PlannedJob>) -> Self {
+        let keys = jobs.iter().map(|job| job.key).collect();
+        let digest = Digest::of_value(&jobs).expect("a plan has a JSON form");
+        Self { jobs, keys, digest }
+    }
+}
+
 /// What a worker says.
 #[derive(Debug, Clone)]
 pub(crate) enum Word {
@@ -88,11 +103,11 @@ impl Coordinator {
         &mut self,
         number: u64,
         key: &SubmitKey,
-        plan: &[PlannedJob],
+        plan: &Plan,
         fresh: bool,
     ) -> Result<MatrixId, Rejection> {
         let of_key = self.archive.values().find(|matrix| matrix.submitted.submit_key == *key);
-        let wanted = |key: &JobKey| plan.iter().any(|planned| planned.key == *key);
+        let wanted = |key: &JobKey| plan.keys.contains(key);
         let read = ReadSet {
             submitted: of_key.map(|matrix| (matrix.submitted.id.clone(), matrix.submitted.spec_digest)),
             finished: self
@@ -108,10 +123,10 @@ impl Coordinator {
             id: MatrixId::new(format!("m-{number}")),
             submit_key: key.clone(),
             name: String::from("trial"),
-            spec_digest: Digest::of_value(plan).expect("a plan has a JSON form"),
+            spec_digest: plan.digest,
             spec_json: String::new(),
             secret: Digest::of(b"secret"),
-            plan: plan.to_vec(),
+            plan: plan.jobs.clone(),
             at: self.at(),
         };
         let (id, events) = decide::submit(&self.state, &read, matrix)?;
