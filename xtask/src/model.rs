@@ -1,6 +1,7 @@
 //! The demo's model as a Hugging Face folder, imported by our own `assay`.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::process::Command;
 
@@ -16,5 +17,7 @@ pub(crate) fn import(gguf: &Path, into: &Path) -> Result<()> {
     if let Some(folder) = into.parent() {
         fs::create_dir_all(folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
     }
-    process::run(Command::new(layout::binary("assay")).args(["model", "import"]).arg(gguf).arg(into))
+    let mut import = Command::new(layout::binary("assay"));
+    import.args(["model", "import"]).arg(gguf).arg(into).stdout(io::stderr()); // here it is talk, not our result
+    process::run(&mut import)
 }

@@ -79,6 +79,7 @@ impl Side {
             .args([self.rows_flag, &rows.to_string()])
             .args(&self.after);
         command.env("OMP_NUM_THREADS", self.threads.to_string()).env("HF_HUB_OFFLINE", "1");
+        command.env("TQDM_DISABLE", "1");
         match waiting {
             Waiting::Default => command.env_remove("OMP_WAIT_POLICY").env_remove("GOMP_SPINCOUNT"),
             Waiting::Passive => command.env("OMP_WAIT_POLICY", "passive").env("GOMP_SPINCOUNT", "0"),
