@@ -420,3 +420,24 @@ fn a_key_in_the_wrong_place_is_not_repeated() {
         assert!(!message.contains("abc123"), "{message}");
     }
 }
+
+proptest::proptest! {
+    /// Whatever a slip of the hand does to a file, it is read or refused with reasons, and reading never panics.
+    #[test]
+    fn a_damaged_file_is_read_or_refused(
+        line in 0_usize..40, cut in 0_usize..60, insert in "[-:{}\\[\\],&*!|>'\"%@ a-z0-9.~]{0,6}", drop in proptest::bool::ANY,
+    ) {
+        let mut lines: Vec<String> = GOOD.lines().map(str::to_owned).collect();
+        let place = line % lines.len();
+        if drop {
+            lines.remove(place);
+        } else {
+            let at = cut.min(lines[place].len());
+            lines[place].insert_str(at, &insert);
+        }
+        let text = lines.join("\n");
+        if let Err(errors) = matrix::parse("trial.yaml", &text, Some("full")) {
+            proptest::prop_assert!(!errors.is_empty());
+        }
+    }
+}
