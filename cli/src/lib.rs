@@ -1,6 +1,7 @@
 //! The assay command: everything that a person types.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 
@@ -19,6 +20,9 @@ mod submit;
 mod up;
 mod view;
 mod watch;
+
+/// How long the last traces may take to be sent.
+const TELEMETRY_LIMIT: Duration = Duration::from_secs(5);
 
 /// Runs the command of this process's arguments.
 pub fn main() -> ExitCode {
@@ -67,6 +71,6 @@ async fn run_async(command: args::Command) -> anyhow::Result<()> {
         args::Command::Fleet(fleet) => look::fleet(&fleet).await,
         args::Command::Plan(_) | args::Command::Model(_) | args::Command::Schema => Ok(()),
     };
-    telemetry.shutdown().await;
+    telemetry.shutdown(TELEMETRY_LIMIT).await;
     ended
 }

@@ -10,6 +10,7 @@ use assay_judging::prompt::{Template, template};
 use assay_judging::records::{Evidence, RawVerdictRecord, VerdictStatus};
 use assay_judging::report::resolve_all;
 use assay_judging::verdict::{self, Reply};
+use futures::future::BoxFuture;
 use futures::{StreamExt, stream};
 use serde_json::value::RawValue;
 
@@ -69,7 +70,9 @@ async fn ask_all(
             blinded.presentations.iter().partition(|shown| ledger.get(&shown.pair_id, shown.pass).is_some());
         (known.iter().filter_map(|shown| ledger.get(&shown.pair_id, shown.pass).cloned()).collect(), open)
     };
-    let asked = open.into_iter().map(|shown| ask_one(spec, client, template, schema, shown));
+    // Boxed: a stream of borrowed futures is otherwise too general for `Send` to be proven.
+    let asked: Vec<BoxFuture<'_, _>> =
+        open.into_iter().map(|shown| Box::pin(ask_one(spec, client, template, schema, shown)) as _).collect();
     let mut asked = stream::iter(asked).buffer_unordered(CALLS_MAX);
     while let Some(record) = asked.next().await {
         let record = record?;

@@ -1,6 +1,7 @@
 //! `assay-judge-runner`: judge jobs against API judges, and report jobs. The only process that reads LLM keys.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use assay_agent::shell;
 use clap::Parser;
@@ -12,6 +13,9 @@ mod judge;
 mod ledger;
 mod openai;
 mod report;
+
+/// How long the last traces may take to be sent.
+const TELEMETRY_LIMIT: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     match run(args::Args::parse()) {
@@ -32,7 +36,7 @@ fn run(args: args::Args) -> anyhow::Result<()> {
         let config = args.agent_config()?;
         let executor = executor::Runner::new(config.work_dir.join("ledger"))?;
         let ended = assay_agent::run(config, executor, shell::stop_on_signals()?).await;
-        telemetry.shutdown().await;
+        telemetry.shutdown(TELEMETRY_LIMIT).await;
         ended.map_err(anyhow::Error::from)
     })
 }

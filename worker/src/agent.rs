@@ -14,6 +14,8 @@ use crate::process::{EngineConfig, EngineProcess};
 
 /// How long an engine may take to open its device.
 const ENGINE_START_LIMIT: Duration = Duration::from_secs(60);
+/// How long the last traces may take to be sent.
+const TELEMETRY_LIMIT: Duration = Duration::from_secs(5);
 
 /// Works until told to stop.
 pub(crate) fn run(args: args::Agent) -> anyhow::Result<()> {
@@ -22,7 +24,7 @@ pub(crate) fn run(args: args::Agent) -> anyhow::Result<()> {
     runtime.block_on(async {
         let telemetry = assay_telemetry::init("assay-worker")?;
         let ended = work(&args).await;
-        telemetry.shutdown().await;
+        telemetry.shutdown(TELEMETRY_LIMIT).await;
         ended
     })
 }
