@@ -20,7 +20,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("judging", &["domain"]),
     ("domain", &[]),
     ("text", &[]),
-    ("telemetry", &[]),
+    ("telemetry", &["domain"]),
     ("xtask", &[]),
 ];
 
