@@ -33,8 +33,7 @@ impl Coordinator {
             Some(address) => address.clone(),
             None => address_of(&connection.data_dir)?,
         };
-        let token_file =
-            connection.token_file.clone().unwrap_or_else(|| connection.data_dir.join("token"));
+        let token_file = connection.token_file.clone().unwrap_or_else(|| connection.data_dir.join("token"));
         let token = std::fs::read_to_string(&token_file)
             .map_err(|error| Failed::Input(format!("token file {}: {error}", token_file.display())))?;
         let credentials = Credentials::new(&token).map_err(|error| Failed::Input(error.to_string()))?;
@@ -77,7 +76,7 @@ fn address_of(data_dir: &Path) -> Result<String, Failed> {
             data_dir.display()
         ))
     })?;
-    let running: Running = serde_json::from_str(&text)
-        .map_err(|error| Failed::Input(format!("{}: {error}", path.display())))?;
+    let running: Running =
+        serde_json::from_str(&text).map_err(|error| Failed::Input(format!("{}: {error}", path.display())))?;
     Ok(if running.address.contains("://") { running.address } else { format!("http://{}", running.address) })
 }

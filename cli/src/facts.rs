@@ -77,7 +77,11 @@ fn projections(config: &DecoderConfig) -> BTreeMap<String, (u32, u32)> {
 }
 
 /// The uncut length of each of the first rows of a file, in tokens, and how many rows the file has.
-pub(crate) fn row_lengths(path: &Path, take: Option<u32>, model: &OpenModel) -> anyhow::Result<(Vec<u32>, u32)> {
+pub(crate) fn row_lengths(
+    path: &Path,
+    take: Option<u32>,
+    model: &OpenModel,
+) -> anyhow::Result<(Vec<u32>, u32)> {
     let conversations = rows::read_conversations(path, ReadLimits::default())?;
     let settings = RowSettings {
         max_length: usize::MAX,
@@ -88,7 +92,9 @@ pub(crate) fn row_lengths(path: &Path, take: Option<u32>, model: &OpenModel) -> 
     let used = take.map_or(conversations.len(), |take| conversations.len().min(take as usize));
     let lengths = conversations[..used]
         .iter()
-        .map(|row| Ok(rows::training_row(row, &model.template, &model.tokenizer, &settings)?.full_length as u32))
+        .map(|row| {
+            Ok(rows::training_row(row, &model.template, &model.tokenizer, &settings)?.full_length as u32)
+        })
         .collect::<anyhow::Result<_>>()?;
     Ok((lengths, conversations.len() as u32))
 }

@@ -39,9 +39,7 @@ fn run(args: args::Args) -> anyhow::Result<()> {
     match args.command {
         args::Command::Plan(plan) => plan::run(&plan),
         args::Command::Model(model) => model::run(&model),
-        args::Command::Schema => {
-            print::json(&assay_domain::matrix::json_schema())
-        }
+        args::Command::Schema => print::json(&assay_domain::matrix::json_schema()),
         args::Command::Up(_)
         | args::Command::Run(_)
         | args::Command::Submit(_)
@@ -51,7 +49,8 @@ fn run(args: args::Args) -> anyhow::Result<()> {
         | args::Command::Cancel(_)
         | args::Command::Report(_)
         | args::Command::Fleet(_) => {
-            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+            let runtime =
+                tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
             runtime.block_on(run_async(args.command))
         }
     }

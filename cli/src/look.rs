@@ -100,7 +100,8 @@ pub(crate) async fn logs(args: &args::Logs) -> anyhow::Result<()> {
 pub(crate) async fn cancel(args: &args::Cancel) -> anyhow::Result<()> {
     let coordinator = Coordinator::find(&args.connection)?;
     let request = CancelRequest { matrix_id: args.matrix.clone() };
-    let answer = coordinator.matrices().cancel(request).await.map_err(|status| coordinator.failed(&status))?;
+    let answer =
+        coordinator.matrices().cancel(request).await.map_err(|status| coordinator.failed(&status))?;
     let changed = answer.into_inner().changed;
     if args.json {
         return print::json(&json!({ "matrix": args.matrix, "changed": changed }));

@@ -49,7 +49,8 @@ fn info(dir: &Path, json: bool) -> anyhow::Result<()> {
     let tokenizer = folder.tokenizer()?;
     let model = facts::model(dir)?;
     let info = Info {
-        parameters: model.linear_parameters + model.embedding_parameters
+        parameters: model.linear_parameters
+            + model.embedding_parameters
             + if model.tied { 0 } else { model.head_parameters },
         vocabulary: tokenizer.vocabulary_size(),
         chat_template: folder.template(&tokenizer).is_ok(),
@@ -61,7 +62,12 @@ fn info(dir: &Path, json: bool) -> anyhow::Result<()> {
         return print::json(&info);
     }
     let config = &info.config;
-    print::line(format!("{} ({}), {} parameters", dir.display(), config.model_type, print::count(info.parameters)));
+    print::line(format!(
+        "{} ({}), {} parameters",
+        dir.display(),
+        config.model_type,
+        print::count(info.parameters)
+    ));
     print::line(format!(
         "{} layers, hidden {}, {} heads of {} ({} for keys and values), feed-forward {}",
         config.layer_count,
@@ -71,8 +77,15 @@ fn info(dir: &Path, json: bool) -> anyhow::Result<()> {
         config.kv_head_count,
         config.intermediate_size
     ));
-    print::line(format!("vocabulary {} (embedding {}), up to {} positions", info.vocabulary, config.vocab_size, config.max_positions));
-    print::line(format!("chat template: {}; ends with {:?}", if info.chat_template { "yes" } else { "no" }, info.eos_token_ids));
+    print::line(format!(
+        "vocabulary {} (embedding {}), up to {} positions",
+        info.vocabulary, config.vocab_size, config.max_positions
+    ));
+    print::line(format!(
+        "chat template: {}; ends with {:?}",
+        if info.chat_template { "yes" } else { "no" },
+        info.eos_token_ids
+    ));
     print::line(format!("sha256 of the folder {}", info.digest));
     Ok(())
 }

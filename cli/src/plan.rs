@@ -29,7 +29,10 @@ pub(crate) fn render(table: &PlanTable) -> String {
         parts.push(format!("judge `{judge}` takes no part: {why}"));
     }
     if table.total.api_calls > 0 {
-        let usd = table.total.api_usd.map_or(String::from("unknown: a price is missing"), |usd| format!("{usd:.2} USD"));
+        let usd = table
+            .total
+            .api_usd
+            .map_or(String::from("unknown: a price is missing"), |usd| format!("{usd:.2} USD"));
         parts.push(format!("{} calls to API judges, {usd}", print::count(table.total.api_calls)));
     }
     parts.join("\n")
@@ -46,7 +49,8 @@ fn jobs(plan: &PlanTable) -> String {
             print::count(job.estimate.new_tokens),
         ]);
     }
-    let kinds: Vec<String> = plan.kinds.iter().map(|kind| format!("{} {}", kind.jobs, kind.kind.as_str())).collect();
+    let kinds: Vec<String> =
+        plan.kinds.iter().map(|kind| format!("{} {}", kind.jobs, kind.kind.as_str())).collect();
     format!("{table}\n{}: {} jobs ({})", plan.matrix, plan.jobs.len(), kinds.join(", "))
 }
 
@@ -71,7 +75,10 @@ fn workers(plan: &PlanTable) -> String {
 /// A table without frames; the columns at `numbers` are aligned to the right.
 pub(crate) fn new_table(header: &[&str], numbers: &[usize]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(header);
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(header);
     for number in numbers {
         if let Some(column) = table.column_mut(*number) {
             column.set_cell_alignment(CellAlignment::Right);

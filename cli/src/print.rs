@@ -65,7 +65,13 @@ mod tests {
 
     #[test]
     fn counts_and_durations_read_well() {
-        assert_eq!((count(7), count(1_213), count(134_515_008)), ("7".into(), "1,213".into(), "134,515,008".into()));
-        assert_eq!((seconds(7.4), seconds(61.0), seconds(3725.0)), ("7 s".into(), "1 min 01 s".into(), "1 h 02 min".into()));
+        assert_eq!(
+            (count(7), count(1_213), count(134_515_008)),
+            ("7".into(), "1,213".into(), "134,515,008".into())
+        );
+        assert_eq!(
+            (seconds(7.4), seconds(61.0), seconds(3725.0)),
+            ("7 s".into(), "1 min 01 s".into(), "1 h 02 min".into())
+        );
     }
 }

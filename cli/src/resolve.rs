@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use assay_artifacts::LocalFile;
 use assay_domain::Artifact;
-use assay_domain::matrix::{self, DataFacts, DataSet, JudgeFacts, Matrix, PromptFacts, ResolvedMatrix, TokenCount};
+use assay_domain::matrix::{
+    self, DataFacts, DataSet, JudgeFacts, Matrix, PromptFacts, ResolvedMatrix, TokenCount,
+};
 
 use crate::args::MatrixFile;
 use crate::exit::Failed;
@@ -59,7 +61,8 @@ impl Resolver {
             let artifact = self.upload("prompts", &path).map_err(wrong)?;
             prompts.insert(set.name.clone(), PromptFacts { artifact, records });
         }
-        let judges = matrix.panel.judges.iter().map(|judge| (judge.name().to_owned(), judge_facts(judge.key_env())));
+        let judges =
+            matrix.panel.judges.iter().map(|judge| (judge.name().to_owned(), judge_facts(judge.key_env())));
         let judges = judges.collect();
         Ok(Resolved { matrix: ResolvedMatrix { matrix, models, data, prompts, judges }, files: self.files })
     }

@@ -85,7 +85,9 @@ async fn upload(coordinator: &Coordinator, files: &[LocalFile]) -> anyhow::Resul
     let mut seen = BTreeSet::new();
     let files: Vec<LocalFile> = files.iter().filter(|file| seen.insert(file.digest)).cloned().collect();
     let bar = ProgressBar::new(files.iter().map(|file| file.bytes).sum());
-    bar.set_style(ProgressStyle::with_template("uploading {bytes}/{total_bytes} {wide_bar} {bytes_per_sec}")?);
+    bar.set_style(ProgressStyle::with_template(
+        "uploading {bytes}/{total_bytes} {wide_bar} {bytes_per_sec}",
+    )?);
     let counted = bar.clone();
     let transfers = Transfers::new(TransferLimits::default())?.on_bytes(move |bytes| counted.inc(bytes));
     for part in files.chunks(FILES_MAX) {
@@ -125,11 +127,7 @@ fn signed_upload(upload: assay_proto::v1::SignedUpload) -> Result<SignedUpload, 
 
 /// A signed request in the words of the transfers.
 pub(crate) fn signed_request(request: assay_proto::v1::SignedRequest) -> SignedRequest {
-    SignedRequest {
-        method: request.method,
-        url: request.url,
-        headers: request.headers.into_iter().collect(),
-    }
+    SignedRequest { method: request.method, url: request.url, headers: request.headers.into_iter().collect() }
 }
 
 /// A refusal to sign in the words of the transfers.

@@ -37,7 +37,11 @@ struct Stack {
 pub(crate) async fn run(args: &args::Up) -> anyhow::Result<()> {
     let signals = Signals::listen()?;
     let stack = Stack::start(&args.data_dir, &args.listen, args.threads, args.lease_ms, &signals).await?;
-    print::say(format!("coordinator at {}; logs in {}", stack.coordinator.address, logs(&args.data_dir).display()));
+    print::say(format!(
+        "coordinator at {}; logs in {}",
+        stack.coordinator.address,
+        logs(&args.data_dir).display()
+    ));
     print::say("ctrl-C stops; what runs goes on at the next start");
     signals.stop.cancelled().await;
     stack.end().await;
@@ -56,7 +60,9 @@ pub(crate) async fn run_matrix(args: &args::Run) -> anyhow::Result<()> {
     };
     let stack = match &running {
         Some(_) => None,
-        None => Some(Stack::start(&args.data_dir, "127.0.0.1:0", args.threads, args.lease_ms, &signals).await?),
+        None => {
+            Some(Stack::start(&args.data_dir, "127.0.0.1:0", args.threads, args.lease_ms, &signals).await?)
+        }
     };
     let coordinator = running.as_ref().or(stack.as_ref().map(|stack| &stack.coordinator));
     let coordinator = coordinator.context("no coordinator was started")?;
@@ -103,7 +109,8 @@ impl Stack {
             }
         };
         let threads = threads.to_string();
-        let worker = Service::new("assay-worker", &["agent", "--data-dir", &data, "--threads", &threads], data_dir)?;
+        let worker =
+            Service::new("assay-worker", &["agent", "--data-dir", &data, "--threads", &threads], data_dir)?;
         let runner = Service::new("assay-judge-runner", &["run", "--data-dir", &data], data_dir)?;
         let workers = [worker, runner]
             .map(|service| tokio::spawn(service.keep(signals.stop.clone(), signals.kill.clone())))
@@ -136,7 +143,11 @@ async fn wait_until_healthy(data_dir: &Path, server: &mut JoinHandle<()>) -> any
     };
     let log = logs(data_dir).join("assay-coordinator.log");
     let not_started = |why: &str| {
-        Failed::Unreachable(format!("the coordinator {why}; its log {} ends with:\n{}", log.display(), tail(&log)))
+        Failed::Unreachable(format!(
+            "the coordinator {why}; its log {} ends with:\n{}",
+            log.display(),
+            tail(&log)
+        ))
     };
     tokio::select! {
         coordinator = tokio::time::timeout(START_LIMIT, healthy) => {

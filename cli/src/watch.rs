@@ -54,10 +54,18 @@ pub(crate) async fn to_report(
 }
 
 fn screen() -> Box<dyn Screen> {
-    if std::io::stderr().is_terminal() { Box::new(bars::Bars::new()) } else { Box::new(lines::Lines::default()) }
+    if std::io::stderr().is_terminal() {
+        Box::new(bars::Bars::new())
+    } else {
+        Box::new(lines::Lines::default())
+    }
 }
 
-async fn follow(coordinator: &Coordinator, matrix: &str, screen: &mut dyn Screen) -> anyhow::Result<MatrixView> {
+async fn follow(
+    coordinator: &Coordinator,
+    matrix: &str,
+    screen: &mut dyn Screen,
+) -> anyhow::Result<MatrixView> {
     let mut reconnects = 0;
     loop {
         match follow_once(coordinator, matrix, screen, &mut reconnects).await {

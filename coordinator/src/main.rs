@@ -66,6 +66,17 @@ fn main() -> ExitCode {
     }
 }
 
+/// Stops this process when the `assay up` that started it and set `ASSAY_PARENT` dies: a killed one leaves nothing behind.
+fn end_with_parent() -> anyhow::Result<()> {
+    let Some(parent) = std::env::var("ASSAY_PARENT").ok().and_then(|pid| pid.parse::<i32>().ok()) else {
+        return Ok(());
+    };
+    #[cfg(target_os = "linux")]
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM)?;
+    anyhow::ensure!(nix::unistd::getppid().as_raw() == parent, "the process that started this one is gone");
+    Ok(())
+}
+
 #[tokio::main]
 async fn run(config: Config) -> anyhow::Result<()> {
     let telemetry = assay_telemetry::init("assay-coordinator")
@@ -73,6 +84,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
         .ok();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    end_with_parent()?;
     let mut server =
         Server::start(config, Arc::new(SystemClock::new()), ProbeCommand::this_program()?).await?;
     tracing::info!(address = %server.address(), token = %server.token_path().display(), "serving");

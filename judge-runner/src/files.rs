@@ -35,7 +35,11 @@ pub(crate) fn read_each<T: DeserializeOwned>(
 }
 
 /// Writes records as JSON lines into the attempt's folder.
-pub(crate) fn write<T: Serialize>(cx: &AttemptContext, name: &str, records: &[T]) -> Result<PathBuf, Failure> {
+pub(crate) fn write<T: Serialize>(
+    cx: &AttemptContext,
+    name: &str,
+    records: &[T],
+) -> Result<PathBuf, Failure> {
     let text = to_jsonl(records).map_err(|error| bad_input(format!("{name} cannot be written: {error}")))?;
     write_text(cx, name, &text)
 }

@@ -25,14 +25,21 @@ const CALLS_MAX: usize = 4;
 const MALFORMED_AGAIN_MAX: u32 = 2;
 
 /// Judges one comparison.
-pub(crate) async fn run(spec: &JudgeSpec, cx: &AttemptContext, ledger_dir: &Path) -> Result<Finished, Failure> {
+pub(crate) async fn run(
+    spec: &JudgeSpec,
+    cx: &AttemptContext,
+    ledger_dir: &Path,
+) -> Result<Finished, Failure> {
     let blinded = presentations(spec, cx)?;
     let key = std::env::var(&spec.api.key_env).map_err(|_| {
-        bad_input(format!("judge `{}`: the environment variable `{}` holds no key", spec.judge, spec.api.key_env))
+        bad_input(format!(
+            "judge `{}`: the environment variable `{}` holds no key",
+            spec.judge, spec.api.key_env
+        ))
     })?;
     let client = OpenAi::new(&spec.api, key).map_err(|error| bad_input(error.to_string()))?;
-    let mut ledger = Ledger::open(ledger_dir, cx.assignment().job.key)
-        .map_err(|error| files::disk(ledger_dir, &error))?;
+    let mut ledger =
+        Ledger::open(ledger_dir, cx.assignment().job.key).map_err(|error| files::disk(ledger_dir, &error))?;
     let started = now();
     let verdicts = ask_all(spec, cx, &client, &blinded, &mut ledger).await?;
     let resolved = resolve_all(&verdicts, &blinded.key).map_err(|error| bad_input(error.to_string()))?;
@@ -50,7 +57,8 @@ fn presentations(spec: &JudgeSpec, cx: &AttemptContext) -> Result<Blinded, Failu
     let (base, tuned) = (files::read(cx, "base")?, files::read(cx, "tuned")?);
     let pairs = pair::match_generations(&spec.comparison.id, &base, &tuned);
     let pairs = pairs.map_err(|error| bad_input(error.to_string()))?;
-    pair::blind(&Secret::new(*secret.as_bytes()), spec.orders, &pairs).map_err(|error| bad_input(error.to_string()))
+    pair::blind(&Secret::new(*secret.as_bytes()), spec.orders, &pairs)
+        .map_err(|error| bad_input(error.to_string()))
 }
 
 async fn ask_all(
@@ -61,7 +69,8 @@ async fn ask_all(
     ledger: &mut Ledger,
 ) -> Result<Vec<RawVerdictRecord>, Failure> {
     let template = template(&spec.template).map_err(|error| bad_input(error.to_string()))?;
-    let schema = template.schema.ok_or_else(|| bad_input(format!("template `{}` asks for no JSON", spec.template)))?;
+    let schema =
+        template.schema.ok_or_else(|| bad_input(format!("template `{}` asks for no JSON", spec.template)))?;
     let schema = RawValue::from_string(schema.to_owned()).map_err(|error| bad_input(error.to_string()))?;
     let schema = schema.as_ref();
     let total = blinded.presentations.len() as u64;
@@ -78,7 +87,12 @@ async fn ask_all(
         let record = record?;
         ledger.add(&record).map_err(|error| files::disk(Path::new("ledger"), &error))?;
         verdicts.push(record);
-        cx.progress(Progress { phase: String::from("judge"), done: verdicts.len() as u64, total, ..Progress::default() });
+        cx.progress(Progress {
+            phase: String::from("judge"),
+            done: verdicts.len() as u64,
+            total,
+            ..Progress::default()
+        });
     }
     verdicts.sort_by(|a, b| (&a.pair_id, a.pass).cmp(&(&b.pair_id, b.pass)));
     Ok(verdicts)
@@ -104,7 +118,13 @@ async fn ask_one(
     }
 }
 
-fn record(spec: &JudgeSpec, template: &Template, shown: &BlindPair, answer: Answer, seconds: f64) -> RawVerdictRecord {
+fn record(
+    spec: &JudgeSpec,
+    template: &Template,
+    shown: &BlindPair,
+    answer: Answer,
+    seconds: f64,
+) -> RawVerdictRecord {
     let reply =
         Reply { text: answer.text.as_deref(), refusal: answer.refusal.as_deref(), finish: answer.finish };
     let (status, detail) = match verdict::from_reply(&reply) {

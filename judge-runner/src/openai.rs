@@ -170,7 +170,8 @@ async fn refused(response: Response) -> Try {
     let status = response.status();
     let after = retry_after(&response);
     let text = response.text().await.unwrap_or_default();
-    let error = serde_json::from_str::<Value>(&text).ok().map(|body| body["error"].clone()).unwrap_or_default();
+    let error =
+        serde_json::from_str::<Value>(&text).ok().map(|body| body["error"].clone()).unwrap_or_default();
     let quota_gone = error["code"] == "insufficient_quota" || error["type"] == "insufficient_quota";
     let message = error["message"].as_str().map_or_else(|| clip(&text), clip);
     let may_help = matches!(status.as_u16(), 408 | 409 | 429 | 500..=599) && !quota_gone;
@@ -192,6 +193,7 @@ fn back_off(tried: u32) -> Duration {
 }
 
 fn clip(text: &str) -> String {
-    let end = (0..=ERROR_BYTES_MAX.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    let end =
+        (0..=ERROR_BYTES_MAX.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     text[..end].to_owned()
 }

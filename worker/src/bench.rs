@@ -44,7 +44,8 @@ pub(crate) fn train(args: &args::BenchTrain) -> anyhow::Result<()> {
     let conversations = rows::read_conversations(&args.train, ReadLimits::default())?;
     let mut train_rows = Vec::new();
     for conversation in conversations.iter().take(args.examples as usize) {
-        train_rows.push(TrainRow::all(rows::training_row(conversation, &template, &tokenizer, &settings)?.ids));
+        train_rows
+            .push(TrainRow::all(rows::training_row(conversation, &template, &tokenizer, &settings)?.ids));
     }
     let lora = LoraConfig {
         rank: args.rank as usize,

@@ -73,7 +73,9 @@ fn listen_until_end(
         match command {
             Command::Hello { version: FRAMES_VERSION } => {}
             Command::Hello { version } => {
-                return Err(io::Error::other(format!("agent speaks frames {version}, engine {FRAMES_VERSION}")));
+                return Err(io::Error::other(format!(
+                    "agent speaks frames {version}, engine {FRAMES_VERSION}"
+                )));
             }
             Command::Run(job) => {
                 if jobs.try_send(job).is_err() {
@@ -114,6 +116,7 @@ fn run_one(job: EngineJob, models: &mut model::Warm, context: &mut Context<'_>) 
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    let text =
+        panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     format!("the engine panicked: {}", text.unwrap_or("without a message"))
 }

@@ -42,9 +42,9 @@ impl EngineExecutor {
         {
             return Ok(engine);
         }
-        EngineProcess::start(&self.config)
-            .await
-            .map_err(|error| Failure::new(FailureClass::Crashed, format!("the engine does not start: {error}")))
+        EngineProcess::start(&self.config).await.map_err(|error| {
+            Failure::new(FailureClass::Crashed, format!("the engine does not start: {error}"))
+        })
     }
 
     async fn drive(&self, engine: &mut EngineProcess, cx: &AttemptContext) -> Result<Ended, Failure> {
@@ -117,9 +117,7 @@ impl Executor for EngineExecutor {
         match end? {
             Ended::Done { outputs, usage } => Ok(Finished { outputs, usage }),
             Ended::Failed(failure) => Err(failure),
-            Ended::Cancelled => {
-                Err(Failure::new(FailureClass::Released, "cancelled"))
-            }
+            Ended::Cancelled => Err(Failure::new(FailureClass::Released, "cancelled")),
         }
     }
 }
@@ -173,7 +171,10 @@ fn job_for(cx: &AttemptContext) -> Result<EngineJob, Failure> {
             model_digest: digest_of(cx, "model").ok_or_else(|| wrong(String::from("no judge model")))?,
             base: cx.input("base")?.to_owned(),
             tuned: cx.input("tuned")?.to_owned(),
-            secret: cx.assignment().secret.ok_or_else(|| wrong(String::from("no blinding secret came along")))?,
+            secret: cx
+                .assignment()
+                .secret
+                .ok_or_else(|| wrong(String::from("no blinding secret came along")))?,
             out,
         }),
         Work::Judge(_) | Work::Report(_) => {

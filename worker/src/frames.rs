@@ -6,8 +6,8 @@
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 
-use assay_domain::job::{FailureClass, GenerateSpec, Progress, ScoreSpec, TrainSpec, Usage};
 use assay_domain::Digest;
+use assay_domain::job::{FailureClass, GenerateSpec, Progress, ScoreSpec, TrainSpec, Usage};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 

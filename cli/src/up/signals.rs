@@ -16,7 +16,8 @@ pub(super) struct Signals {
 impl Signals {
     /// Listens from now on.
     pub(super) fn listen() -> std::io::Result<Self> {
-        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let (mut interrupt, mut terminate) =
+            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         let signals = Self { stop: CancellationToken::new(), kill: CancellationToken::new() };
         let (stop, kill) = (signals.stop.clone(), signals.kill.clone());
         tokio::spawn(async move {

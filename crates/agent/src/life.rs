@@ -122,7 +122,8 @@ impl<E: Executor> Life<E> {
                 // An attempt that ended frees its slot before the next offer is looked at.
                 biased;
                 Some(ended) = self.attempts.join_next() => self.ended(ended).await,
-                Some(_) = self.refusals.join_next() => {}
+                // The offer had taken a slot off what the coordinator knows.
+                Some(_) = self.refusals.join_next() => self.say_ready().await,
                 event = self.events.recv() => match event {
                     Some(Event::Welcomed(welcome)) => self.welcomed(welcome).await,
                     Some(Event::Said(body)) => self.heard(body),

@@ -77,9 +77,8 @@ fn prompt_rows(spec: &GenerateSpec, prompts: &[Prompt], model: &Loaded) -> Resul
     let row = |(index, prompt): (usize, &Prompt)| {
         let system = spec.system_prompt.iter().map(|text| Message::new("system", text));
         let messages: Vec<Message> = system.chain([Message::new("user", &prompt.prompt)]).collect();
-        let ids =
-            rows::prompt_ids(&messages, &model.template, &model.tokenizer, &RenderOptions::default())
-                .map_err(|error| Stop::bad_input(&error))?;
+        let ids = rows::prompt_ids(&messages, &model.template, &model.tokenizer, &RenderOptions::default())
+            .map_err(|error| Stop::bad_input(&error))?;
         Ok(PromptRow { index, ids })
     };
     prompts.iter().enumerate().map(row).collect()

@@ -2,7 +2,9 @@
 
 /// The largest resident memory so far, MiB.
 pub(crate) fn peak_mib() -> f64 {
-    let Ok(usage) = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF) else { return 0.0 };
+    let Ok(usage) = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF) else {
+        return 0.0;
+    };
     // Linux counts KiB, macOS bytes.
     let unit = if cfg!(target_os = "macos") { 1024.0 * 1024.0 } else { 1024.0 };
     usage.max_rss() as f64 / unit

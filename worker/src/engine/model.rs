@@ -57,7 +57,9 @@ impl Warm {
         context.phase("load");
         match &self.kept {
             Some((_, loaded)) => Ok(loaded),
-            None => Err(Stop::Failed { class: FailureClass::Crashed, reason: String::from("no model was kept") }),
+            None => {
+                Err(Stop::Failed { class: FailureClass::Crashed, reason: String::from("no model was kept") })
+            }
         }
     }
 

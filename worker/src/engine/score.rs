@@ -42,7 +42,8 @@ pub(super) fn run(
     let blinded = blinded(spec, files, secret)?;
     let template = prompt::template(&spec.template).map_err(|error| Stop::bad_input(&error))?;
     let rows = score_rows(template, &blinded, model)?;
-    let labels = [Label::A, Label::B].map(|label| LabelTokens::new(&model.tokenizer, template.label_text(label)));
+    let labels =
+        [Label::A, Label::B].map(|label| LabelTokens::new(&model.tokenizer, template.label_text(label)));
     let [a, b] = labels.map(|label| label.map_err(|error| Stop::bad_input(&error)));
     let scores = score(model, &rows, &[a?, b?], context)?;
     let seconds = context.phase("score");
@@ -68,7 +69,8 @@ fn blinded(spec: &ScoreSpec, files: &Files, secret: Digest) -> Result<Blinded, S
     let (base, tuned) = (generations(&files.base)?, generations(&files.tuned)?);
     let pairs = pair::match_generations(&spec.comparison.id, &base, &tuned);
     let pairs = pairs.map_err(|error| Stop::bad_input(&error))?;
-    pair::blind(&Secret::new(*secret.as_bytes()), spec.orders, &pairs).map_err(|error| Stop::bad_input(&error))
+    pair::blind(&Secret::new(*secret.as_bytes()), spec.orders, &pairs)
+        .map_err(|error| Stop::bad_input(&error))
 }
 
 fn generations(path: &Path) -> Result<Vec<GenerationRecord>, Stop> {

@@ -45,7 +45,8 @@ pub(super) fn run(
     let lora = Lora::new(lora_config(spec)?, model.decoder.config(), spec.seed, device).map_err(stop)?;
     let trainer = Trainer::new(&model.decoder, lora, settings(spec), train, valid).map_err(stop)?;
     if trainer.total_steps() != spec.total_steps {
-        let planned = format!("{} steps were planned, {} come of the rows", spec.total_steps, trainer.total_steps());
+        let planned =
+            format!("{} steps were planned, {} come of the rows", spec.total_steps, trainer.total_steps());
         return Err(refused(planned));
     }
     fs::create_dir_all(&files.out).map_err(|error| Stop::io(files.out.display(), &error))?;
@@ -109,7 +110,12 @@ impl Job<'_> {
         });
         context.log(format!(
             "step {}/{} loss {:.4} gradient norm {:.4} learning rate {:.3e} {} tokens {seconds:.2} s",
-            report.step, self.spec.total_steps, report.loss, report.grad_norm, report.learning_rate, report.tokens
+            report.step,
+            self.spec.total_steps,
+            report.loss,
+            report.grad_norm,
+            report.learning_rate,
+            report.tokens
         ))?;
         self.progress("train", Some(report.loss), context)?;
         Ok(Some(report))

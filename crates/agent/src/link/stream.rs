@@ -155,10 +155,9 @@ impl Keeper {
     /// Words out, messages in, until the stream breaks.
     async fn speak(&mut self, stream: Stream) -> End {
         let Stream { words, mut messages, channel, welcome } = stream;
-        if self.events.send(Event::Welcomed(welcome)).await.is_err() {
+        if self.greet(welcome, channel).await.is_err() {
             return End::Closed;
         }
-        self.up.send_replace(Some(channel));
         let mut asked = Asked::default();
         loop {
             tokio::select! {
@@ -185,6 +184,13 @@ impl Keeper {
         drop(words);
         while let Ok(Some(_)) = messages.message().await {}
         End::Closed
+    }
+
+    /// The link is up before anyone hears of the welcome: who then says at once that it is ready must not find it down, or
+    /// nothing would ever be offered on this stream.
+    async fn greet(&self, welcome: v1::Welcome, channel: AuthorizedChannel) -> Result<(), ()> {
+        self.up.send_replace(Some(channel));
+        self.events.send(Event::Welcomed(welcome)).await.map_err(|_| ())
     }
 
     async fn hear(&self, message: CoordinatorMessage, asked: &mut Asked) -> Result<(), ()> {
@@ -255,3 +261,6 @@ fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@ use std::fs;
 use assay_agent::{Failure, Finished};
 use assay_domain::job::{FailureClass, Usage};
 use assay_domain::{Artifact, Lease};
+use assay_proto::v1::{OfferBatch, coordinator_message::Body as Told};
 
 use agent::{Agent, assignment};
 use coordinator::{Coordinator, Heard};
@@ -277,4 +278,33 @@ async fn a_worker_that_will_never_be_taken_ends_with_the_reason() {
     assert!(error.contains("protocol 9 is needed"), "{error}");
     let wrong = Agent::with_token(&coordinator, "another-token").ended().await.unwrap_err().to_string();
     assert!(wrong.contains("no such token") && !wrong.contains("another-token"), "{wrong}");
+}
+
+#[tokio::test]
+async fn an_offer_that_cannot_be_read_goes_back_and_its_slot_is_asked_for_again() {
+    let mut coordinator = Coordinator::start().await;
+    let mut agent = Agent::start(&coordinator);
+    coordinator.until(ready(1)).await;
+    let lease = assay_proto::convert::to_json(&assignment(0, 1).lease);
+    let assignments_json = vec![format!(r#"{{"lease":{lease},"of":"a later version"}}"#)];
+    coordinator.say(Told::Offers(OfferBatch { assignments_json })).await;
+    let (refused, class, _) = coordinator.until(failed).await;
+    assert_eq!((refused, class.as_str()), (assignment(0, 1).lease, "crashed"));
+    coordinator.until(ready(1)).await;
+    coordinator.offer(&assignment(1, 1)).await;
+    agent.next_run().await.end(nothing());
+    coordinator.until(completed).await;
+    agent.shut_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn every_new_stream_hears_how_much_the_worker_would_take() {
+    let mut coordinator = Coordinator::start().await;
+    let agent = Agent::start(&coordinator);
+    for _ in 0..50 {
+        coordinator.until(hello).await;
+        coordinator.until_without(ready(1), |heard| hello(heard).is_some()).await;
+        coordinator.break_stream().await;
+    }
+    agent.shut_down().await;
 }
