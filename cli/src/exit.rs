@@ -35,19 +35,19 @@ impl Failed {
 
     /// An answer of the coordinator that is an error.
     pub(crate) fn status(address: &str, status: &tonic::Status) -> Self {
-        match status.code() {
-            tonic::Code::Unavailable | tonic::Code::DeadlineExceeded | tonic::Code::Cancelled => {
-                Self::Unreachable(format!(
-                    "no coordinator answers at {address}: start one with `assay up` ({})",
-                    status.message()
-                ))
-            }
-            tonic::Code::Unauthenticated => Self::Refused(format!(
-                "the coordinator at {address} refuses the token: use the token file of its data folder ({})",
-                status.message()
-            )),
-            _ => Self::Refused(status.message().to_owned()),
+        use tonic::Code;
+        let (code, message) = (status.code(), status.message());
+        if matches!(code, Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled) {
+            return Self::Unreachable(format!(
+                "no coordinator answers at {address}: start one with `assay up` ({message})"
+            ));
         }
+        if code == Code::Unauthenticated {
+            return Self::Refused(format!(
+                "the coordinator at {address} refuses the token: use the token file of its data folder ({message})"
+            ));
+        }
+        Self::Refused(message.to_owned())
     }
 }
 

@@ -83,7 +83,7 @@ impl EngineProcess {
     /// The next frame; `None` when the engine is gone or sends what cannot be read. Safe to cancel.
     pub(crate) async fn receive(&mut self) -> Option<Message> {
         let frame = self.frames.next().await?;
-        let message = frame.map_err(io::Error::from).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
+        let message = frame.and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
         message.inspect_err(|error| tracing::error!(%error, "the engine's frame cannot be read")).ok()
     }
 

@@ -235,3 +235,20 @@ async fn failures_are_tried_again_until_it_is_enough_and_bad_input_never() {
     assert_eq!(view.jobs[base.job.ordinal as usize].reason, "no such file");
     assert!(view.summary.unwrap().finished_at_unix_ms > 0, "nothing of it can run any more");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn whichever_comes_first_the_worker_or_the_matrix_the_job_is_offered() {
+    let world = World::new().await;
+    world.upload_matrix().await;
+    for seed in 0..40 {
+        let (key, id) = (format!("k{seed}"), format!("w{seed}"));
+        let submitted = world.submit(&key, seed);
+        let offered = async {
+            let mut worker = Worker::connect(&world, &id, &[]).await;
+            worker.offer().await
+        };
+        let (submitted, offered) = tokio::join!(submitted, offered);
+        assert!(!submitted.repeated);
+        assert_eq!(offered.lease.fence.attempt.0, 1);
+    }
+}

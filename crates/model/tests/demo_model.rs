@@ -1,0 +1,136 @@
+//! The demo's model, imported by our own importer: it answers, and adapters trained on it are PEFT's.
+
+use std::path::Path;
+use std::process::Command;
+
+use assay_model::decoder::{Decoder, RowAdapters};
+use assay_model::generate::{GenerateProgress, GenerateSettings, GenerateWatch, Generator, PromptRow};
+use assay_model::lora::{Lora, LoraConfig};
+use assay_model::sample::SampleSettings;
+use assay_model::train::{TrainRow, TrainSettings, Trainer};
+use assay_model::{Module, lora};
+use assay_tests::{Need, need};
+use assay_text::chat::{Message, RenderOptions};
+use assay_text::folder::ModelFolder;
+use assay_text::rows::prompt_ids;
+use serde_json::{Value, json};
+use tch::{Device, Kind, Tensor};
+
+/// The largest difference of a logit between PEFT and us.
+const TOLERANCE: f64 = 1e-4;
+
+struct NoWatch;
+
+impl GenerateWatch for NoWatch {
+    fn seconds(&self) -> f64 {
+        0.0
+    }
+
+    fn progress(&mut self, _: GenerateProgress) {}
+
+    fn is_cancelled(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn the_capital_of_france_is_paris() {
+    let Some(dir) = need(Need::Model) else { return };
+    let folder = ModelFolder::open(&dir).unwrap();
+    let tokenizer = folder.tokenizer().unwrap();
+    let template = folder.template(&tokenizer).unwrap();
+    let question = [Message::new("user", "What is the capital of France?")];
+    let ids = prompt_ids(&question, &template, &tokenizer, &RenderOptions::default()).unwrap();
+
+    let decoder = Decoder::load(&dir, Device::Cpu, Kind::Float).unwrap();
+    let greedy = SampleSettings { temperature: 0.0, ..SampleSettings::default() };
+    let settings = GenerateSettings::new(greedy, 24, tokenizer.eos_ids());
+    let generator = Generator::new(&decoder, None, settings).unwrap();
+    let answers = generator.run(&[PromptRow { index: 0, ids }], &mut NoWatch).unwrap();
+
+    let answer = tokenizer.decode(answers[0].text_ids(), true).unwrap();
+    assert!(answer.contains("Paris"), "{answer:?}");
+}
+
+#[test]
+fn peft_loads_a_trained_adapter_and_gives_the_same_logits() {
+    let Some(model) = need(Need::Model) else { return };
+    let Some(python) = need(Need::Python) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let adapter = folder.path().join("adapter");
+    let sequences = sequences(&model);
+    let decoder = Decoder::load(&model, Device::Cpu, Kind::Float).unwrap();
+    train(&decoder, &sequences).write(&adapter, None).unwrap();
+
+    let read = Lora::read(&adapter, decoder.config(), Device::Cpu).unwrap();
+    assert_eq!(lora::base_model_of(&adapter).unwrap(), None);
+    let logits = folder.path().join("logits.safetensors");
+    write_logits(&decoder, &read, &sequences, &logits);
+
+    let asked = json!({ "model": model, "adapter": adapter, "logits": logits, "sequences": sequences });
+    let differences = compare(&python, folder.path(), &asked);
+    let (base, tuned) = (differences["base"].as_f64().unwrap(), differences["tuned"].as_f64().unwrap());
+    assert!(tuned < TOLERANCE, "PEFT's logits differ by {tuned}");
+    // Without the adapter they are far away: it was not an adapter of zeros that agreed.
+    assert!(base > 1000.0 * TOLERANCE, "the adapter changes logits by no more than {base}");
+}
+
+/// Two sequences of different lengths.
+fn sequences(model: &Path) -> Vec<Vec<u32>> {
+    let tokenizer = ModelFolder::open(model).unwrap().tokenizer().unwrap();
+    let texts = [
+        "What is the capital of France? Paris lies on the Seine, and has done so for two thousand years.",
+        "Every promise is a small machine for meeting a stranger: the person whom you will be when it falls due.",
+    ];
+    texts.map(|text| tokenizer.encode(text, false).unwrap()).to_vec()
+}
+
+/// An adapter on all seven projections after two real steps: both of its factors are other than zero.
+fn train(decoder: &Decoder, sequences: &[Vec<u32>]) -> Lora {
+    let config =
+        LoraConfig { rank: 8, alpha: 16.0, dropout: 0.0, rslora: false, targets: Module::ALL.into() };
+    let lora = Lora::new(config, decoder.config(), 7, Device::Cpu).unwrap();
+    let row = |ids: &Vec<u32>| TrainRow { ids: ids.clone(), labels: ids.iter().map(|id| i64::from(*id)).collect() };
+    let settings = TrainSettings {
+        epochs: 2,
+        micro_batch: 2,
+        accumulation: 1,
+        learning_rate: 2e-3,
+        warmup_steps: 0,
+        ..TrainSettings::default()
+    };
+    let rows = sequences.iter().map(row).collect();
+    let mut trainer = Trainer::new(decoder, lora, settings, rows, Vec::new()).unwrap();
+    let mut losses = Vec::new();
+    while let Some(step) = trainer.step().unwrap() {
+        losses.push(step.loss);
+    }
+    assert!(losses.len() == 2 && losses[1] < losses[0], "{losses:?}");
+    trainer.into_lora()
+}
+
+/// Both sequences in one pass, as jobs run them; `logits.N` for each.
+fn write_logits(decoder: &Decoder, lora: &Lora, sequences: &[Vec<u32>], path: &Path) {
+    let lengths: Vec<i64> = sequences.iter().map(|ids| ids.len() as i64).collect();
+    let flat: Vec<i64> = sequences.iter().flatten().map(|id| i64::from(*id)).collect();
+    let adapters = RowAdapters::new().with(0..flat.len() as i64, lora);
+    let logits = decoder.sequence_logits(&Tensor::from_slice(&flat), &lengths, &adapters).unwrap();
+    let parts = logits.split_with_sizes(&lengths, 0);
+    let named: Vec<_> =
+        parts.iter().enumerate().map(|(number, part)| (format!("logits.{number}"), part.contiguous())).collect();
+    Tensor::write_safetensors(&named, path).unwrap();
+}
+
+fn compare(python: &Path, folder: &Path, asked: &Value) -> Value {
+    let path = folder.join("asked.json");
+    std::fs::write(&path, asked.to_string()).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peft_logits.py");
+    let output = Command::new(python)
+        .arg(script)
+        .arg(&path)
+        .envs([("HF_HUB_OFFLINE", "1"), ("TOKENIZERS_PARALLELISM", "false")])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
