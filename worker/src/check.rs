@@ -5,16 +5,18 @@ use std::process::ExitCode;
 use assay_model::check::{CheckReport, check, check_trl};
 use assay_model::device;
 
-use crate::args;
+use crate::{args, openmp};
 
 /// Compares with golden values.
 pub(crate) fn golden(args: &args::Check) -> anyhow::Result<ExitCode> {
+    openmp::settle()?;
     let report = check(&args.dir, device::open(args.device.name())?)?;
     show(&report, args.json)
 }
 
 /// Compares with a trace of TRL.
 pub(crate) fn trl(args: &args::CheckTrl) -> anyhow::Result<ExitCode> {
+    openmp::settle()?;
     let device = device::open(args.device.name())?;
     let report = check_trl(&args.dir, &args.model, args.data.as_deref(), device)?;
     show(&report, args.json)

@@ -11,6 +11,7 @@ mod check;
 mod engine;
 mod executor;
 mod frames;
+mod openmp;
 mod process;
 
 fn main() -> ExitCode {

@@ -16,6 +16,7 @@ use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
 use crate::engine::memory;
 use crate::frames::{Command, FRAME_BYTES_MAX, FRAMES_VERSION, Message};
+use crate::openmp;
 
 /// How long a killed engine may take to be gone.
 const REAP_LIMIT: Duration = Duration::from_secs(10);
@@ -121,17 +122,9 @@ fn command(config: &EngineConfig, socket: OwnedFd) -> io::Result<Process> {
     };
     command.args(["engine", "--device", device]).stdin(Stdio::from(socket)).kill_on_drop(true);
     command.env("OMP_NUM_THREADS", config.threads.to_string());
-    // How OpenMP threads wait must be set before LibTorch starts. See docs/decisions on the figures.
-    for (name, value) in OPENMP_WAITING {
-        if std::env::var_os(name).is_none() {
-            command.env(name, value);
-        }
-    }
+    command.envs(openmp::waiting());
     Ok(command)
 }
-
-/// A short bounded spin: nearly the speed of spinning on a quiet machine and of sleeping on a busy one.
-const OPENMP_WAITING: [(&str, &str); 1] = [("GOMP_SPINCOUNT", "20000")];
 
 fn classify(status: ExitStatus, oom_before: Option<u64>, oom_after: Option<u64>) -> (FailureClass, String) {
     let killed = status.signal() == Some(nix::sys::signal::Signal::SIGKILL as i32);

@@ -3,8 +3,10 @@
 use crate::job::{Estimate, Orders};
 use crate::matrix::{ModelFacts, TokenCount};
 
-/// Tokens of a judge's template around prompt and responses: the longest of the built-in ones, rounded up.
-const TEMPLATE_TOKENS: u64 = 400;
+/// Tokens of `assay-v1` around prompt and responses, rounded up.
+const API_TEMPLATE_TOKENS: u64 = 400;
+/// Tokens of the longer smoke template around prompt and responses, rounded up: 120 to 130 were counted with SmolLM2's tokenizer.
+const SMOKE_TEMPLATE_TOKENS: u64 = 140;
 /// Tokens of an API judge's answer: 150 to 250 were seen with the method's judges.
 const VERDICT_TOKENS: u64 = 250;
 
@@ -76,15 +78,15 @@ pub(super) struct Judged {
 }
 
 impl Judged {
-    fn tokens(&self) -> u64 {
-        let each = TEMPLATE_TOKENS + 2 * u64::from(self.new);
+    fn tokens(&self, template: u64) -> u64 {
+        let each = template + 2 * u64::from(self.new);
         passes(self.orders) * (self.prompt_tokens + self.pairs * each)
     }
 }
 
 /// Judging by a local model: every judge's prompt forward once.
 pub(super) fn score(judge: &ModelFacts, judged: &Judged) -> Estimate {
-    let input_tokens = judged.tokens();
+    let input_tokens = judged.tokens(SMOKE_TEMPLATE_TOKENS);
     let context = input_tokens as f64 / (judged.pairs * passes(judged.orders)).max(1) as f64;
     Estimate {
         input_tokens,
@@ -95,7 +97,7 @@ pub(super) fn score(judge: &ModelFacts, judged: &Judged) -> Estimate {
 
 /// Judging through an API; `usd_per_million` is its price (input, output), when known.
 pub(super) fn judge(judged: &Judged, usd_per_million: Option<(f64, f64)>) -> Estimate {
-    let (input, calls) = (judged.tokens(), judged.pairs * passes(judged.orders));
+    let (input, calls) = (judged.tokens(API_TEMPLATE_TOKENS), judged.pairs * passes(judged.orders));
     let output = calls * VERDICT_TOKENS;
     let usd = |(per_in, per_out): (f64, f64)| (input as f64 * per_in + output as f64 * per_out) / 1e6;
     Estimate {
