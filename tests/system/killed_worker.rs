@@ -1,0 +1,111 @@
+//! Kill -9 of agent and engine in the middle of training: it goes on from its checkpoint, bit for bit.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use assay_tests::{Need, need};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::stack::{Up, Watch};
+use crate::world::{World, alone};
+
+/// The steps of the first epoch: its checkpoint is accepted before the next step begins.
+const FIRST_EPOCH: u64 = 4;
+
+#[test]
+fn a_killed_worker_changes_times_and_attempts_only() {
+    let Some(model) = need(Need::Model) else { return };
+    let _alone = alone();
+    let calm = World::new(&model);
+    let (undisturbed, _, _) = calm.run().submitted();
+
+    let world = World::new(&model);
+    let mut up = Up::start(&world);
+    let submitted = world.json(&["submit", "matrix.yaml"]);
+    let matrix = submitted["matrix"].as_str().unwrap();
+    let mut watch = Watch::start(&world, matrix);
+    kill_in_second_epoch(&up, &mut watch);
+    assert!(watch.end().success());
+
+    let jobs = world.json(&["status", matrix])["jobs"].as_array().unwrap().clone();
+    let train = &jobs[0];
+    let outcomes: Vec<&Value> = train["attempts"].as_array().unwrap().iter().map(|one| &one["outcome"]).collect();
+    assert!(outcomes.len() == 2 && *outcomes[1] == "succeeded", "{outcomes:?}");
+    let logs = world.assay(&["logs", &format!("{matrix}/0"), "--data-dir", "data"]);
+    assert!(logs.out.contains(&format!("goes on after step {FIRST_EPOCH}")), "{}", logs.out);
+    assert!(up.end(Signal::SIGINT).success());
+
+    let disturbed = Results::of(&world, &jobs);
+    let up = Up::start(&calm);
+    let expected = calm.json(&["status", &undisturbed])["jobs"].as_array().unwrap().clone();
+    drop(up);
+    let expected = Results::of(&calm, &expected);
+    assert_eq!(disturbed.adapters, expected.adapters);
+    assert_eq!(disturbed.records, expected.records);
+}
+
+fn kill_in_second_epoch(up: &Up, watch: &mut Watch) {
+    loop {
+        let state = watch.next().expect("training ended before it was seen in its second epoch");
+        let train = &state["jobs"][0];
+        assert_eq!(train["kind"], "train");
+        let done = train["progress"]["done"].as_u64().unwrap_or_default();
+        if train["status"] == "running" && done > FIRST_EPOCH {
+            break;
+        }
+    }
+    let workers: Vec<_> =
+        up.processes().into_iter().filter(|process| process.command.contains("assay-worker")).collect();
+    assert_eq!(workers.len(), 2, "agent and engine: {workers:?}");
+    for process in &workers {
+        process.signal(Signal::SIGKILL);
+    }
+    assert!(workers.iter().all(|process| process.ends_within(30)));
+}
+
+/// What must not depend on who was killed when.
+struct Results {
+    /// Digests of all files of all adapters, by their path.
+    adapters: BTreeMap<String, String>,
+    /// Metrics, answers and resolved verdicts, without their times.
+    records: BTreeMap<String, Vec<Value>>,
+}
+
+impl Results {
+    fn of(world: &World, jobs: &[Value]) -> Self {
+        let mut results = Self { adapters: BTreeMap::new(), records: BTreeMap::new() };
+        for job in jobs {
+            assert_eq!(job["status"], "succeeded", "{job}");
+            for artifact in job["outputs"].as_array().unwrap() {
+                results.add(world, job["label"].as_str().unwrap(), artifact);
+            }
+        }
+        assert_eq!(results.adapters.len(), 4, "two files of two checkpoints: {:?}", results.adapters);
+        // Metrics of the training, three files of answers, four of verdicts.
+        assert_eq!(results.records.len(), 8, "{:?}", results.records.keys());
+        results
+    }
+
+    fn add(&mut self, world: &World, label: &str, artifact: &Value) {
+        let name = artifact["name"].as_str().unwrap();
+        for file in artifact["files"].as_array().unwrap() {
+            let path = format!("{label}: {name}/{}", file["path"].as_str().unwrap());
+            if name.starts_with("adapter@") {
+                self.adapters.insert(path, file["digest"].to_string());
+            } else if ["metrics", "generations", "verdicts"].contains(&name) {
+                let object = world.data_dir().join("objects").join(file["key"].as_str().unwrap());
+                self.records.insert(path, records(&fs::read_to_string(object).unwrap()));
+            }
+        }
+    }
+}
+
+fn records(text: &str) -> Vec<Value> {
+    let record = |line: &str| {
+        let mut record: Value = serde_json::from_str(line).unwrap();
+        record.as_object_mut().unwrap().remove("seconds");
+        record
+    };
+    text.lines().map(record).collect()
+}

@@ -1,0 +1,28 @@
+//! The whole system as its users have it: the real binaries, the demo's model, a small matrix, and no mocks.
+//!
+//! Each test has a folder of its own. They use every core, so they run one at a time (`world::alone`, and
+//! `.config/nextest.toml` where nextest starts a process for each).
+
+#[cfg(target_os = "linux")]
+mod bad_files;
+#[cfg(target_os = "linux")]
+mod bad_requests;
+#[cfg(target_os = "linux")]
+mod killed_worker;
+#[cfg(target_os = "linux")]
+mod lifetime;
+#[cfg(target_os = "linux")]
+mod processes;
+#[cfg(target_os = "linux")]
+mod runs;
+#[cfg(target_os = "linux")]
+mod stack;
+#[cfg(target_os = "linux")]
+mod world;
+
+/// Process ids that cannot be mistaken for later ones are Linux's.
+#[cfg(not(target_os = "linux"))]
+#[test]
+fn the_whole_system_is_tested_on_linux() {
+    assay_tests::skip("linux", "the tests of the whole system follow processes by pidfd");
+}

@@ -1,0 +1,122 @@
+//! `assay up` as a child process, and all that it started; everything is killed at the end of a test, failed or not.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStdout, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::processes::{Process, below};
+use crate::world::World;
+
+/// The longest that anything here may take before the test fails.
+const LIMIT: Duration = Duration::from_secs(180);
+/// Questions until a state must be there; each is a process of its own.
+const QUESTIONS_MAX: u32 = 1000;
+
+/// A running `assay up`.
+pub(crate) struct Up {
+    child: Child,
+}
+
+impl Up {
+    /// Starts it and waits until its coordinator answers.
+    pub(crate) fn start(world: &World) -> Self {
+        let mut command = world.command(&["up", "--data-dir", "data", "--listen", "127.0.0.1:0", "--threads", "2"]);
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let lines = lines(child.stderr.take().unwrap());
+        let up = Self { child };
+        let first = lines.recv_timeout(LIMIT).unwrap();
+        assert!(first.starts_with("coordinator at "), "{first}");
+        // The rest is read and dropped, so that it never blocks.
+        std::thread::spawn(move || lines.iter().count());
+        up
+    }
+
+    /// Waits until the worker and the judge-runner have registered.
+    pub(crate) fn wait_for_workers(&self, world: &World) {
+        let ready = (0..QUESTIONS_MAX).any(|_| {
+            let fleet = world.json(&["fleet"]);
+            fleet.as_array().unwrap().iter().filter(|worker| worker["connected"] == true).count() == 2
+        });
+        assert!(ready, "no worker and judge-runner after {QUESTIONS_MAX} questions");
+    }
+
+    /// All processes that it started, and theirs.
+    pub(crate) fn processes(&self) -> Vec<Process> {
+        below(self.child.id())
+    }
+
+    /// Sends it a signal and waits for its end.
+    pub(crate) fn end(&mut self, signal: Signal) -> ExitStatus {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        nix::sys::signal::kill(pid, signal).unwrap();
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        let started = self.processes();
+        let _gone_is_fine = self.child.kill();
+        let _gone_is_fine = self.child.wait();
+        for process in started {
+            process.signal(Signal::SIGKILL);
+        }
+    }
+}
+
+/// A running `assay watch MATRIX --json`.
+pub(crate) struct Watch {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Watch {
+    /// Starts it.
+    pub(crate) fn start(world: &World, matrix: &str) -> Self {
+        let mut command = world.command(&["watch", matrix, "--data-dir", "data", "--json"]);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let stdout: ChildStdout = child.stdout.take().unwrap();
+        Self { child, lines: lines(stdout) }
+    }
+
+    /// The next state of the matrix; none after the last.
+    pub(crate) fn next(&mut self) -> Option<Value> {
+        match self.lines.recv_timeout(LIMIT) {
+            Ok(line) => Some(serde_json::from_str(&line).unwrap()),
+            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => None,
+            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {
+                panic!("nothing new of the matrix in {} s", LIMIT.as_secs())
+            }
+        }
+    }
+
+    /// The rest of the states, dropped; the exit status.
+    pub(crate) fn end(mut self) -> ExitStatus {
+        while self.next().is_some() {}
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let _gone_is_fine = self.child.kill();
+        let _gone_is_fine = self.child.wait();
+    }
+}
+
+/// The lines of a pipe, read by a thread so that waiting for one has a limit.
+fn lines(pipe: impl std::io::Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = sync_channel(64);
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
