@@ -1,5 +1,6 @@
 //! The command line of `assay`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
@@ -82,9 +83,9 @@ pub(crate) struct Up {
     /// Where state, objects, logs and reports live.
     #[arg(long, default_value = ".assay")]
     pub(crate) data_dir: PathBuf,
-    /// The coordinator's address; port 0 takes a free one.
-    #[arg(long, default_value = "127.0.0.1:7717")]
-    pub(crate) listen: String,
+    /// The coordinator's address on this machine, such as 127.0.0.1:7717; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:7717", value_parser = loopback)]
+    pub(crate) listen: SocketAddr,
     /// Threads of the engine; 0 takes one for each processor.
     #[arg(long, default_value_t = 0)]
     pub(crate) threads: u32,
@@ -236,4 +237,17 @@ pub(crate) enum Model {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// The rule is the coordinator's; here it is told before anything is started.
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr =
+        text.parse().map_err(|_| String::from("write HOST:PORT, such as 127.0.0.1:7717"))?;
+    if !address.ip().is_loopback() {
+        return Err(String::from(
+            "not a loopback address: without TLS and roles the coordinator listens on 127.0.0.1 or [::1] only; \
+             reach it from elsewhere through an SSH tunnel",
+        ));
+    }
+    Ok(address)
 }

@@ -36,7 +36,8 @@ struct Stack {
 /// Keeps everything running until interrupted.
 pub(crate) async fn run(args: &args::Up) -> anyhow::Result<()> {
     let signals = Signals::listen()?;
-    let stack = Stack::start(&args.data_dir, &args.listen, args.threads, args.lease_ms, &signals).await?;
+    let stack =
+        Stack::start(&args.data_dir, &args.listen.to_string(), args.threads, args.lease_ms, &signals).await?;
     print::say(format!(
         "coordinator at {}; logs in {}",
         stack.coordinator.address,
@@ -100,11 +101,18 @@ impl Stack {
         // An old address must not be taken for the new one.
         let _ = std::fs::remove_file(data_dir.join("coordinator.json"));
         let mut server = tokio::spawn(server.keep(stop_server.clone(), signals.kill.clone()));
-        let coordinator = match wait_until_healthy(data_dir, &mut server).await {
+        let started = tokio::select! {
+            started = wait_until_healthy(data_dir, &mut server) => started,
+            () = signals.stop.cancelled() => Err(Failed::Interrupted.into()),
+        };
+        let coordinator = match started {
             Ok(coordinator) => coordinator,
             Err(error) => {
                 stop_server.cancel();
-                let _ = server.await;
+                // One that ended by itself was waited for already.
+                if !server.is_finished() {
+                    let _ = server.await;
+                }
                 return Err(error);
             }
         };
