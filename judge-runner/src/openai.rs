@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use assay_domain::job::ApiJudge;
-use assay_judging::prompt::JudgePrompt;
+use assay_judging::prompt::{JudgePrompt, Message as JudgeMessage};
 use assay_judging::verdict::Finish;
 use reqwest::{Response, StatusCode};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 
 /// Times a call is tried before the judge's job fails for now.
 const TRIES_MAX: u32 = 6;
@@ -55,6 +55,37 @@ enum Try {
     Answer(Box<Answer>),
     Again { why: String, after: Option<Duration> },
     Refused { status: StatusCode, message: String },
+}
+
+/// The request; a struct, not a map, since the schema's keys must keep their order.
+#[derive(Serialize)]
+struct Request<'a> {
+    model: &'a str,
+    messages: Vec<RequestMessage<'a>>,
+    max_completion_tokens: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f64>,
+    response_format: ResponseFormat<'a>,
+}
+
+#[derive(Serialize)]
+struct RequestMessage<'a> {
+    role: &'static str,
+    content: &'a str,
+}
+
+#[derive(Serialize)]
+struct ResponseFormat<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    json_schema: NamedSchema<'a>,
+}
+
+#[derive(Serialize)]
+struct NamedSchema<'a> {
+    name: &'static str,
+    strict: bool,
+    schema: &'a RawValue,
 }
 
 #[derive(Deserialize)]
@@ -110,26 +141,24 @@ impl<'a> OpenAi<'a> {
         Err(AskError::Exhausted { url, last })
     }
 
-    fn body(&self, prompt: &JudgePrompt, schema: &RawValue) -> Value {
-        let messages: Vec<Value> = prompt
-            .messages
-            .iter()
-            .map(|message| json!({ "role": message.role.name(), "content": message.content }))
-            .collect();
-        let format = json!({ "name": "verdict", "strict": true, "schema": schema });
-        let mut body = json!({
-            "model": self.judge.model,
-            "messages": messages,
-            "max_completion_tokens": self.judge.max_tokens,
-            "response_format": { "type": "json_schema", "json_schema": format },
-        });
-        if let Some(temperature) = self.judge.temperature {
-            body["temperature"] = json!(temperature);
+    fn body<'b>(&'b self, prompt: &'b JudgePrompt, schema: &'b RawValue) -> Request<'b> {
+        let message = |message: &'b JudgeMessage| RequestMessage {
+            role: message.role.name(),
+            content: &message.content,
+        };
+        Request {
+            model: &self.judge.model,
+            messages: prompt.messages.iter().map(message).collect(),
+            max_completion_tokens: self.judge.max_tokens,
+            temperature: self.judge.temperature,
+            response_format: ResponseFormat {
+                kind: "json_schema",
+                json_schema: NamedSchema { name: "verdict", strict: true, schema },
+            },
         }
-        body
     }
 
-    async fn call(&self, url: &str, body: &Value) -> Try {
+    async fn call(&self, url: &str, body: &Request<'_>) -> Try {
         let again = |error: reqwest::Error| Try::Again { why: error.without_url().to_string(), after: None };
         let response = match self.http.post(url).bearer_auth(&self.key).json(body).send().await {
             Ok(response) => response,
@@ -197,3 +226,6 @@ fn clip(text: &str) -> String {
         (0..=ERROR_BYTES_MAX.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     text[..end].to_owned()
 }
+
+#[cfg(test)]
+mod tests;
