@@ -141,6 +141,7 @@ async fn ended(engine: &mut EngineProcess) -> Failure {
 
 async fn upload(cx: &AttemptContext, step: u64, adapter: PathBuf, resume: PathBuf) -> Result<(), Failure> {
     cx.checkpoint(step, &adapter, &resume).await?;
+    cx.log(format!("the checkpoint of step {step} is safe"));
     // The coordinator has it; three moments of every factor would only fill the worker's disk.
     tokio::fs::remove_dir_all(&resume).await.map_err(|error| {
         Failure::new(FailureClass::Transient, format!("{} cannot be removed: {error}", resume.display()))
