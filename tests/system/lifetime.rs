@@ -37,7 +37,9 @@ fn start(world: &World) -> (Up, Vec<Process>) {
     let up = Up::start(world);
     up.wait_for_workers(world);
     let started = up.processes();
-    for name in ["assay-coordinator serve", "assay-worker agent", "assay-worker engine", "assay-judge-runner run"] {
+    for name in
+        ["assay-coordinator serve", "assay-worker agent", "assay-worker engine", "assay-judge-runner run"]
+    {
         let found = started.iter().filter(|process| process.command.contains(name)).count();
         assert_eq!(found, 1, "`{name}` among {started:?}");
     }

@@ -23,7 +23,11 @@ fn a_second_run_takes_every_job_from_its_key_and_ends_with_the_same_report() {
     let report = report(&world, &matrix);
     check_losses(&report);
     let html = fs::read_to_string(world.data_dir().join(format!("reports/{matrix}.html"))).unwrap();
-    assert!(html.starts_with("<!doctype html>") && html.contains("epoch 2"), "{}", &html[..html.len().min(300)]);
+    assert!(
+        html.starts_with("<!doctype html>") && html.contains("epoch 2"),
+        "{}",
+        &html[..html.len().min(300)]
+    );
     assert!(first.err.contains(&format!("{matrix}.html")), "{}", first.err);
 
     let second = world.run();

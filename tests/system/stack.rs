@@ -1,12 +1,11 @@
 //! `assay up` as a child process, and all that it started; everything is killed at the end of a test, failed or not.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStdout, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::process::{Child, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use serde_json::Value;
 
 use crate::processes::{Process, below};
 use crate::world::World;
@@ -24,7 +23,8 @@ pub(crate) struct Up {
 impl Up {
     /// Starts it and waits until its coordinator answers.
     pub(crate) fn start(world: &World) -> Self {
-        let mut command = world.command(&["up", "--data-dir", "data", "--listen", "127.0.0.1:0", "--threads", "2"]);
+        let mut command =
+            world.command(&["up", "--data-dir", "data", "--listen", "127.0.0.1:0", "--threads", "2"]);
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let lines = lines(child.stderr.take().unwrap());
         let up = Self { child };
@@ -68,40 +68,38 @@ impl Drop for Up {
     }
 }
 
-/// A running `assay watch MATRIX --json`.
-pub(crate) struct Watch {
+/// A running command that prints a line for each thing that happens.
+pub(crate) struct Follow {
     child: Child,
     lines: Receiver<String>,
 }
 
-impl Watch {
-    /// Starts it.
-    pub(crate) fn start(world: &World, matrix: &str) -> Self {
-        let mut command = world.command(&["watch", matrix, "--data-dir", "data", "--json"]);
+impl Follow {
+    /// Starts `assay ARGS` on the data folder.
+    pub(crate) fn start(world: &World, args: &[&str]) -> Self {
+        let mut command = world.command(&[args, &["--data-dir", "data"]].concat());
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let stdout: ChildStdout = child.stdout.take().unwrap();
-        Self { child, lines: lines(stdout) }
+        let lines = lines(child.stdout.take().unwrap());
+        Self { child, lines }
     }
 
-    /// The next state of the matrix; none after the last.
-    pub(crate) fn next(&mut self) -> Option<Value> {
+    /// The next line; none after the last.
+    pub(crate) fn next(&self) -> Option<String> {
         match self.lines.recv_timeout(LIMIT) {
-            Ok(line) => Some(serde_json::from_str(&line).unwrap()),
-            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => None,
-            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {
-                panic!("nothing new of the matrix in {} s", LIMIT.as_secs())
-            }
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => panic!("nothing has happened in {} s", LIMIT.as_secs()),
         }
     }
 
-    /// The rest of the states, dropped; the exit status.
+    /// Drops the rest of the lines; the exit status.
     pub(crate) fn end(mut self) -> ExitStatus {
         while self.next().is_some() {}
         self.child.wait().unwrap()
     }
 }
 
-impl Drop for Watch {
+impl Drop for Follow {
     fn drop(&mut self) {
         let _gone_is_fine = self.child.kill();
         let _gone_is_fine = self.child.wait();

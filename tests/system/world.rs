@@ -16,13 +16,13 @@ pub(crate) fn alone() -> MutexGuard<'static, ()> {
     ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// Eight rows, four steps an epoch, two epochs; six new tokens for each of three prompts; two smoke judges.
+/// Twelve rows, six steps an epoch, two epochs; six new tokens for each of two prompts; two smoke judges.
 const MATRIX: &str = "\
 name: tiny
 models:
   - { name: smollm2, path: MODEL }
 data:
-  - { name: philosophy, train: train.jsonl, train_rows: 8, valid: valid.jsonl, valid_rows: 2 }
+  - { name: philosophy, train: train.jsonl, train_rows: 12, valid: valid.jsonl, valid_rows: 2 }
 recipes:
   - name: lora-r8
     rank: 8
@@ -34,7 +34,7 @@ recipes:
     warmup_steps: 1
     max_length: 96
 prompts:
-  - { name: eval, file: prompts.jsonl, take: { in-domain: 2, out-of-domain: 1 } }
+  - { name: eval, file: prompts.jsonl, take: { in-domain: 1, out-of-domain: 1 } }
 sampling:
   - { name: t075, temperature: 0.75, max_new_tokens: 6, seed: 42 }
 panel:

@@ -90,7 +90,8 @@ fn train(decoder: &Decoder, sequences: &[Vec<u32>]) -> Lora {
     let config =
         LoraConfig { rank: 8, alpha: 16.0, dropout: 0.0, rslora: false, targets: Module::ALL.into() };
     let lora = Lora::new(config, decoder.config(), 7, Device::Cpu).unwrap();
-    let row = |ids: &Vec<u32>| TrainRow { ids: ids.clone(), labels: ids.iter().map(|id| i64::from(*id)).collect() };
+    let row =
+        |ids: &Vec<u32>| TrainRow { ids: ids.clone(), labels: ids.iter().map(|id| i64::from(*id)).collect() };
     let settings = TrainSettings {
         epochs: 2,
         micro_batch: 2,
@@ -116,8 +117,11 @@ fn write_logits(decoder: &Decoder, lora: &Lora, sequences: &[Vec<u32>], path: &P
     let adapters = RowAdapters::new().with(0..flat.len() as i64, lora);
     let logits = decoder.sequence_logits(&Tensor::from_slice(&flat), &lengths, &adapters).unwrap();
     let parts = logits.split_with_sizes(&lengths, 0);
-    let named: Vec<_> =
-        parts.iter().enumerate().map(|(number, part)| (format!("logits.{number}"), part.contiguous())).collect();
+    let named: Vec<_> = parts
+        .iter()
+        .enumerate()
+        .map(|(number, part)| (format!("logits.{number}"), part.contiguous()))
+        .collect();
     Tensor::write_safetensors(&named, path).unwrap();
 }
 
