@@ -9,15 +9,15 @@ fn machine_paths() -> Vec<String> {
 
 fn registry_hosts() -> Vec<String> {
     let hosts = [
-        ("pypi", "org"),
-        ("pythonhosted", "org"),
-        ("crates", "io"),
-        ("npmjs", "org"),
-        ("proxy.golang", "org"),
-        ("deb.debian", "org"),
-        ("archive.ubuntu", "com"),
+        ("pypi.", "org"),
+        ("pythonhosted.", "org"),
+        ("crates.", "io"),
+        ("npmjs.", "org"),
+        ("proxy.", "golang.org"),
+        ("deb.", "debian.org"),
+        ("archive.", "ubuntu.com"),
     ];
-    hosts.map(|(name, top)| format!("{name}.{top}")).to_vec()
+    hosts.map(|(name, top)| format!("{name}{top}")).to_vec()
 }
 
 fn notes_to_self() -> Vec<String> {
