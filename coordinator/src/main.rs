@@ -39,6 +39,9 @@ enum Command {
         /// How long after its connection closed a worker may come back, in milliseconds.
         #[arg(long, value_parser = clap::value_parser!(u64).range(0..=86_400_000))]
         reconnect_grace_ms: Option<u64>,
+        /// How many records the journal takes between two snapshots.
+        #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+        snapshot_records: Option<u64>,
     },
     /// Opens an index and reads all of it; started by the coordinator itself.
     #[command(hide = true)]
@@ -51,10 +54,11 @@ enum Command {
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::IndexProbe { folder } => probe_main(&folder),
-        Command::Serve { data_dir, listen, lease_ms, reconnect_grace_ms } => {
+        Command::Serve { data_dir, listen, lease_ms, reconnect_grace_ms, snapshot_records } => {
             let mut config = Config { listen, ..Config::new(data_dir) };
             config.limits.lease_ms = lease_ms.unwrap_or(config.limits.lease_ms);
             config.limits.reconnect_grace_ms = reconnect_grace_ms.unwrap_or(config.limits.reconnect_grace_ms);
+            config.limits.snapshot_records = snapshot_records.unwrap_or(config.limits.snapshot_records);
             match run(config) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => {

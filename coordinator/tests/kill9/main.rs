@@ -1,0 +1,167 @@
+//! Kill -9 of the real coordinator process at random moments, 50 times, while people submit and workers work: nothing
+//! acknowledged is lost, nothing runs twice to success, and everything gets done.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::wildcard_enum_match_arm, reason = "whatever else it is, it fails the test")]
+#![expect(clippy::print_stdout, reason = "the figures are what it is run for")]
+
+use std::cell::RefCell;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet, LocalSet};
+use tokio_util::sync::CancellationToken;
+
+use ledger::Ledger;
+use person::live;
+use place::{PATIENCE, Place, Places};
+use process::Process;
+use random::Random;
+use worker::Worker;
+
+mod ledger;
+#[path = "../service/matrix.rs"]
+mod matrix;
+mod person;
+mod place;
+mod process;
+#[path = "../storage/random.rs"]
+#[expect(dead_code, reason = "the other tests use more of it")]
+mod random;
+mod stream;
+mod worker;
+
+const ROUNDS: u64 = 50;
+const SEED: u64 = 9;
+const PEOPLE: u64 = 3;
+const WORKERS: u64 = 3;
+/// So many things are asked at most before a kill.
+const REQUESTS_MAX: u64 = 80;
+/// The kill comes up to so much later, in the middle of one.
+const LATER_MAX_US: u64 = 4_000;
+/// How often one is killed before it serves, and how long after its start at most.
+const EARLY_PERCENT: u64 = 25;
+const EARLY_MAX_US: u64 = 80_000;
+
+/// The killer.
+struct Killer {
+    data_dir: std::path::PathBuf,
+    random: Random,
+    place: watch::Sender<Option<Place>>,
+    traffic: watch::Receiver<u64>,
+    log: Rc<RefCell<Vec<String>>>,
+    /// From the start of a process until it served, after a kill.
+    recoveries: Vec<Duration>,
+    early: usize,
+}
+
+impl Killer {
+    fn new(data_dir: &Path, place: watch::Sender<Option<Place>>, traffic: watch::Receiver<u64>) -> Self {
+        let (data_dir, log) = (data_dir.to_owned(), Rc::default());
+        Self { data_dir, random: Random(SEED), place, traffic, log, recoveries: Vec::new(), early: 0 }
+    }
+
+    async fn serve(&mut self, round: u64, last: bool) -> Process {
+        let mut process = Process::start(&self.data_dir, &self.log);
+        let (address, took) = process.serves().await;
+        if round > 1 {
+            self.recoveries.push(took);
+        }
+        let token = std::fs::read_to_string(self.data_dir.join("token")).unwrap();
+        self.place.send_replace(Some(Place { round, address, token, last }));
+        process
+    }
+
+    async fn round(&mut self, round: u64) {
+        if self.random.chance(EARLY_PERCENT) {
+            let process = Process::start(&self.data_dir, &self.log);
+            tokio::time::sleep(Duration::from_micros(self.random.below(EARLY_MAX_US))).await;
+            self.early += 1;
+            return process.kill().await;
+        }
+        let process = self.serve(round, false).await;
+        let target = *self.traffic.borrow() + self.random.below(REQUESTS_MAX);
+        let asked = tokio::time::timeout(PATIENCE, self.traffic.wait_for(|count| *count >= target)).await;
+        let _ = asked.expect("requests in time").unwrap();
+        tokio::time::sleep(Duration::from_micros(self.random.below(LATER_MAX_US))).await;
+        process.kill().await;
+    }
+
+    fn report(&mut self, ledger: &Ledger) {
+        self.recoveries.sort();
+        let (median, max) =
+            (self.recoveries[self.recoveries.len() / 2], self.recoveries[self.recoveries.len() - 1]);
+        let (matrices, trainings, completions) = ledger.counts();
+        let said = |text: &str| self.log.borrow().iter().filter(|line| line.contains(text)).count();
+        println!(
+            "{ROUNDS} rounds, {} of them killed while starting; recovery: median {} ms, max {} ms",
+            self.early,
+            median.as_millis(),
+            max.as_millis(),
+        );
+        println!(
+            "{matrices} matrices, {trainings} trainings with checkpoints, {completions} completions acknowledged; \
+             {} stale completions refused; {} snapshots, {} torn tails cut, {} indexes rebuilt",
+            ledger.refused,
+            said("snapshot written"),
+            said("a torn tail"),
+            said("the index is rebuilt"),
+        );
+    }
+}
+
+/// Fails the test as soon as one of its tasks does.
+async fn all_end(tasks: &mut JoinSet<()>) {
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(failed) = ended.map_err(JoinError::into_panic) {
+            std::panic::resume_unwind(failed);
+        }
+    }
+}
+
+#[tokio::test]
+async fn nothing_acknowledged_is_lost_and_nothing_succeeds_twice() {
+    LocalSet::new().run_until(fifty_kills()).await;
+}
+
+async fn fifty_kills() {
+    let folder = tempfile::tempdir().unwrap();
+    let (sender, current) = watch::channel(None);
+    let (traffic, counted) = watch::channel(0);
+    let places = Places { current, traffic: Rc::new(traffic), http: reqwest::Client::new() };
+    let ledger = Rc::new(RefCell::new(Ledger::default()));
+    let stop = CancellationToken::new();
+    let (mut people, mut workers) = (JoinSet::new(), JoinSet::new());
+    for number in 1..=PEOPLE {
+        people.spawn_local(live(number, places.clone(), Rc::clone(&ledger), stop.clone()));
+    }
+    for number in 1..=WORKERS {
+        workers.spawn_local(Worker::new(number, Rc::clone(&ledger)).live(places.clone()));
+    }
+    let mut killer = Killer::new(&folder.path().join("data"), sender, counted);
+    let rounds = async {
+        for round in 1..=ROUNDS {
+            killer.round(round).await;
+        }
+        stop.cancel();
+        killer.serve(ROUNDS + 1, true).await
+    };
+    let process = tokio::select! {
+        process = async { tokio::join!(rounds, all_end(&mut people)).0 } => process,
+        () = all_end(&mut workers) => panic!("workers never end"),
+    };
+    workers.shutdown().await;
+    process.kill().await;
+
+    // Once more from the disk alone.
+    let process = killer.serve(ROUNDS + 2, true).await;
+    let client = places.clone().after(ROUNDS + 1).await;
+    let ledger = ledger.take();
+    ledger.check(&client).await;
+    process.kill().await;
+    killer.report(&ledger);
+    let (matrices, trainings, completions) = ledger.counts();
+    assert!(matrices > 5 && trainings > 5 && completions > 40, "{:?}", ledger.counts());
+}
