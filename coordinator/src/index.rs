@@ -6,6 +6,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
 
 mod error;
 mod layout;
@@ -20,6 +21,9 @@ pub use page::{Order, PAGE_MAX_BYTES, PAGE_MAX_ENTRIES, Page, PageRequest};
 pub use probe::{ProbeCommand, probe_main};
 
 const CACHE_BYTES: u64 = 32 << 20;
+/// An index that another process has open is tried so often, with such a pause.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// Reads the index; clones share it.
 #[derive(Clone, Debug)]
@@ -85,8 +89,18 @@ impl Index {
     /// Opens the index in `folder`, or begins it. An existing one is first opened and read whole in a child process.
     ///
     /// `Err` says nothing about the index: the child could not be started, the folder not be read, or (`WouldBlock`)
-    /// another process has the index open.
+    /// another process has the index open and keeps it: that of one that was just killed soon ends.
     pub fn open(folder: &Path, command: &ProbeCommand) -> io::Result<IndexOpen> {
+        for _ in 1..LOCK_TRIES {
+            match Self::try_open(folder, command) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => pause(),
+                opened => return opened,
+            }
+        }
+        Self::try_open(folder, command)
+    }
+
+    fn try_open(folder: &Path, command: &ProbeCommand) -> io::Result<IndexOpen> {
         let probed = match has_files(folder)? {
             true => match probe::probe(command, folder)? {
                 Ok(meta) => meta,
@@ -279,6 +293,11 @@ fn has_files(folder: &Path) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "back-off: a lock of another process has no event to wait for")]
+fn pause() {
+    std::thread::sleep(LOCK_PAUSE);
 }
 
 fn open_store(folder: &Path) -> Result<sled::Db, String> {

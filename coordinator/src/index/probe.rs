@@ -38,6 +38,9 @@ impl ProbeCommand {
 
 /// The hidden subcommand: opens the store, reads all of it, and prints one line for the parent.
 pub fn probe_main(folder: &Path) -> ExitCode {
+    if let Err(error) = end_with_parent() {
+        tracing::warn!(%error, "this check of the index may outlive its parent");
+    }
     let answer = match super::open_store(folder).and_then(|store| super::verify(&store)) {
         Ok(meta) => format!("ok {} {} {}", meta.applied_sequence, meta.pairs, meta.hash_sum),
         Err(reason) => format!("damaged {}", reason.replace('\n', " ")),
@@ -48,12 +51,22 @@ pub fn probe_main(folder: &Path) -> ExitCode {
     }
 }
 
+/// The standard input says when the parent is gone, killed as it may be: until then it holds the store's lock for us only.
+fn end_with_parent() -> io::Result<()> {
+    let watch = || {
+        // However it ends, nobody waits for an answer any more.
+        let _ = io::copy(&mut io::stdin(), &mut io::sink());
+        std::process::exit(1);
+    };
+    thread::Builder::new().name("parent-watch".to_owned()).spawn(watch).map(drop)
+}
+
 /// Asks a child about the store; `Err` says what is wrong with it.
 pub(super) fn probe(command: &ProbeCommand, folder: &Path) -> io::Result<Result<Meta, String>> {
     let mut child = Command::new(&command.program)
         .args(&command.arguments)
         .arg(folder)
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
