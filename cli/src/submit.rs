@@ -1,6 +1,7 @@
 //! `assay submit`: upload what is missing, then hand the matrix over. It is durable when this returns.
 
 use std::collections::BTreeSet;
+use std::sync::Mutex;
 
 use assay_artifacts::{
     LocalFile, SignError, SignedRequest, SignedUpload, TransferLimits, Transfers, UploadSigner,
@@ -13,6 +14,7 @@ use serde::Serialize;
 
 use crate::args;
 use crate::connect::Coordinator;
+use crate::exit::Failed;
 use crate::print;
 use crate::resolve::{Resolved, resolve};
 use crate::watch;
@@ -91,7 +93,12 @@ async fn upload(coordinator: &Coordinator, files: &[LocalFile]) -> anyhow::Resul
     let counted = bar.clone();
     let transfers = Transfers::new(TransferLimits::default())?.on_bytes(move |bytes| counted.inc(bytes));
     for part in files.chunks(FILES_MAX) {
-        transfers.upload(part, &PersonSigner { coordinator }).await?;
+        let signer = PersonSigner { coordinator, failed: Mutex::default() };
+        if let Err(error) = transfers.upload(part, &signer).await {
+            // What the coordinator said, or that it said nothing, has an exit code of its own.
+            let failed = signer.failed.into_inner().ok().flatten();
+            return Err(failed.map_or_else(|| error.into(), anyhow::Error::from));
+        }
     }
     bar.finish_and_clear();
     Ok(())
@@ -99,6 +106,7 @@ async fn upload(coordinator: &Coordinator, files: &[LocalFile]) -> anyhow::Resul
 
 struct PersonSigner<'a> {
     coordinator: &'a Coordinator,
+    failed: Mutex<Option<Failed>>,
 }
 
 impl UploadSigner for PersonSigner<'_> {
@@ -113,6 +121,9 @@ impl UploadSigner for PersonSigner<'_> {
             files: files.iter().map(file).collect(),
         };
         let answer = self.coordinator.artifacts().sign_upload(request).await;
+        if let Ok(mut failed) = self.failed.lock() {
+            *failed = answer.as_ref().err().map(|status| self.coordinator.failed(status));
+        }
         let answer = answer.map_err(|status| sign_error(&status))?.into_inner();
         answer.uploads.into_iter().map(signed_upload).collect()
     }

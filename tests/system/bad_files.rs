@@ -187,7 +187,7 @@ const IMPORTS: &[Case] = &[
         what: "a file that is not GGUF",
         change: |world, _| write(world, "model.gguf", "this is no model"),
         args: IMPORT,
-        told: &["model.gguf is not a usable GGUF file", "at byte 0"],
+        told: &["model.gguf is not a usable GGUF file", "not the letters GGUF"],
     },
     Case {
         what: "a GGUF file cut in its metadata",
