@@ -2,6 +2,10 @@
 //!
 //! Each test has a folder of its own. They use every core, so they run one at a time (`world::alone`, and
 //! `.config/nextest.toml` where nextest starts a process for each).
+#![cfg_attr(
+    target_os = "linux",
+    expect(clippy::unwrap_used, reason = "what a test cannot do without ends it, in its helpers too")
+)]
 
 #[cfg(target_os = "linux")]
 mod bad_files;
