@@ -6,6 +6,7 @@ use std::time::Duration;
 use assay_agent::{AttemptContext, Executor, Failure, Finished};
 use assay_domain::Work;
 use assay_domain::job::{FailureClass, Usage};
+use assay_telemetry::names;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::Mutex;
@@ -50,6 +51,7 @@ impl EngineExecutor {
     async fn drive(&self, engine: &mut EngineProcess, cx: &AttemptContext) -> Result<Ended, Failure> {
         // One upload for each checkpoint of the plan at most; they go on while the engine computes.
         let mut uploads = FuturesUnordered::new();
+        let mut phase = Phase::default();
         loop {
             tokio::select! {
                 // What the engine says first: a finished job beats a cancel noticed in the same moment.
@@ -61,7 +63,7 @@ impl EngineExecutor {
                         Ok(Some(Message::Checkpoint { step, adapter, resume })) => {
                             uploads.push(upload(cx, step, adapter, resume));
                         }
-                        Ok(Some(message)) => if let Some(end) = heard(message, cx) {
+                        Ok(Some(message)) => if let Some(end) = heard(message, cx, &mut phase) {
                             while let Some(uploaded) = uploads.next().await {
                                 uploaded?;
                             }
@@ -122,9 +124,28 @@ impl Executor for EngineExecutor {
     }
 }
 
-fn heard(message: Message, cx: &AttemptContext) -> Option<Ended> {
+/// The span of the phase that the engine is in; a new phase ends it.
+#[derive(Default)]
+struct Phase {
+    name: String,
+    span: Option<tracing::Span>,
+}
+
+impl Phase {
+    fn now(&mut self, name: &str) {
+        if self.name != name {
+            name.clone_into(&mut self.name);
+            self.span = Some(tracing::info_span!(names::PHASE, assay.phase = name));
+        }
+    }
+}
+
+fn heard(message: Message, cx: &AttemptContext, phase: &mut Phase) -> Option<Ended> {
     match message {
-        Message::Progress(progress) => cx.progress(progress),
+        Message::Progress(progress) => {
+            phase.now(&progress.phase);
+            cx.progress(progress);
+        }
         Message::Log(line) => cx.log(line),
         Message::Hello { .. } | Message::Checkpoint { .. } => {}
         Message::Done { outputs, usage } => return Some(Ended::Done { outputs, usage }),

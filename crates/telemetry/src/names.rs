@@ -6,6 +6,8 @@ pub const ATTEMPT: &str = "attempt";
 pub const DOWNLOAD: &str = "download";
 /// Span: the executor works.
 pub const RUN: &str = "run";
+/// Span: one phase of a run, such as `load`, `train`, `evaluate`, `generate`, `score`.
+pub const PHASE: &str = "phase";
 /// Span: outputs go to the store.
 pub const UPLOAD: &str = "upload";
 /// Span: the coordinator is told until it has heard.

@@ -9,7 +9,7 @@ use assay_text::chat::ChatTemplate;
 use assay_text::folder::ModelFolder;
 use assay_text::tokenizer::Tokenizer;
 
-use assay_domain::job::FailureClass;
+use assay_domain::job::{FailureClass, Progress};
 
 use crate::engine::context::{Context, Stop, chain};
 
@@ -49,6 +49,7 @@ impl Warm {
     pub(super) fn get(&mut self, dir: &Path, context: &mut Context<'_>) -> Result<&Loaded, Stop> {
         let inodes = inodes(dir).map_err(|error| Stop::io(dir.display(), &error))?;
         if self.kept.as_ref().is_none_or(|(known, _)| *known != inodes) {
+            context.progress(Progress { phase: String::from("load"), ..Progress::default() })?;
             // Two models at once may not fit.
             self.kept = None;
             let loaded = load(dir, self.device)?;
