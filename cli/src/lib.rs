@@ -9,6 +9,8 @@ mod args;
 mod connect;
 mod exit;
 mod facts;
+mod fetch;
+mod logs;
 mod look;
 mod model;
 mod plan;
@@ -64,7 +66,7 @@ async fn run_async(command: args::Command) -> anyhow::Result<()> {
         args::Command::Submit(submit) => submit::run(&submit).await,
         args::Command::Watch(watch) => watch::run(&watch).await,
         args::Command::Status(status) => look::status(&status).await,
-        args::Command::Logs(logs) => look::logs(&logs).await,
+        args::Command::Logs(logs) => logs::run(&logs).await,
         args::Command::Cancel(cancel) => look::cancel(&cancel).await,
         args::Command::Report(report) => show_report::run(&report).await,
         args::Command::Fleet(fleet) => look::fleet(&fleet).await,

@@ -1,12 +1,10 @@
-//! `assay status`, `logs`, `cancel` and `fleet`: looking at what goes on, and stopping it.
+//! `assay status`, `cancel` and `fleet`: looking at what goes on, and stopping it.
 
 use assay_domain::event::WorkerInfo;
 use assay_proto::v1::{
-    CancelRequest, GetMatrixRequest, ListMatricesRequest, ListWorkersRequest, LogsRequest, MatrixSummary,
-    MatrixView,
+    CancelRequest, GetMatrixRequest, ListMatricesRequest, ListWorkersRequest, MatrixSummary, MatrixView,
 };
 use serde_json::json;
-use tokio_stream::StreamExt;
 
 use crate::connect::Coordinator;
 use crate::plan::new_table;
@@ -71,29 +69,6 @@ fn jobs(matrix: &MatrixView) -> String {
         table.add_row([job.job_id.clone(), job.label.clone(), job.status.clone(), attempts, note]);
     }
     table.to_string()
-}
-
-/// Prints logs.
-pub(crate) async fn logs(args: &args::Logs) -> anyhow::Result<()> {
-    let coordinator = Coordinator::find(&args.connection)?;
-    let (matrix_id, job_id) = match args.what.split_once('/') {
-        Some((matrix, _)) => (matrix.to_owned(), args.what.clone()),
-        None => (args.what.clone(), String::new()),
-    };
-    let request = LogsRequest { matrix_id, job_id, follow: args.follow };
-    let failed = |status: tonic::Status| coordinator.failed(&status);
-    let mut stream = coordinator.matrices().logs(request).await.map_err(failed)?.into_inner();
-    while let Some(told) = stream.next().await {
-        let told = told.map_err(failed)?;
-        if args.json {
-            print::json_line(&json!({
-                "job": told.job_id, "fence": told.fence, "at_unix_ms": told.at_unix_ms, "line": told.line,
-            }))?;
-        } else {
-            print::line(format!("{} {}  {}", told.job_id, told.fence, told.line));
-        }
-    }
-    Ok(())
 }
 
 /// Cancels a matrix.

@@ -3,15 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use assay_artifacts::{Cache, DownloadSigner, SignError, SignedRequest, TransferLimits, Transfers};
-use assay_domain::{Artifact, ObjectKey};
+use assay_domain::Artifact;
 use assay_judging::report::Report;
-use assay_proto::v1::{GetMatrixRequest, MatrixView, SignDownloadRequest};
+use assay_proto::v1::{GetMatrixRequest, MatrixView};
 
 use crate::connect::Coordinator;
 use crate::exit::Failed;
-use crate::submit::{sign_error, signed_request};
-use crate::{args, print, report, view};
+use crate::{args, fetch, print, report, view};
 
 /// Runs the command.
 pub(crate) async fn run(args: &args::Report) -> anyhow::Result<()> {
@@ -63,13 +61,7 @@ fn absolute(path: &Path) -> PathBuf {
 }
 
 async fn fetch(coordinator: &Coordinator, matrix: &MatrixView) -> anyhow::Result<(String, Report)> {
-    let artifact = report_artifact(matrix)?;
-    let folder = tempfile::tempdir()?;
-    let cache = Cache::open(folder.path().join("cache"), artifact.bytes().max(1))?;
-    let transfers = Transfers::new(TransferLimits::default())?;
-    let into = folder.path().join("report");
-    let path = cache.fetch(&transfers, &artifact, &into, &Signer { coordinator }).await?;
-    let text = std::fs::read_to_string(&path)?;
+    let text = fetch::text(coordinator, &report_artifact(matrix)?).await?;
     let value = serde_json::from_str(&text).context("the report was written by another version of assay")?;
     Ok((text, value))
 }
@@ -92,17 +84,4 @@ fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     std::io::Write::write_all(&mut file, text.as_bytes()).with_context(|| path.display().to_string())?;
     file.persist(path).with_context(|| path.display().to_string())?;
     Ok(())
-}
-
-struct Signer<'a> {
-    coordinator: &'a Coordinator,
-}
-
-impl DownloadSigner for Signer<'_> {
-    async fn sign_downloads(&self, keys: &[ObjectKey]) -> Result<Vec<SignedRequest>, SignError> {
-        let request = SignDownloadRequest { keys: keys.iter().map(ToString::to_string).collect() };
-        let answer = self.coordinator.artifacts().sign_download(request).await;
-        let answer = answer.map_err(|status| sign_error(&status))?.into_inner();
-        Ok(answer.requests.into_iter().map(signed_request).collect())
-    }
 }

@@ -117,9 +117,11 @@ impl<E: Executor> Attempt<E> {
             self.stop.silence(lost);
         }
         // A run that failed after it was told to stop failed because of that.
-        let Finished { outputs, mut usage } =
+        let Finished { mut outputs, mut usage } =
             ran.map_err(|failure| if self.stop.is_cancelled() { released() } else { failure })?;
         usage.phases.insert(0, (String::from("download"), download_s));
+        // The coordinator keeps only a tail in memory: what a finished job logged lies with its outputs.
+        outputs.extend(self.log.written().map(|path| (String::from("log"), path)));
         let started = Instant::now();
         let uploaded = self.upload(&outputs, progress).instrument(tracing::info_span!(names::UPLOAD));
         let artifacts = self.stop.unless_silenced(uploaded).await.unwrap_or_else(|| Err(released()))?;

@@ -18,6 +18,7 @@ use crate::link::Link;
 pub(crate) struct AttemptLog {
     lease: Lease,
     limits: AgentLimits,
+    path: PathBuf,
     file: Option<File>,
     waiting: Mutex<Waiting>,
 }
@@ -53,7 +54,7 @@ impl AttemptLog {
         let file = File::options().create(true).append(true).open(&path);
         let file =
             file.inspect_err(|error| tracing::warn!(path = %path.display(), %error, "no log file")).ok();
-        Self { lease, limits, file, waiting: Mutex::default() }
+        Self { lease, limits, path, file, waiting: Mutex::default() }
     }
 
     /// Adds lines. Writes to the page cache and a bounded queue: never waits for anybody.
@@ -68,6 +69,12 @@ impl AttemptLog {
             }
             self.lock().push(self.limits.log_lines_max, at, line.to_owned());
         }
+    }
+
+    /// Its file, when there are lines in it.
+    pub(crate) fn written(&self) -> Option<PathBuf> {
+        let bytes = self.file.as_ref()?.metadata().ok()?.len();
+        (bytes > 0).then(|| self.path.clone())
     }
 
     /// Sends batches for as long as it is polled.

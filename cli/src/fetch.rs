@@ -1,0 +1,31 @@
+//! Small artifacts, fetched through signed requests and verified.
+
+use assay_artifacts::{Cache, DownloadSigner, SignError, SignedRequest, TransferLimits, Transfers};
+use assay_domain::{Artifact, ObjectKey};
+use assay_proto::v1::SignDownloadRequest;
+
+use crate::connect::Coordinator;
+use crate::submit::{sign_error, signed_request};
+
+/// The text of an artifact with one file.
+pub(crate) async fn text(coordinator: &Coordinator, artifact: &Artifact) -> anyhow::Result<String> {
+    let folder = tempfile::tempdir()?;
+    let cache = Cache::open(folder.path().join("cache"), artifact.bytes().max(1))?;
+    let transfers = Transfers::new(TransferLimits::default())?;
+    let into = folder.path().join("artifact");
+    let path = cache.fetch(&transfers, artifact, &into, &Signer { coordinator }).await?;
+    Ok(std::fs::read_to_string(&path)?)
+}
+
+struct Signer<'a> {
+    coordinator: &'a Coordinator,
+}
+
+impl DownloadSigner for Signer<'_> {
+    async fn sign_downloads(&self, keys: &[ObjectKey]) -> Result<Vec<SignedRequest>, SignError> {
+        let request = SignDownloadRequest { keys: keys.iter().map(ToString::to_string).collect() };
+        let answer = self.coordinator.artifacts().sign_download(request).await;
+        let answer = answer.map_err(|status| sign_error(&status))?.into_inner();
+        Ok(answer.requests.into_iter().map(signed_request).collect())
+    }
+}
