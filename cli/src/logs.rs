@@ -18,7 +18,10 @@ pub(crate) async fn run(args: &args::Logs) -> anyhow::Result<()> {
         None => (args.what.clone(), String::new()),
     };
     let failed = |status: tonic::Status| coordinator.failed(&status);
-    let request = GetMatrixRequest { matrix_id: matrix_id.clone() };
+    // Asked for first: the coordinator says what is wrong with an id.
+    let request = LogsRequest { matrix_id: matrix_id.clone(), job_id: job_id.clone(), follow: args.follow };
+    let mut stream = coordinator.matrices().logs(request).await.map_err(failed)?.into_inner();
+    let request = GetMatrixRequest { matrix_id };
     let matrix = coordinator.matrices().get(request).await.map_err(failed)?.into_inner().matrix;
     let mut stored = BTreeSet::new();
     for job in matrix.iter().flat_map(|matrix| &matrix.jobs) {
@@ -29,8 +32,6 @@ pub(crate) async fn run(args: &args::Logs) -> anyhow::Result<()> {
         }
         stored.insert(job.job_id.clone());
     }
-    let request = LogsRequest { matrix_id, job_id, follow: args.follow };
-    let mut stream = coordinator.matrices().logs(request).await.map_err(failed)?.into_inner();
     while let Some(told) = stream.next().await {
         let told = told.map_err(failed)?;
         if !stored.contains(&told.job_id) {
