@@ -5,5 +5,5 @@
 mod needs;
 mod skips;
 
-pub use needs::{Need, binary, long, need};
+pub use needs::{Need, binary, need, repeats};
 pub use skips::skip;

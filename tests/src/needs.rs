@@ -66,7 +66,7 @@ fn beside_this_test() -> PathBuf {
     this.parent().and_then(Path::parent).map(Path::to_path_buf).unwrap_or_default()
 }
 
-/// Whether the long form of a test was asked for (`cargo xtask test --long`).
-pub fn long() -> bool {
-    env::var_os("ASSAY_TEST_LONG").is_some()
+/// How often a test repeats: `short`, or `long` where the full tier was asked for (`cargo xtask test --long`).
+pub fn repeats(short: u64, long: u64) -> u64 {
+    if env::var_os("ASSAY_TEST_LONG").is_some() { long } else { short }
 }

@@ -1,4 +1,4 @@
-//! Kill -9 of the real coordinator process at random moments, 50 times, while people submit and workers work: nothing
+//! Kill -9 of the real coordinator process at random moments, 50 times (200 in the full tier), while people submit and workers work: nothing
 //! acknowledged is lost, nothing runs twice to success, and everything gets done.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -34,6 +34,7 @@ mod stream;
 mod worker;
 
 const ROUNDS: u64 = 50;
+const ROUNDS_LONG: u64 = 200;
 const SEED: u64 = 9;
 const PEOPLE: u64 = 3;
 const WORKERS: u64 = 3;
@@ -89,14 +90,14 @@ impl Killer {
         process.kill().await;
     }
 
-    fn report(&mut self, ledger: &Ledger) {
+    fn report(&mut self, rounds: u64, ledger: &Ledger) {
         self.recoveries.sort();
         let (median, max) =
             (self.recoveries[self.recoveries.len() / 2], self.recoveries[self.recoveries.len() - 1]);
         let (matrices, trainings, completions) = ledger.counts();
         let said = |text: &str| self.log.borrow().iter().filter(|line| line.contains(text)).count();
         println!(
-            "{ROUNDS} rounds, {} of them killed while starting; recovery: median {} ms, max {} ms",
+            "{rounds} rounds, {} of them killed while starting; recovery: median {} ms, max {} ms",
             self.early,
             median.as_millis(),
             max.as_millis(),
@@ -123,10 +124,10 @@ async fn all_end(tasks: &mut JoinSet<()>) {
 
 #[tokio::test]
 async fn nothing_acknowledged_is_lost_and_nothing_succeeds_twice() {
-    LocalSet::new().run_until(fifty_kills()).await;
+    LocalSet::new().run_until(kills(assay_tests::repeats(ROUNDS, ROUNDS_LONG))).await;
 }
 
-async fn fifty_kills() {
+async fn kills(last: u64) {
     let folder = tempfile::tempdir().unwrap();
     let (sender, current) = watch::channel(None);
     let (traffic, counted) = watch::channel(0);
@@ -142,11 +143,11 @@ async fn fifty_kills() {
     }
     let mut killer = Killer::new(&folder.path().join("data"), sender, counted);
     let rounds = async {
-        for round in 1..=ROUNDS {
+        for round in 1..=last {
             killer.round(round).await;
         }
         stop.cancel();
-        killer.serve(ROUNDS + 1, true).await
+        killer.serve(last + 1, true).await
     };
     let process = tokio::select! {
         process = async { tokio::join!(rounds, all_end(&mut people)).0 } => process,
@@ -156,12 +157,12 @@ async fn fifty_kills() {
     process.kill().await;
 
     // Once more from the disk alone.
-    let process = killer.serve(ROUNDS + 2, true).await;
-    let client = places.clone().after(ROUNDS + 1).await;
+    let process = killer.serve(last + 2, true).await;
+    let client = places.clone().after(last + 1).await;
     let ledger = ledger.take();
     ledger.check(&client).await;
     process.kill().await;
-    killer.report(&ledger);
+    killer.report(last, &ledger);
     let (matrices, trainings, completions) = ledger.counts();
     assert!(matrices > 5 && trainings > 5 && completions > 40, "{:?}", ledger.counts());
 }

@@ -7,13 +7,14 @@ use assay_coordinator::disk::SyncSite;
 use crate::world::{self, Tally};
 
 const SEEDS: u64 = 4000;
+const SEEDS_LONG: u64 = 100_000;
 /// A left-out sync must be found within this many histories.
 const SEEDS_FOR_A_MUTANT: u64 = 4000;
 
 #[test]
 fn nothing_acknowledged_is_lost_in_thousands_of_histories() {
     let mut total = Tally::default();
-    for seed in 0..SEEDS {
+    for seed in 0..assay_tests::repeats(SEEDS, SEEDS_LONG) {
         let tally = world::run(seed, None).unwrap_or_else(|violation| panic!("{violation}"));
         total.batches += tally.batches;
         total.snapshots += tally.snapshots;

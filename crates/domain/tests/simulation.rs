@@ -18,6 +18,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use world::{Coordinator, Plan, Word, Worker};
 
 const SEEDS: u64 = 2_500;
+const SEEDS_LONG: u64 = 100_000;
 const STEPS: u64 = 120;
 
 /// Plans that share jobs: the same base, other recipes, seeds and judges.
@@ -241,8 +242,9 @@ fn whatever_happens_the_invariants_hold_and_everything_ends() {
         run(seed.parse().expect("SIMULATION_SEED is a number"), &plans);
         return;
     }
+    let seeds = assay_tests::repeats(SEEDS, SEEDS_LONG);
     let mut good = 0;
-    for seed in 0..SEEDS {
+    for seed in 0..seeds {
         let outcome = std::panic::catch_unwind(|| run(seed, &plans));
         match outcome {
             Ok(succeeded) => good += succeeded,
@@ -253,5 +255,5 @@ fn whatever_happens_the_invariants_hold_and_everything_ends() {
         }
     }
     // A simulation in which nothing ever succeeds would prove little.
-    assert!(good as u64 > SEEDS, "only {good} matrices of {SEEDS} histories came to a good end");
+    assert!(good as u64 > seeds, "only {good} matrices of {seeds} histories came to a good end");
 }
