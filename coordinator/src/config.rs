@@ -32,6 +32,11 @@ pub struct Limits {
     pub lease_ms: u64,
     /// How long after its connection closed a worker may come back before its attempts are lost.
     pub reconnect_grace_ms: u64,
+    /// How long a worker without connection and attempt is remembered; then it is forgotten, and registers again if it comes
+    /// back. Counted from the start after a restart.
+    pub gone_worker_ms: u64,
+    /// Such workers remembered at most; of more, the ones gone longest are forgotten.
+    pub gone_workers_max: usize,
     /// How long a job is held back after its first failed or lost attempt; doubles with each.
     pub retry_hold_ms: u64,
     /// The longest such hold.
@@ -85,6 +90,8 @@ impl Default for Limits {
         Self {
             lease_ms: 30_000,
             reconnect_grace_ms: 10_000,
+            gone_worker_ms: 3_600_000,
+            gone_workers_max: 1_000,
             retry_hold_ms: 1_000,
             retry_hold_max_ms: 60_000,
             attempts_max: 5,

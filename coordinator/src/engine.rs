@@ -151,6 +151,7 @@ impl Engine {
             let row = LeaseRow { worker, deadline_ms, back_by_ms: None, progress: None };
             self.tables.leases.insert(lease, row);
         }
+        self.tables.gone = self.state.workers.keys().map(|worker| (worker.clone(), self.now_ms)).collect();
         self.commit()
     }
 
@@ -159,6 +160,7 @@ impl Engine {
             let flow = self.receive(receiver)?;
             if self.all_heard() {
                 self.expire()?;
+                self.forget()?;
             }
             self.offer()?;
             self.commit()?;

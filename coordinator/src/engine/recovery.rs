@@ -165,6 +165,7 @@ pub(super) fn archived_by(state: &State, event: &Event) -> Option<Matrix> {
         | Event::MatrixSubmitted { .. }
         | Event::JobReused { .. }
         | Event::WorkerRegistered { .. }
+        | Event::WorkerForgotten { .. }
         | Event::JobLeased { .. }
         | Event::Checkpointed { .. }
         | Event::JobSucceeded { .. }

@@ -15,6 +15,8 @@ pub(super) struct Tables {
     /// Jobs held back after a failure, until when.
     pub(super) holds: BTreeMap<JobId, u64>,
     pub(super) connections: BTreeMap<ConnectionId, Connection>,
+    /// Registered workers without a connection, since when: after a restart, all of them since then.
+    pub(super) gone: BTreeMap<WorkerId, u64>,
     next_connection: u64,
 }
 
@@ -49,6 +51,7 @@ impl Tables {
     pub(super) fn connect(&mut self, connection: Connection) -> ConnectionId {
         self.next_connection += 1;
         let id = ConnectionId(self.next_connection);
+        self.gone.remove(&connection.worker);
         self.connections.insert(id, connection);
         id
     }
@@ -58,7 +61,7 @@ impl Tables {
     }
 
     /// The connection is closed: its worker has until the grace ends to come back.
-    pub(super) fn disconnect(&mut self, id: ConnectionId, back_by_ms: u64) {
+    pub(super) fn disconnect(&mut self, id: ConnectionId, now_ms: u64, back_by_ms: u64) {
         let Some(connection) = self.connections.remove(&id) else { return };
         connection.end.cancel();
         if self.connection_of(&connection.worker).is_some() {
@@ -67,6 +70,7 @@ impl Tables {
         for row in self.leases.values_mut().filter(|row| row.worker == connection.worker) {
             row.back_by_ms = Some(back_by_ms);
         }
+        self.gone.insert(connection.worker, now_ms);
     }
 
     /// Its worker is heard: the lease lasts a full term from now.

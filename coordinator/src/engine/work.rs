@@ -1,6 +1,6 @@
 //! What workers say, in the order of an attempt's life, and what becomes of those that are not heard.
 
-use assay_domain::decide::{self, Ask};
+use assay_domain::decide::{self, Ask, Memory};
 use assay_domain::job::FailureClass;
 use assay_domain::state::ReadSet;
 use assay_domain::{Event, Lease, Progress, Rejection, UnixMillis, WorkerId};
@@ -73,7 +73,7 @@ impl Engine {
     }
 
     pub(super) fn disconnected(&mut self, connection: ConnectionId) {
-        self.tables.disconnect(connection, self.now_ms + self.limits.reconnect_grace_ms);
+        self.tables.disconnect(connection, self.now_ms, self.now_ms + self.limits.reconnect_grace_ms);
         self.batch.visible = true;
     }
 
@@ -209,6 +209,19 @@ impl Engine {
         Ok(())
     }
 
+    /// Workers that are gone for long leave the state.
+    pub(super) fn forget(&mut self) -> Result<(), EngineError> {
+        let limits =
+            Memory { gone_ms: self.limits.gone_worker_ms, gone_workers_max: self.limits.gone_workers_max };
+        let events = decide::forget(&self.state, limits, &self.tables.gone, self.now_ms, self.clock.unix());
+        for event in &events {
+            if let Event::WorkerForgotten { worker, .. } = event {
+                self.tables.gone.remove(worker);
+            }
+        }
+        self.record_all(events)
+    }
+
     /// Jobs that are ready go to workers that have room, one round after the other so that all get some.
     pub(super) fn offer(&mut self) -> Result<(), EngineError> {
         if !std::mem::take(&mut self.batch.assign) {
@@ -289,6 +302,7 @@ impl Engine {
             | Event::MatrixSubmitted { .. }
             | Event::JobReused { .. }
             | Event::WorkerRegistered { .. }
+            | Event::WorkerForgotten { .. }
             | Event::Checkpointed { .. }
             | Event::JobFailed { .. } => {}
         }

@@ -171,3 +171,27 @@ async fn the_fleet_shows_workers_and_what_they_run() {
     let info: assay_domain::event::WorkerInfo = serde_json::from_str(&workers[0].worker_json).unwrap();
     assert_eq!(info.id.as_str(), "w");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_gone_for_long_is_forgotten_also_after_a_restart_and_comes_back_as_new() {
+    let mut world = World::new().await;
+    let fleet = async |world: &World| -> Vec<(String, bool)> {
+        let workers =
+            world.fleet().list_workers(v1::ListWorkersRequest {}).await.unwrap().into_inner().workers;
+        workers.into_iter().map(|worker| (worker.worker_id, worker.connected)).collect()
+    };
+    drop(Worker::connect(&world, "gone", &[]).await);
+    while fleet(&world).await != [(String::from("gone"), false)] {
+        tokio::task::yield_now().await;
+    }
+    world.pass(world.limits.gone_worker_ms - 1).await;
+    assert_eq!(fleet(&world).await, [(String::from("gone"), false)]);
+    world.restart().await;
+    let _kept = Worker::connect(&world, "here", &[]).await;
+    world.pass(world.limits.gone_worker_ms).await;
+    assert_eq!(fleet(&world).await, [(String::from("here"), true)]);
+    world.restart().await;
+    let _back = Worker::connect(&world, "gone", &[]).await;
+    let back = fleet(&world).await;
+    assert!(back.contains(&(String::from("gone"), true)), "{back:?}");
+}

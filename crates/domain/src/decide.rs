@@ -93,6 +93,41 @@ pub fn register(state: &State, worker: WorkerInfo, at: UnixMillis) -> Vec<Event>
     vec![Event::WorkerRegistered { worker, at }]
 }
 
+/// How long workers that are gone are remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// One that is gone for this long is forgotten.
+    pub gone_ms: u64,
+    /// Of more than these, the ones gone longest are forgotten.
+    pub gone_workers_max: usize,
+}
+
+/// Workers are gone, each since a moment of the monotonic clock that reads `now_ms`: those gone for too long, and those
+/// that are too many, are forgotten. One whose attempt still runs waits for its lease's end.
+pub fn forget(
+    state: &State,
+    memory: Memory,
+    gone_since_ms: &BTreeMap<WorkerId, u64>,
+    now_ms: u64,
+    at: UnixMillis,
+) -> Vec<Event> {
+    let too_many = gone_since_ms.len().saturating_sub(memory.gone_workers_max);
+    let too_long = |since_ms: u64| now_ms.saturating_sub(since_ms) >= memory.gone_ms;
+    if too_many == 0 && !gone_since_ms.values().any(|since_ms| too_long(*since_ms)) {
+        return Vec::new();
+    }
+    let mut longest_first: Vec<(u64, &WorkerId)> =
+        gone_since_ms.iter().map(|(worker, since_ms)| (*since_ms, worker)).collect();
+    longest_first.sort_unstable();
+    let due = longest_first.iter().enumerate();
+    let due = due.filter(|(place, (since_ms, _))| *place < too_many || too_long(*since_ms));
+    let busy: BTreeSet<WorkerId> = state.open_leases().into_iter().map(|(_, worker)| worker).collect();
+    due.map(|(_, (_, worker))| *worker)
+        .filter(|worker| state.workers.contains_key(*worker) && !busy.contains(*worker))
+        .map(|worker| Event::WorkerForgotten { worker: worker.clone(), at })
+        .collect()
+}
+
 /// What a worker asks for.
 #[derive(Debug, Clone, Copy)]
 pub struct Ask<'a> {
@@ -250,6 +285,7 @@ fn submitted_by<'a>(events: &'a [Event], id: &MatrixId) -> Option<&'a SubmittedM
         | Event::EpochRaised { .. }
         | Event::JobReused { .. }
         | Event::WorkerRegistered { .. }
+        | Event::WorkerForgotten { .. }
         | Event::JobLeased { .. }
         | Event::Checkpointed { .. }
         | Event::JobSucceeded { .. }

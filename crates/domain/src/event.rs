@@ -81,6 +81,13 @@ pub enum Event {
         /// When.
         at: UnixMillis,
     },
+    /// A worker has been gone for long: nothing of it is kept, and it registers again if it comes back.
+    WorkerForgotten {
+        /// Which.
+        worker: WorkerId,
+        /// When.
+        at: UnixMillis,
+    },
     /// A worker got the right to an attempt.
     JobLeased {
         /// The lease.
@@ -163,6 +170,7 @@ impl Event {
         match self {
             Self::EpochRaised { .. }
             | Self::WorkerRegistered { .. }
+            | Self::WorkerForgotten { .. }
             | Self::MatrixSubmitted { .. }
             | Self::MatrixCancelled { .. }
             | Self::MatrixArchived { .. } => None,
@@ -178,7 +186,7 @@ impl Event {
     /// The matrix that it is about, when it is about one.
     pub fn matrix(&self) -> Option<&MatrixId> {
         match self {
-            Self::EpochRaised { .. } | Self::WorkerRegistered { .. } => None,
+            Self::EpochRaised { .. } | Self::WorkerRegistered { .. } | Self::WorkerForgotten { .. } => None,
             Self::MatrixSubmitted { matrix } => Some(&matrix.id),
             Self::JobReused { job, .. } | Self::JobFailed { job, .. } => Some(&job.matrix),
             Self::JobLeased { lease, .. }

@@ -21,7 +21,7 @@ pub struct State {
     pub epoch: Epoch,
     /// Unfinished matrices (and finished ones until they are archived), in order of submission.
     pub matrices: Vec<Matrix>,
-    /// Workers by id, as they last registered.
+    /// Workers by id, as they last registered; those gone for long are forgotten.
     pub workers: BTreeMap<WorkerId, WorkerInfo>,
 }
 
@@ -68,6 +68,9 @@ impl State {
             Event::MatrixSubmitted { matrix } => self.matrices.push(Matrix::new(matrix)),
             Event::WorkerRegistered { worker, .. } => {
                 self.workers.insert(worker.id.clone(), worker.clone());
+            }
+            Event::WorkerForgotten { worker, .. } => {
+                self.workers.remove(worker);
             }
             Event::MatrixCancelled { matrix, at } => {
                 if let Some(matrix) = self.matrix_mut(matrix) {

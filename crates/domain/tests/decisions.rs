@@ -3,16 +3,16 @@
 #[path = "support/resolved.rs"]
 mod resolved;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use assay_domain::decide::{self, Ask, Policy};
-use assay_domain::event::SubmittedMatrix;
+use assay_domain::decide::{self, Ask, Memory, Policy};
+use assay_domain::event::{SubmittedMatrix, WorkerInfo};
 use assay_domain::job::{FailureClass, Usage};
 use assay_domain::plan::plan;
 use assay_domain::state::{Outcome, Phase, ReadSet, Status};
 use assay_domain::{
-    Artifact, Digest, Epoch, Event, FileRef, Lease, MatrixId, ObjectKey, Rejection, State, SubmitKey,
-    UnixMillis, WorkKind, WorkerId,
+    Artifact, DeviceKind, Digest, Epoch, Event, FileRef, Lease, MatrixId, ObjectKey, Rejection, State,
+    SubmitKey, UnixMillis, WorkKind, WorkerId,
 };
 
 const AT: UnixMillis = UnixMillis(1);
@@ -238,6 +238,52 @@ fn leases_that_end_together_can_end_a_matrix() {
     desk.record(decide::expire(&desk.state, once, &leases, AT));
     assert!(desk.state.matrices.is_empty());
     assert_eq!(decide::expire(&desk.state, once, &leases, AT), []);
+}
+
+/// Registers workers, each gone since its moment.
+fn gone(desk: &mut Desk, workers: &[(&str, u64)]) -> BTreeMap<WorkerId, u64> {
+    for (name, _) in workers {
+        let worker = WorkerInfo {
+            id: WorkerId::new(*name),
+            host: String::new(),
+            device: DeviceKind::Cpu,
+            device_name: String::new(),
+            memory_mib: 1,
+            kinds: vec![WorkKind::Train],
+            version: String::new(),
+        };
+        desk.record(decide::register(&desk.state, worker, AT));
+    }
+    workers.iter().map(|(name, since_ms)| (WorkerId::new(*name), *since_ms)).collect()
+}
+
+#[test]
+fn a_worker_is_forgotten_when_it_is_gone_for_long_and_has_no_attempt() {
+    let mut desk = Desk::with_one();
+    let since = gone(&mut desk, &[("w", 100), ("idle", 100), ("late", 101)]);
+    let memory = Memory { gone_ms: 50, gone_workers_max: 10 };
+    let lease = desk.lease(&[WorkKind::Train]).unwrap();
+    assert_eq!(decide::forget(&desk.state, memory, &since, 149, AT), []);
+    let forgotten = |worker: &str| vec![Event::WorkerForgotten { worker: WorkerId::new(worker), at: AT }];
+    let events = decide::forget(&desk.state, memory, &since, 150, AT);
+    assert_eq!(events, forgotten("idle"));
+    desk.record(events);
+    assert!(!desk.state.workers.contains_key(&WorkerId::new("idle")));
+    // What is forgotten is not forgotten again; its attempt's end frees the other one.
+    assert_eq!(decide::forget(&desk.state, memory, &since, 150, AT), []);
+    desk.record(decide::expire(&desk.state, Policy::default(), &[lease], AT));
+    assert_eq!(decide::forget(&desk.state, memory, &since, 150, AT), forgotten("w"));
+}
+
+#[test]
+fn of_too_many_workers_that_are_gone_those_gone_longest_are_forgotten() {
+    let mut desk = Desk::with_one();
+    let since = gone(&mut desk, &[("a", 3), ("b", 1), ("c", 2), ("d", 2)]);
+    let memory = Memory { gone_ms: 50, gone_workers_max: 2 };
+    let events = decide::forget(&desk.state, memory, &since, 3, AT);
+    desk.record(events);
+    let left: Vec<&str> = desk.state.workers.keys().map(WorkerId::as_str).collect();
+    assert_eq!(left, ["a", "d"]);
 }
 
 #[test]

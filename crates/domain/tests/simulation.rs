@@ -97,10 +97,13 @@ impl Simulation<'_> {
         }
     }
 
-    /// It forgets everything; what it said may still be on its way.
+    /// It forgets everything, and is forgotten before it comes back; what it said may still be on its way.
     fn worker_dies(&mut self) {
         let place = self.below(self.workers.len() as u64) as usize;
-        self.workers[place].holds.clear();
+        let worker = &mut self.workers[place];
+        worker.holds.clear();
+        self.coordinator.gone(&worker.id);
+        self.coordinator.register(&worker.id);
     }
 
     fn worker_speaks(&mut self) {

@@ -213,6 +213,7 @@ impl JobState {
             Event::JobFailed { reason, at, .. } => self.failed(reason, *at),
             Event::EpochRaised { .. }
             | Event::WorkerRegistered { .. }
+            | Event::WorkerForgotten { .. }
             | Event::MatrixSubmitted { .. }
             | Event::MatrixCancelled { .. }
             | Event::MatrixArchived { .. } => {}

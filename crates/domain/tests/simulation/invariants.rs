@@ -48,6 +48,10 @@ impl Observer {
                 self.current.retain(|_, fence| fence.epoch >= *epoch);
             }
             Event::MatrixSubmitted { .. } | Event::WorkerRegistered { .. } => {}
+            Event::WorkerForgotten { worker, .. } => {
+                let busy = state.open_leases().into_iter().find(|(_, holder)| holder == worker);
+                assert!(busy.is_none(), "{worker} was forgotten with {busy:?}");
+            }
             Event::JobReused { job, outputs, .. } => {
                 assert!(self.ended.insert(job.clone()), "{job} ended twice");
                 for file in outputs.iter().flat_map(|output| &output.files) {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use assay_domain::decide::{self, Ask, Policy};
+use assay_domain::decide::{self, Ask, Memory, Policy};
 use assay_domain::event::{SubmittedMatrix, WorkerInfo};
 use assay_domain::job::{FailureClass, Usage};
 use assay_domain::state::{FinishedJob, Matrix, ReadSet};
@@ -208,6 +208,14 @@ impl Coordinator {
             version: String::from("1"),
         };
         let events = decide::register(&self.state, info, self.at());
+        self.record(events);
+    }
+
+    /// It is gone for longer than anyone remembers.
+    pub(crate) fn gone(&mut self, worker: &WorkerId) {
+        let memory = Memory { gone_ms: LEASE_MS, gone_workers_max: 1 };
+        let (since, now) = (BTreeMap::from([(worker.clone(), self.now)]), self.now + LEASE_MS);
+        let events = decide::forget(&self.state, memory, &since, now, self.at());
         self.record(events);
     }
 
