@@ -170,9 +170,12 @@ pub(crate) struct BenchGenerate {
     /// Rows decoded together.
     #[arg(long, default_value_t = 12)]
     pub(crate) batch: u32,
-    /// A PEFT adapter.
+    /// A PEFT adapter, which answers instead of the base model.
     #[arg(long)]
     pub(crate) adapter: Option<PathBuf>,
+    /// Base model and adapter both answer every prompt, in one batch of `--batch` rows.
+    #[arg(long, requires = "adapter")]
+    pub(crate) mixed: bool,
     /// Where to compute.
     #[arg(long, value_enum, default_value = "cpu")]
     pub(crate) device: Device,

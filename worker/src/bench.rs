@@ -79,21 +79,26 @@ pub(crate) fn generate(args: &args::BenchGenerate) -> anyhow::Result<()> {
     let device = device::open(args.device.name())?;
     let (tokenizer, template) = text(&args.model)?;
     let model = Decoder::load(&args.model, device, device::weights_kind(device))?;
-    let adapter = match &args.adapter {
+    let lora = match &args.adapter {
         Some(dir) => Some(Lora::read(dir, model.config(), device)?),
         None => None,
     };
     let mut prompts = Vec::new();
     let read = rows::read_prompts(&args.prompts, ReadLimits::default())?;
-    for (index, prompt) in read.iter().take(args.count as usize).enumerate() {
+    for prompt in read.iter().take(args.count as usize) {
         let messages = [Message::new("user", &prompt.prompt)];
         let ids = rows::prompt_ids(&messages, &template, &tokenizer, &RenderOptions::default())?;
-        prompts.push(PromptRow { index, ids });
+        if args.mixed || lora.is_none() {
+            prompts.push(PromptRow { index: prompts.len(), ids: ids.clone(), adapter: None });
+        }
+        if lora.is_some() {
+            prompts.push(PromptRow { index: prompts.len(), ids, adapter: Some(0) });
+        }
     }
     let sample = SampleSettings { temperature: 0.75, seed: 7, ..SampleSettings::default() };
     let mut settings = GenerateSettings::new(sample, args.max_new_tokens as usize, &[]);
     settings.batch = args.batch as usize;
-    let generator = Generator::new(&model, adapter.as_ref(), settings)?;
+    let generator = Generator::new(&model, &Vec::from_iter(&lora), settings)?;
     let started = now();
     let completions = generator.run(&prompts, &mut Unwatched)?;
     let seconds = started.elapsed().as_secs_f64();

@@ -1,18 +1,21 @@
-//! Answers to prompts with a KV cache: rows of different lengths in one batch; a row that is finished leaves it at once,
-//! and the next prompt takes its place.
+//! Answers to prompts with a KV cache: rows of different lengths and of different adapters in one batch; a row that is
+//! finished leaves it at once, and the next one that waits takes its place.
 
+mod batch;
 mod cache;
+mod order;
+mod queue;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use tch::Tensor;
 
-use cache::{KvCache, PromptPass};
+use batch::Batch;
+use queue::Queue;
 
-use crate::decoder::{Adapters, Decoder, NoAdapters, PackedCausal, RowAdapters};
+use crate::decoder::Decoder;
 use crate::lora::Lora;
-use crate::sample::{self, RowState, SampleSettings, SampleStream};
+use crate::sample::SampleSettings;
 use crate::{ModelError, Result};
 
 /// What is generated and how.
@@ -69,6 +72,8 @@ pub struct PromptRow {
     pub index: usize,
     /// Ids with the header of the assistant's turn.
     pub ids: Vec<u32>,
+    /// Which of the generator's adapters answers; none: the base model.
+    pub adapter: Option<usize>,
 }
 
 /// Why an answer ended.
@@ -143,77 +148,61 @@ impl GenerateWatch for Unwatched {
     }
 }
 
-/// A row in the batch; its number is its slot in the cache.
-#[derive(Debug)]
-struct Row {
-    index: usize,
-    sample: u32,
-    /// Ids of prompt and answer.
-    ids: Vec<u32>,
-    prompt_length: usize,
-    stream: SampleStream,
-    seconds: f64,
-}
-
-/// Generates with a base model and at most one adapter, which then holds for all rows.
+/// Generates with a base model and any number of adapters. Rows of all of them share a batch, and the base weights are
+/// read once for it.
 #[derive(Debug)]
 pub struct Generator<'a> {
     decoder: &'a Decoder,
-    lora: Option<&'a Lora>,
+    adapters: Vec<Adapter<'a>>,
     settings: GenerateSettings,
 }
 
+/// An adapter and what its rows' random streams know it by.
+#[derive(Debug)]
+struct Adapter<'a> {
+    lora: &'a Lora,
+    digest: [u8; 32],
+}
+
 impl<'a> Generator<'a> {
-    /// Checks the settings.
-    pub fn new(decoder: &'a Decoder, lora: Option<&'a Lora>, settings: GenerateSettings) -> Result<Self> {
+    /// Checks the settings. [`PromptRow::adapter`] counts in `adapters`.
+    pub fn new(decoder: &'a Decoder, adapters: &[&'a Lora], settings: GenerateSettings) -> Result<Self> {
         settings.check()?;
-        Ok(Self { decoder, lora, settings })
+        let adapter = |lora: &&'a Lora| Ok(Adapter { lora, digest: lora.digest()? });
+        Ok(Self { decoder, adapters: adapters.iter().map(adapter).collect::<Result<_>>()?, settings })
     }
 
     /// Answers all prompts; completions are in the order of prompts and samples.
     pub fn run(&self, prompts: &[PromptRow], watch: &mut dyn GenerateWatch) -> Result<Vec<Completion>> {
         self.check_prompts(prompts)?;
         let _guard = tch::no_grad_guard();
-        let samples = self.settings.samples;
-        let mut waiting: VecDeque<(&PromptRow, u32)> =
-            prompts.iter().flat_map(|prompt| (0..samples).map(move |sample| (prompt, sample))).collect();
-        let total = waiting.len();
-        let slots = self.settings.batch.min(total);
-        let mut batch = Batch {
-            generator: self,
-            cache: KvCache::new(self.decoder.config(), self.decoder.device(), self.decoder.kind(), slots)?,
-            rows: Vec::new(),
-            done: Vec::new(),
-            new_tokens: 0,
-        };
-        while !waiting.is_empty() || !batch.rows.is_empty() {
+        let mut queue = Queue::new(prompts, self.settings.samples);
+        let total = queue.len();
+        let mut batch = Batch::new(self, self.settings.batch.min(total))?;
+        let mut done = Vec::with_capacity(total);
+        while !queue.is_empty() || !batch.is_empty() {
             if watch.is_cancelled() {
                 return Err(ModelError::Cancelled);
             }
             let start = watch.seconds();
-            let joining = batch.joining(&mut waiting, slots);
+            let joining = queue.take(batch.free(), self.settings.prompt_tokens_per_pass);
             let took_part = if joining.is_empty() { batch.step()? } else { batch.join(joining)? };
-            let share = (watch.seconds() - start) / took_part.len().max(1) as f64;
-            for row in &mut batch.rows[took_part] {
-                row.seconds += share;
-            }
-            batch.retire()?;
-            watch.progress(GenerateProgress {
-                finished: batch.done.len(),
-                total,
-                new_tokens: batch.new_tokens,
-            });
+            batch.spent(took_part, watch.seconds() - start);
+            done.extend(batch.retire()?);
+            let new_tokens = batch.new_tokens();
+            watch.progress(GenerateProgress { finished: done.len(), total, new_tokens });
         }
-        let mut done = batch.done;
-        let order: std::collections::BTreeMap<usize, usize> =
+        let order: BTreeMap<usize, usize> =
             prompts.iter().enumerate().map(|(place, prompt)| (prompt.index, place)).collect();
-        done.sort_by_key(|completion| (order.get(&completion.index).copied(), completion.sample));
+        done.sort_by_key(|completion: &Completion| {
+            (order.get(&completion.index).copied(), completion.sample)
+        });
         Ok(done)
     }
 
     fn check_prompts(&self, prompts: &[PromptRow]) -> Result<()> {
         let config = self.decoder.config();
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         for prompt in prompts {
             let refuse = |problem: String| Err(ModelError::Row { row: prompt.index, problem });
             let length = prompt.ids.len() + self.settings.max_new_tokens;
@@ -231,6 +220,9 @@ impl<'a> Generator<'a> {
                     config.max_positions
                 ));
             }
+            if let Some(adapter) = prompt.adapter.filter(|adapter| *adapter >= self.adapters.len()) {
+                return refuse(format!("adapter {adapter} is not among the {} given", self.adapters.len()));
+            }
             if let Some(id) = prompt.ids.iter().find(|id| **id as usize >= config.vocab_size) {
                 return refuse(format!(
                     "token id {id} is not below the vocabulary size {}",
@@ -238,126 +230,6 @@ impl<'a> Generator<'a> {
                 ));
             }
         }
-        Ok(())
-    }
-
-    fn adapters(&self, tokens: i64) -> Box<dyn Adapters + 'a> {
-        match self.lora {
-            Some(lora) => Box::new(RowAdapters::new().with(0..tokens, lora)),
-            None => Box::new(NoAdapters),
-        }
-    }
-}
-
-struct Batch<'a, 'g> {
-    generator: &'g Generator<'a>,
-    cache: KvCache,
-    rows: Vec<Row>,
-    done: Vec<Completion>,
-    new_tokens: u64,
-}
-
-impl Batch<'_, '_> {
-    /// Rows that take free slots now: as many as fit in one pass.
-    fn joining(&self, waiting: &mut VecDeque<(&PromptRow, u32)>, slots: usize) -> Vec<Row> {
-        let settings = &self.generator.settings;
-        let mut joining = Vec::new();
-        let mut tokens = 0;
-        while self.rows.len() + joining.len() < slots
-            && let Some((prompt, sample)) = waiting.front().copied()
-        {
-            tokens += prompt.ids.len();
-            if !joining.is_empty() && tokens > settings.prompt_tokens_per_pass {
-                break;
-            }
-            waiting.pop_front();
-            joining.push(Row {
-                index: prompt.index,
-                sample,
-                ids: prompt.ids.clone(),
-                prompt_length: prompt.ids.len(),
-                stream: SampleStream::new(settings.sample.seed, &prompt.ids, sample),
-                seconds: 0.0,
-            });
-        }
-        joining
-    }
-
-    /// Runs the prompts of new rows and picks their first tokens. Answers which rows took part.
-    fn join(&mut self, joining: Vec<Row>) -> Result<std::ops::Range<usize>> {
-        let decoder = self.generator.decoder;
-        let lengths: Vec<i64> = joining.iter().map(|row| row.ids.len() as i64).collect();
-        let first_slot = self.cache.add(&lengths)?;
-        let flat: Vec<i64> = joining.iter().flat_map(|row| &row.ids).map(|id| i64::from(*id)).collect();
-        let ids = Tensor::f_from_slice(&flat)?.f_to_device(decoder.device())?;
-        let inner = PackedCausal::new(&lengths, decoder.config());
-        let positions = inner.positions(decoder.device())?;
-        let mut pass = PromptPass { cache: &self.cache, first_slot, lengths: &lengths, inner };
-        let adapters = self.generator.adapters(flat.len() as i64);
-        let hidden = decoder.hidden(&ids, &positions, &mut pass, adapters.as_ref())?;
-        let mut end = 0;
-        let last: Vec<i64> = lengths
-            .iter()
-            .map(|length| {
-                end += length;
-                end - 1
-            })
-            .collect();
-        let last = Tensor::f_from_slice(&last)?.f_to_device(decoder.device())?;
-        let logits = decoder.logits(&hidden.f_index_select(0, &last)?)?;
-        self.rows.extend(joining);
-        self.pick(&logits, first_slot)?;
-        Ok(first_slot..self.rows.len())
-    }
-
-    /// Runs one token of every row and picks the next ones.
-    fn step(&mut self) -> Result<std::ops::Range<usize>> {
-        let decoder = self.generator.decoder;
-        let newest: Vec<i64> =
-            self.rows.iter().filter_map(|row| row.ids.last()).map(|id| i64::from(*id)).collect();
-        let ids = Tensor::f_from_slice(&newest)?.f_to_device(decoder.device())?;
-        let mut pass = self.cache.step(decoder.device())?;
-        let positions = pass.positions.shallow_clone();
-        let adapters = self.generator.adapters(newest.len() as i64);
-        let hidden = decoder.hidden(&ids, &positions, &mut pass, adapters.as_ref())?;
-        let logits = decoder.logits(&hidden)?;
-        self.pick(&logits, 0)?;
-        Ok(0..self.rows.len())
-    }
-
-    /// Adds a token to every row from `first` on; `logits` has a line for each of them.
-    fn pick(&mut self, logits: &Tensor, first: usize) -> Result<()> {
-        let rows = &mut self.rows[first..];
-        let mut states: Vec<RowState<'_>> =
-            rows.iter_mut().map(|row| RowState { stream: &mut row.stream, seen: &row.ids }).collect();
-        let picked = sample::pick(&self.generator.settings.sample, logits, &mut states)?;
-        for (row, id) in rows.iter_mut().zip(&picked) {
-            row.ids.push(*id);
-        }
-        self.new_tokens += picked.len() as u64;
-        Ok(())
-    }
-
-    /// Takes finished rows out; the last row moves into the place of each, here as in the cache.
-    fn retire(&mut self) -> Result<()> {
-        let settings = &self.generator.settings;
-        for slot in (0..self.rows.len()).rev() {
-            let row = &self.rows[slot];
-            let stopped = row.ids.last().is_some_and(|id| settings.eos_ids.contains(id));
-            if !stopped && row.ids.len() - row.prompt_length < settings.max_new_tokens {
-                continue;
-            }
-            self.cache.remove(slot)?;
-            let row = self.rows.swap_remove(slot);
-            self.done.push(Completion {
-                index: row.index,
-                sample: row.sample,
-                ids: row.ids[row.prompt_length..].to_vec(),
-                finish_reason: if stopped { FinishReason::Stop } else { FinishReason::Length },
-                seconds: row.seconds,
-            });
-        }
-        debug_assert_eq!(self.rows.len(), self.cache.used(), "rows and slots go together");
         Ok(())
     }
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use assay_text::config::DecoderConfig;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use tch::{Device, Kind, Tensor};
 
 pub(crate) use dropout::{DropoutKey, TrainingAdapters};
@@ -138,6 +139,14 @@ impl Lora {
         self.flat.numel()
     }
 
+    /// SHA-256 of the scale and all factors: equal adapters have the same on every machine, whatever they are called.
+    pub fn digest(&self) -> Result<[u8; 32]> {
+        let mut hasher = Sha256::new();
+        hasher.update(self.config.scale().to_le_bytes());
+        hasher.update(tensor_bytes(&self.flat)?.bytes);
+        Ok(hasher.finalize().into())
+    }
+
     /// All factors as one tensor, in the order of [`Lora::factors`]; writing to it changes the factors.
     pub(crate) fn flat(&self) -> &Tensor {
         &self.flat
@@ -208,4 +217,4 @@ impl Index {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,5 +1,5 @@
 //! Picks the next token: repetition penalty, temperature, top-k, top-p, min-p, multinomial, in the order of Transformers,
-//! with one random stream per (seed, prompt, sample), so that answers do not depend on what else is in the batch.
+//! with one random stream per (seed, prompt, sample, adapter), so that answers do not depend on what else is in the batch.
 
 mod filter;
 
@@ -63,15 +63,20 @@ impl SampleSettings {
     }
 }
 
-/// The random numbers of one answer: a ChaCha8 stream whose key is the hash of seed, prompt ids and sample.
+/// The random numbers of one answer: a ChaCha8 stream whose key is the hash of seed, prompt ids, sample and adapter.
 #[derive(Debug, Clone)]
 pub struct SampleStream(ChaCha8Rng);
 
 impl SampleStream {
-    /// The stream of the `sample`-th answer to a prompt; the same on every machine, alone or in a batch.
-    pub fn new(seed: u64, prompt_ids: &[u32], sample: u32) -> Self {
+    /// The stream of the `sample`-th answer to a prompt by the base model or the adapter with this digest; the same on
+    /// every machine, alone or in a batch.
+    pub fn new(seed: u64, prompt_ids: &[u32], sample: u32, adapter: Option<&[u8; 32]>) -> Self {
         let mut hasher = Sha256::new();
         hasher.update(b"assay sample stream 1");
+        if let Some(digest) = adapter {
+            hasher.update(b" adapter");
+            hasher.update(digest);
+        }
         hasher.update(seed.to_le_bytes());
         hasher.update(sample.to_le_bytes());
         for id in prompt_ids {

@@ -46,8 +46,8 @@ fn the_capital_of_france_is_paris() {
     let decoder = Decoder::load(&dir, Device::Cpu, Kind::Float).unwrap();
     let greedy = SampleSettings { temperature: 0.0, ..SampleSettings::default() };
     let settings = GenerateSettings::new(greedy, 24, tokenizer.eos_ids());
-    let generator = Generator::new(&decoder, None, settings).unwrap();
-    let answers = generator.run(&[PromptRow { index: 0, ids }], &mut NoWatch).unwrap();
+    let generator = Generator::new(&decoder, &[], settings).unwrap();
+    let answers = generator.run(&[PromptRow { index: 0, ids, adapter: None }], &mut NoWatch).unwrap();
 
     let answer = tokenizer.decode(answers[0].text_ids(), true).unwrap();
     assert!(answer.contains("Paris"), "{answer:?}");

@@ -36,17 +36,18 @@ pub(super) fn run(
     let device = models.device();
     let model = models.get(&files.model, context)?;
     let prompts = selected(spec, &files.prompts)?;
-    let rows = prompt_rows(spec, &prompts, model)?;
-    let adapter = match &files.adapter {
+    let lora = match &files.adapter {
         Some(dir) => Some(Lora::read(dir, model.decoder.config(), device).map_err(stop)?),
         None => None,
     };
+    let adapters = Vec::from_iter(&lora);
+    let rows = prompt_rows(spec, &prompts, model, lora.as_ref().map(|_| 0))?;
     let sample = sample_settings(&spec.sampling, model);
     context.log(format!("sampling: {}", serde_json::to_string(&sample).unwrap_or_default()))?;
     let mut settings =
         GenerateSettings::new(sample, spec.sampling.max_new_tokens as usize, model.tokenizer.eos_ids());
     settings.samples = spec.sampling.samples;
-    let generator = Generator::new(&model.decoder, adapter.as_ref(), settings).map_err(stop)?;
+    let generator = Generator::new(&model.decoder, &adapters, settings).map_err(stop)?;
     let mut watch = Watch { started: now(), context, failed: None };
     let completions = generator.run(&rows, &mut watch).map_err(stop)?;
     if let Some(failed) = watch.failed {
@@ -73,13 +74,18 @@ fn selected(spec: &GenerateSpec, path: &Path) -> Result<Vec<Prompt>, Stop> {
     spec.prompt_ids.iter().map(take).collect()
 }
 
-fn prompt_rows(spec: &GenerateSpec, prompts: &[Prompt], model: &Loaded) -> Result<Vec<PromptRow>, Stop> {
+fn prompt_rows(
+    spec: &GenerateSpec,
+    prompts: &[Prompt],
+    model: &Loaded,
+    adapter: Option<usize>,
+) -> Result<Vec<PromptRow>, Stop> {
     let row = |(index, prompt): (usize, &Prompt)| {
         let system = spec.system_prompt.iter().map(|text| Message::new("system", text));
         let messages: Vec<Message> = system.chain([Message::new("user", &prompt.prompt)]).collect();
         let ids = rows::prompt_ids(&messages, &model.template, &model.tokenizer, &RenderOptions::default())
             .map_err(|error| Stop::bad_input(&error))?;
-        Ok(PromptRow { index, ids })
+        Ok(PromptRow { index, ids, adapter })
     };
     prompts.iter().enumerate().map(row).collect()
 }

@@ -1,5 +1,7 @@
 //! Keys and values of the tokens so far: one block per layer, one slot per row, preallocated and grown in large steps.
 
+use std::ops::Range;
+
 use assay_text::config::DecoderConfig;
 use tch::{Device, Kind, Tensor};
 
@@ -19,6 +21,10 @@ pub(super) struct KvCache {
     lengths: Vec<i64>,
 }
 
+/// Keys and values of one row, per layer, `[kv_heads, tokens, head_dim]`.
+#[derive(Debug)]
+pub(super) struct Prefix(Vec<(Tensor, Tensor)>);
+
 /// Positions that a growing cache gains at least.
 const GROWTH_MIN: i64 = 64;
 
@@ -28,10 +34,6 @@ impl KvCache {
         let empty = || Tensor::f_zeros([slots, kv_heads, 0, head_dim], (kind, device));
         let layers = (0..config.layer_count).map(|_| Ok((empty()?, empty()?))).collect::<Result<_>>()?;
         Ok(Self { layers, kv_heads, head_dim, slots, capacity: 0, lengths: Vec::new() })
-    }
-
-    pub(super) fn used(&self) -> usize {
-        self.lengths.len()
     }
 
     /// Makes room for `positions` tokens in every slot.
@@ -57,28 +59,63 @@ impl KvCache {
         Ok(())
     }
 
-    /// Frees a slot; the last row moves into it. Answers the row that moved, if any.
-    pub(super) fn remove(&mut self, slot: usize) -> Result<()> {
-        let last = self.lengths.len() - 1;
-        if slot != last {
-            let length = self.lengths[last];
-            for (keys, values) in &self.layers {
-                for block in [keys, values] {
-                    let row = |slot: usize| block.f_select(0, slot as i64)?.f_narrow(1, 0, length);
-                    row(slot)?.f_copy_(&row(last)?)?;
-                }
+    /// Rows take the places of `order`, which names for each place the slot it comes from; all others are freed.
+    pub(super) fn arrange(&mut self, order: &[usize]) -> Result<()> {
+        let moves = || order.iter().enumerate().filter(|(place, from)| place != *from);
+        let from: Vec<i64> = moves().map(|(_, from)| *from as i64).collect();
+        let to: Vec<i64> = moves().map(|(place, _)| place as i64).collect();
+        let length = moves().map(|(_, from)| self.lengths[*from]).max().unwrap_or(0);
+        self.lengths = order.iter().map(|from| self.lengths[*from]).collect();
+        if to.is_empty() {
+            return Ok(());
+        }
+        let device = self.layers[0].0.device();
+        let from = Tensor::f_from_slice(&from)?.f_to_device(device)?;
+        let to = Tensor::f_from_slice(&to)?.f_to_device(device)?;
+        for (keys, values) in &self.layers {
+            for block in [keys, values] {
+                let mut used = block.f_narrow(2, 0, length)?;
+                let moving = used.f_index_select(0, &from)?;
+                let _moved = used.f_index_copy_(0, &to, &moving)?;
             }
         }
-        self.lengths.swap_remove(slot);
         Ok(())
     }
 
-    /// Takes slots for new rows of these lengths; [`PromptPass`] fills them.
-    pub(super) fn add(&mut self, lengths: &[i64]) -> Result<usize> {
+    /// Takes slots for `count` new rows of `length` tokens each; a [`PromptPass`] or [`KvCache::fill`] fills them.
+    pub(super) fn add(&mut self, length: i64, count: usize) -> Result<Range<usize>> {
         let first = self.lengths.len();
-        self.reserve(lengths.iter().copied().max().unwrap_or(0))?;
-        self.lengths.extend_from_slice(lengths);
-        Ok(first)
+        self.reserve(length)?;
+        self.lengths.extend(std::iter::repeat_n(length, count));
+        Ok(first..self.lengths.len())
+    }
+
+    /// A copy of what is in a slot.
+    pub(super) fn prefix(&self, slot: usize) -> Result<Prefix> {
+        let part = |block: &Tensor| -> Result<Tensor> {
+            Ok(block.f_select(0, slot as i64)?.f_narrow(1, 0, self.lengths[slot])?.f_detach_copy()?)
+        };
+        let layers = self.layers.iter().map(|(keys, values)| Ok((part(keys)?, part(values)?)));
+        Ok(Prefix(layers.collect::<Result<_>>()?))
+    }
+
+    /// Fills slots that were taken for rows which begin alike.
+    pub(super) fn fill(&self, slots: &Range<usize>, prefix: &Prefix) -> Result<()> {
+        for (layer, (keys, values)) in prefix.0.iter().enumerate() {
+            self.write(layer, slots, keys, values)?;
+        }
+        Ok(())
+    }
+
+    /// Writes keys and values `[kv_heads, tokens, head_dim]` to the start of each of the slots.
+    fn write(&self, layer: usize, slots: &Range<usize>, keys: &Tensor, values: &Tensor) -> Result<()> {
+        let (first, count) = (slots.start as i64, slots.len() as i64);
+        let (all_keys, all_values) = &self.layers[layer];
+        for (block, new) in [(all_keys, keys), (all_values, values)] {
+            let mut place = block.f_narrow(0, first, count)?.f_narrow(2, 0, new.size()[1])?;
+            place.f_copy_(&new.f_unsqueeze(0)?)?;
+        }
+        Ok(())
     }
 
     /// Prepares a pass of one token for every used slot.
@@ -155,25 +192,22 @@ impl Attention for StepPass<'_> {
     }
 }
 
-/// Attention of whole prompts, packed one after the other, that fills their slots.
+/// Attention of whole prompts, packed one after the other, that fills the slots of their rows.
 pub(super) struct PromptPass<'a, A> {
     pub(super) cache: &'a KvCache,
-    pub(super) first_slot: usize,
+    /// For each prompt the slots of the rows that begin with it.
+    pub(super) slots: Vec<Range<usize>>,
     pub(super) lengths: &'a [i64],
     pub(super) inner: A,
 }
 
 impl<A: Attention> Attention for PromptPass<'_, A> {
     fn attend(&mut self, layer: usize, query: &Tensor, key: &Tensor, value: &Tensor) -> Result<Tensor> {
-        let (keys, values) = &self.cache.layers[layer];
-        for (block, new) in [(keys, key), (values, value)] {
-            let mut start = 0;
-            for (offset, length) in self.lengths.iter().enumerate() {
-                let slot = (self.first_slot + offset) as i64;
-                let part = new.f_narrow(0, start, *length)?.f_transpose(0, 1)?;
-                block.f_select(0, slot)?.f_narrow(1, 0, *length)?.f_copy_(&part)?;
-                start += length;
-            }
+        let mut start = 0;
+        for (slots, length) in self.slots.iter().zip(self.lengths) {
+            let part = |new: &Tensor| new.f_narrow(0, start, *length)?.f_transpose(0, 1);
+            self.cache.write(layer, slots, &part(key)?, &part(value)?)?;
+            start += length;
         }
         self.inner.attend(layer, query, key, value)
     }

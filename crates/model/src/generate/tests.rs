@@ -1,9 +1,12 @@
 use std::path::PathBuf;
 
 use assay_text::safetensors::TensorFiles;
-use tch::{Device, Kind};
+use proptest::prelude::*;
+use tch::{Device, Kind, Tensor};
 
 use super::*;
+use crate::decoder::NoAdapters;
+use crate::lora::tests::random_lora;
 
 const FAMILIES: [&str; 4] = ["llama32", "smollm2", "qwen2-tied", "qwen3"];
 
@@ -33,7 +36,7 @@ fn prompts(count: usize) -> Vec<PromptRow> {
     (0..count)
         .map(|index| {
             let ids = (0..1 + index % 11).map(|place| ((index * 31 + place * 17 + 5) % 250) as u32).collect();
-            PromptRow { index, ids }
+            PromptRow { index, ids, adapter: None }
         })
         .collect()
 }
@@ -44,7 +47,18 @@ fn run(
     settings: GenerateSettings,
     prompts: &[PromptRow],
 ) -> Vec<Completion> {
-    Generator::new(model, lora, settings).unwrap().run(prompts, &mut Unwatched).unwrap()
+    let adapter = lora.map(|_| 0);
+    let rows: Vec<PromptRow> = prompts.iter().map(|row| PromptRow { adapter, ..row.clone() }).collect();
+    run_mixed(model, lora.as_slice(), settings, &rows)
+}
+
+fn run_mixed(
+    model: &Decoder,
+    adapters: &[&Lora],
+    settings: GenerateSettings,
+    prompts: &[PromptRow],
+) -> Vec<Completion> {
+    Generator::new(model, adapters, settings).unwrap().run(prompts, &mut Unwatched).unwrap()
 }
 
 fn tokens(completions: &[Completion]) -> Vec<&[u32]> {
@@ -54,7 +68,7 @@ fn tokens(completions: &[Completion]) -> Vec<&[u32]> {
 #[test]
 fn greedy_answers_are_those_of_transformers() {
     for family in FAMILIES {
-        let prompt = PromptRow { index: 0, ids: ids(family, "prompt_ids") };
+        let prompt = PromptRow { index: 0, ids: ids(family, "prompt_ids"), adapter: None };
         let wanted = ids(family, "greedy_ids");
         let settings = settings(|settings| settings.max_new_tokens = wanted.len());
         let model = model(family);
@@ -63,6 +77,10 @@ fn greedy_answers_are_those_of_transformers() {
             wanted,
             "{family}"
         );
+        // Again and again, from what is kept of the prompt.
+        let again = GenerateSettings { samples: 3, batch: 2, ..settings.clone() };
+        let answers = run(&model, None, again, std::slice::from_ref(&prompt));
+        assert_eq!(tokens(&answers), [&wanted; 3], "{family}");
         // Beside rows of other lengths, in a batch that is refilled while it runs.
         let mut rows = prompts(7);
         rows.insert(3, PromptRow { index: 99, ..prompt });
@@ -80,7 +98,7 @@ fn answers_do_not_depend_on_the_batch() {
                 SampleSettings { temperature: 0.8, top_p: 0.95, seed: 11, ..SampleSettings::default() };
             (settings.samples, settings.max_new_tokens) = (2, 16);
             (settings.batch, settings.prompt_tokens_per_pass) = (batch, tokens_per_pass);
-            settings.eos_ids = vec![3, 7, 30, 77, 120];
+            settings.eos_ids = (0..256).step_by(19).collect();
         })
     };
     let model = model("llama32");
@@ -104,6 +122,58 @@ fn answers_do_not_depend_on_the_batch() {
     assert_eq!(answers, alone);
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    /// Rows of the base and of two adapters, in batches of up to 64 that are refilled while they run: each row has the ids
+    /// that it has alone, whatever is beside it.
+    #[test]
+    fn rows_of_any_adapter_are_as_alone(
+        family in 0..FAMILIES.len(),
+        seed in any::<u64>(),
+        adapters in prop::collection::vec(prop::option::of(0..2_usize), 1..48),
+        lengths in prop::collection::vec(1..24_usize, 48),
+        batch in 1..=64_usize,
+        samples in 1..3_u32,
+    ) {
+        let model = model(FAMILIES[family]);
+        let loras = [random_lora(model.config(), 1), random_lora(model.config(), 2)];
+        let loras: Vec<&Lora> = loras.iter().collect();
+        let rows: Vec<PromptRow> = adapters.iter().zip(&lengths).enumerate().map(|(index, (adapter, length))| {
+            // Some prompts come twice, and some begin alike.
+            let ids = (0..*length).map(|place| ((index % 9 * 31 + place * 17 + 5) % 250) as u32).collect();
+            PromptRow { index, ids, adapter: *adapter }
+        }).collect();
+        let settings = settings(|settings| {
+            settings.sample = SampleSettings { temperature: 0.9, top_p: 0.97, seed, ..SampleSettings::default() };
+            (settings.samples, settings.batch, settings.max_new_tokens) = (samples, batch, 9);
+            (settings.prompt_tokens_per_pass, settings.eos_ids) = (100, (0..256).step_by(9).collect());
+        });
+        let together = run_mixed(&model, &loras, settings.clone(), &rows);
+        let alone: Vec<Completion> = rows
+            .iter()
+            .step_by(1 + rows.len() / 6)
+            .flat_map(|row| run_mixed(&model, &loras, settings.clone(), std::slice::from_ref(row)))
+            .collect();
+        for one in &alone {
+            let found = together.iter().find(|other| (other.index, other.sample) == (one.index, one.sample));
+            prop_assert_eq!(found, Some(one));
+        }
+        prop_assert_eq!(together.len(), rows.len() * samples as usize);
+    }
+}
+
+#[test]
+fn adapters_differ_from_the_base_and_from_each_other() {
+    let model = model("qwen3");
+    let loras = [random_lora(model.config(), 1), random_lora(model.config(), 2)];
+    let row = |index, adapter| PromptRow { index, ids: vec![4, 8, 15, 16, 23], adapter };
+    let rows = [row(0, Some(1)), row(1, None), row(2, Some(0))];
+    let answers = run_mixed(&model, &[&loras[0], &loras[1]], settings(|_| {}), &rows);
+    assert_eq!(answers.iter().map(|answer| answer.index).collect::<Vec<_>>(), [0, 1, 2]);
+    assert_eq!(tokens(&answers).into_iter().collect::<BTreeSet<_>>().len(), 3);
+}
+
 #[test]
 fn the_adapter_changes_answers_and_samples_differ() {
     let model = model("llama32");
@@ -123,7 +193,7 @@ fn the_adapter_changes_answers_and_samples_differ() {
 #[test]
 fn a_cache_that_grows_gives_the_answers_of_whole_passes() {
     let model = model("smollm2");
-    let row = PromptRow { index: 0, ids: vec![9, 8, 7] };
+    let row = PromptRow { index: 0, ids: vec![9, 8, 7], adapter: None };
     let answer = &run(&model, None, settings(|settings| settings.max_new_tokens = 150), &[row])[0].ids;
     let mut all = vec![9_i64, 8, 7];
     for id in answer {
@@ -142,7 +212,7 @@ fn a_cache_that_grows_gives_the_answers_of_whole_passes() {
 #[test]
 fn every_end_token_stops_and_is_not_text() {
     let model = model("smollm2");
-    let row = [PromptRow { index: 5, ids: vec![9, 8, 7] }];
+    let row = [PromptRow { index: 5, ids: vec![9, 8, 7], adapter: None }];
     let free = run(&model, None, settings(|_| {}), &row).remove(0);
     assert_eq!((free.finish_reason, free.ids.len(), free.text_ids().len()), (FinishReason::Length, 32, 32));
     let end = free.ids[10];
@@ -180,7 +250,7 @@ impl GenerateWatch for Stopper {
 #[test]
 fn progress_is_told_time_is_shared_and_runs_can_be_stopped() {
     let model = model("smollm2");
-    let generator = Generator::new(&model, None, settings(|settings| settings.max_new_tokens = 4)).unwrap();
+    let generator = Generator::new(&model, &[], settings(|settings| settings.max_new_tokens = 4)).unwrap();
     let mut watch = Stopper { steps: 0.into(), seen: Vec::new(), most: u32::MAX };
     let completions = generator.run(&prompts(3), &mut watch).unwrap();
     let last = *watch.seen.last().unwrap();
@@ -202,9 +272,9 @@ fn what_cannot_be_generated_is_refused_before_anything_runs() {
         ("max_new_tokens", settings(|settings| settings.max_new_tokens = 0)),
         ("temperature", settings(|settings| settings.sample.temperature = -1.0)),
     ] {
-        assert!(Generator::new(&model, None, bad).unwrap_err().to_string().contains(name));
+        assert!(Generator::new(&model, &[], bad).unwrap_err().to_string().contains(name));
     }
-    let row = |ids: &[u32]| vec![PromptRow { index: 3, ids: ids.to_vec() }];
+    let row = |ids: &[u32]| vec![PromptRow { index: 3, ids: ids.to_vec(), adapter: None }];
     let mut twice = row(&[1]);
     twice.extend(row(&[2]));
     let long = vec![1; model.config().max_positions];
@@ -213,9 +283,10 @@ fn what_cannot_be_generated_is_refused_before_anything_runs() {
         (row(&[1, u32::MAX]), "4294967295"),
         (row(&long), "positions"),
         (twice, "twice"),
+        (vec![PromptRow { index: 3, ids: vec![1], adapter: Some(0) }], "adapter 0"),
     ] {
         let error =
-            Generator::new(&model, None, settings(|_| {})).unwrap().run(&rows, &mut Unwatched).unwrap_err();
+            Generator::new(&model, &[], settings(|_| {})).unwrap().run(&rows, &mut Unwatched).unwrap_err();
         assert!(error.to_string().contains("row 3") && error.to_string().contains(reason), "{error}");
     }
     assert!(run(&model, None, settings(|_| {}), &[]).is_empty());

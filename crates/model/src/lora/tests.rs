@@ -22,6 +22,26 @@ fn config(targets: &[Module]) -> LoraConfig {
     }
 }
 
+/// An adapter on all modules whose both factors are random, for tests of what adapters do.
+pub(crate) fn random_lora(model: &DecoderConfig, seed: u64) -> Lora {
+    let lora = Lora::new(config(&Module::ALL), model, seed, Device::Cpu).unwrap();
+    let _guard = tch::no_grad_guard();
+    seeded(seed, || lora.flat().shallow_clone().uniform_(-0.1, 0.1));
+    lora
+}
+
+#[test]
+fn equal_adapters_have_equal_digests() {
+    let digest = |seed| random_lora(&model(), seed).digest().unwrap();
+    assert_eq!(digest(1), digest(1));
+    assert_ne!(digest(1), digest(2));
+    let scaled = |alpha| {
+        let config = LoraConfig { alpha, ..config(&Module::ALL) };
+        Lora::new(config, &model(), 7, Device::Cpu).unwrap().digest().unwrap()
+    };
+    assert_ne!(scaled(8.0), scaled(16.0));
+}
+
 #[test]
 fn a_new_adapter_is_kaiming_uniform_and_changes_nothing_yet() {
     let lora = Lora::new(config(&Module::ALL), &model(), 7, Device::Cpu).unwrap();

@@ -73,7 +73,7 @@ fn large_vocabularies_are_searched_as_in_sequence() {
 
 #[test]
 fn frequencies_follow_the_probabilities() {
-    let mut stream = SampleStream::new(7, &[1, 2, 3], 0);
+    let mut stream = SampleStream::new(7, &[1, 2, 3], 0, None);
     let mut counts = [0_u32; STEPS.len()];
     for _ in 0..100_000 {
         counts[pick_one(&SampleSettings::default(), &STEPS, stream.next_unit()) as usize] += 1;
@@ -86,7 +86,9 @@ fn frequencies_follow_the_probabilities() {
 
 #[test]
 fn streams_are_fixed_and_differ() {
-    let first = |seed, ids: &[u32], sample| SampleStream::new(seed, ids, sample).next_unit();
+    let tuned =
+        |seed, ids: &[u32], sample, adapter| SampleStream::new(seed, ids, sample, adapter).next_unit();
+    let first = |seed, ids: &[u32], sample| tuned(seed, ids, sample, None);
     // Pinned: a change of these numbers changes every sampled answer, and so the result version of generate jobs.
     assert_eq!(first(42, &[1, 2, 3], 0), 0.184_293_739_119_880_45);
     let all = [
@@ -94,14 +96,16 @@ fn streams_are_fixed_and_differ() {
         first(43, &[1, 2, 3], 0),
         first(42, &[1, 2, 4], 0),
         first(42, &[1, 2, 3], 1),
+        tuned(42, &[1, 2, 3], 0, Some(&[0; 32])),
+        tuned(42, &[1, 2, 3], 0, Some(&[1; 32])),
     ];
-    assert_eq!(all.iter().map(|unit| unit.to_bits()).collect::<BTreeSet<_>>().len(), 4);
+    assert_eq!(all.iter().map(|unit| unit.to_bits()).collect::<BTreeSet<_>>().len(), 6);
 }
 
 #[test]
 fn penalty_and_greedy_as_transformers() {
     let logits = Tensor::from_slice(&[2.0_f32, 1.5, -1.0, -1.1]).view([1, 4]);
-    let mut stream = SampleStream::new(0, &[0], 0);
+    let mut stream = SampleStream::new(0, &[0], 0, None);
     let mut pick = |penalty, seen: &[u32]| {
         let settings =
             settings(|settings| (settings.temperature, settings.repetition_penalty) = (0.0, penalty));
@@ -114,7 +118,7 @@ fn penalty_and_greedy_as_transformers() {
     let penalised = penalise(
         &settings(|settings| settings.repetition_penalty = 2.0),
         logits.copy(),
-        &[RowState { stream: &mut SampleStream::new(0, &[0], 0), seen: &[0, 3, 0] }],
+        &[RowState { stream: &mut SampleStream::new(0, &[0], 0, None), seen: &[0, 3, 0] }],
     );
     let values = Vec::<f32>::try_from(penalised.unwrap().view([-1])).unwrap();
     assert_eq!(values, [1.0, 1.5, -1.0, -2.2]);

@@ -1,0 +1,250 @@
+//! The rows that are generated together: prompts join, every row gains a token per step, finished rows leave.
+
+use std::ops::Range;
+
+use tch::Tensor;
+
+use super::cache::{KvCache, Prefix, PromptPass};
+use super::order::regroup;
+use super::queue::Joining;
+use super::{Completion, FinishReason, Generator};
+use crate::Result;
+use crate::decoder::{PackedCausal, RowAdapters};
+use crate::sample::{self, RowState, SampleStream};
+
+/// A row in the batch; its number is its slot in the cache.
+#[derive(Debug)]
+struct Row {
+    index: usize,
+    sample: u32,
+    adapter: Option<usize>,
+    /// Ids of prompt and answer.
+    ids: Vec<u32>,
+    prompt_length: usize,
+    stream: SampleStream,
+    seconds: f64,
+}
+
+/// A prompt that has run, and for which answers still wait.
+struct Shared {
+    prefix: Prefix,
+    /// `[1, V]`.
+    logits: Tensor,
+}
+
+/// Rows in order of their adapters, the base first.
+pub(super) struct Batch<'a, 'g> {
+    generator: &'g Generator<'a>,
+    cache: KvCache,
+    slots: usize,
+    rows: Vec<Row>,
+    shared: Option<Shared>,
+    new_tokens: u64,
+}
+
+impl<'a, 'g> Batch<'a, 'g> {
+    pub(super) fn new(generator: &'g Generator<'a>, slots: usize) -> Result<Self> {
+        let decoder = generator.decoder;
+        let cache = KvCache::new(decoder.config(), decoder.device(), decoder.kind(), slots)?;
+        Ok(Self { generator, cache, slots, rows: Vec::new(), shared: None, new_tokens: 0 })
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Rows that may join.
+    pub(super) fn free(&self) -> usize {
+        self.slots - self.rows.len()
+    }
+
+    /// Tokens generated so far.
+    pub(super) fn new_tokens(&self) -> u64 {
+        self.new_tokens
+    }
+
+    /// Shares the time of a pass among the rows that took part.
+    pub(super) fn spent(&mut self, took_part: Range<usize>, seconds: f64) {
+        let share = seconds / took_part.len().max(1) as f64;
+        for row in &mut self.rows[took_part] {
+            row.seconds += share;
+        }
+    }
+
+    /// Runs the prompts of new rows, each once, and picks the rows' first tokens. Answers which rows took part.
+    pub(super) fn join(&mut self, joining: Vec<Joining<'_>>) -> Result<Range<usize>> {
+        let first = self.rows.len();
+        let mut places = Vec::with_capacity(joining.len());
+        for one in &joining {
+            places.push(self.cache.add(one.ids.len() as i64, one.answers.len())?);
+        }
+        let logits = self.prompt_logits(&joining, &places)?;
+        self.share(&joining, &places, &logits)?;
+        let copies = joining.iter().zip(0..).flat_map(|(one, at)| one.answers.iter().map(move |_| at));
+        let lines = Tensor::f_from_slice(&copies.collect::<Vec<i64>>())?.f_to_device(logits.device())?;
+        let rows = joining.iter().flat_map(|one| one.answers.iter().map(|answer| self.row(one, *answer)));
+        let rows: Vec<Row> = rows.collect();
+        self.rows.extend(rows);
+        self.pick(&logits.f_index_select(0, &lines)?, first)?;
+        Ok(first..self.rows.len())
+    }
+
+    /// Keeps the prompt for which answers still wait, and none other.
+    fn share(&mut self, joining: &[Joining<'_>], places: &[Range<usize>], logits: &Tensor) -> Result<()> {
+        self.shared = match joining.iter().position(|one| one.has_more) {
+            Some(at) if joining[at].has_run => return Ok(()),
+            Some(at) => Some(Shared {
+                prefix: self.cache.prefix(places[at].start)?,
+                logits: logits.f_narrow(0, at as i64, 1)?.f_detach_copy()?,
+            }),
+            None => None,
+        };
+        Ok(())
+    }
+
+    fn row(&self, joining: &Joining<'_>, (index, sample): (usize, u32)) -> Row {
+        let seed = self.generator.settings.sample.seed;
+        let adapter = joining.adapter.map(|adapter| &self.generator.adapters[adapter].digest);
+        Row {
+            index,
+            sample,
+            adapter: joining.adapter,
+            ids: joining.ids.to_vec(),
+            prompt_length: joining.ids.len(),
+            stream: SampleStream::new(seed, joining.ids, sample, adapter),
+            seconds: 0.0,
+        }
+    }
+
+    /// What comes after each prompt, `[joining, V]`, from a pass or from when it ran before; fills their slots.
+    fn prompt_logits(&mut self, joining: &[Joining<'_>], places: &[Range<usize>]) -> Result<Tensor> {
+        let fresh: Vec<usize> = (0..joining.len()).filter(|at| !joining[*at].has_run).collect();
+        let mut lines = Vec::with_capacity(joining.len());
+        if !fresh.is_empty() {
+            let logits = self.run_prompts(joining, places, &fresh)?;
+            lines = logits.f_split(1, 0)?;
+        }
+        if let Some(at) = joining.iter().position(|one| one.has_run)
+            && let Some(shared) = &self.shared
+        {
+            self.cache.fill(&places[at], &shared.prefix)?;
+            lines.insert(at, shared.logits.shallow_clone());
+        }
+        Ok(Tensor::f_cat(&lines, 0)?)
+    }
+
+    /// One pass over the prompts at `fresh`: their last logits, one line each.
+    fn run_prompts(
+        &self,
+        joining: &[Joining<'_>],
+        places: &[Range<usize>],
+        fresh: &[usize],
+    ) -> Result<Tensor> {
+        let decoder = self.generator.decoder;
+        let prompts = || fresh.iter().map(|at| &joining[*at]);
+        let lengths: Vec<i64> = prompts().map(|one| one.ids.len() as i64).collect();
+        let flat: Vec<i64> = prompts().flat_map(|one| one.ids).map(|id| i64::from(*id)).collect();
+        let ids = Tensor::f_from_slice(&flat)?.f_to_device(decoder.device())?;
+        let inner = PackedCausal::new(&lengths, decoder.config());
+        let positions = inner.positions(decoder.device())?;
+        let slots = fresh.iter().map(|at| places[*at].clone()).collect();
+        let mut pass = PromptPass { cache: &self.cache, slots, lengths: &lengths, inner };
+        let adapters = self.adapters(prompts().map(|one| (one.adapter, one.ids.len())));
+        let hidden = decoder.hidden(&ids, &positions, &mut pass, &adapters)?;
+        let ends = lengths.iter().scan(0, |end, length| {
+            *end += length;
+            Some(*end - 1)
+        });
+        let last = Tensor::f_from_slice(&ends.collect::<Vec<i64>>())?.f_to_device(decoder.device())?;
+        decoder.logits(&hidden.f_index_select(0, &last)?)
+    }
+
+    /// Runs the newest token of every row and picks the next ones. Answers which rows took part: all.
+    pub(super) fn step(&mut self) -> Result<Range<usize>> {
+        let logits = self.step_logits()?;
+        self.pick(&logits, 0)?;
+        Ok(0..self.rows.len())
+    }
+
+    /// What comes after the newest token of every row, `[rows, V]`.
+    fn step_logits(&mut self) -> Result<Tensor> {
+        let decoder = self.generator.decoder;
+        let newest: Vec<i64> =
+            self.rows.iter().filter_map(|row| row.ids.last()).map(|id| i64::from(*id)).collect();
+        let ids = Tensor::f_from_slice(&newest)?.f_to_device(decoder.device())?;
+        let adapters = self.adapters(self.rows.iter().map(|row| (row.adapter, 1)));
+        let mut pass = self.cache.step(decoder.device())?;
+        let positions = pass.positions.shallow_clone();
+        let hidden = decoder.hidden(&ids, &positions, &mut pass, &adapters)?;
+        decoder.logits(&hidden)
+    }
+
+    /// The adapters of flat tokens, given the adapter and the number of tokens of one row after the other.
+    fn adapters(&self, rows: impl Iterator<Item = (Option<usize>, usize)>) -> RowAdapters<'a> {
+        let mut adapters = RowAdapters::new();
+        let mut rows = rows.peekable();
+        let mut start = 0;
+        while let Some((adapter, tokens)) = rows.next() {
+            let mut end = start + tokens;
+            while let Some((_, tokens)) = rows.next_if(|(other, _)| *other == adapter) {
+                end += tokens;
+            }
+            if let Some(adapter) = adapter {
+                adapters = adapters.with(start as i64..end as i64, self.generator.adapters[adapter].lora);
+            }
+            start = end;
+        }
+        adapters
+    }
+
+    /// Adds a token to every row from `first` on; `logits` has a line for each of them.
+    fn pick(&mut self, logits: &Tensor, first: usize) -> Result<()> {
+        let rows = &mut self.rows[first..];
+        let mut states: Vec<RowState<'_>> =
+            rows.iter_mut().map(|row| RowState { stream: &mut row.stream, seen: &row.ids }).collect();
+        let picked = sample::pick(&self.generator.settings.sample, logits, &mut states)?;
+        for (row, id) in rows.iter_mut().zip(&picked) {
+            row.ids.push(*id);
+        }
+        self.new_tokens += picked.len() as u64;
+        Ok(())
+    }
+
+    /// Takes finished rows out; the others move together, here as in the cache.
+    pub(super) fn retire(&mut self) -> Result<Vec<Completion>> {
+        let reasons: Vec<Option<FinishReason>> = self.rows.iter().map(|row| self.finished(row)).collect();
+        let groups: Vec<Option<Option<usize>>> = self
+            .rows
+            .iter()
+            .zip(&reasons)
+            .map(|(row, reason)| reason.is_none().then_some(row.adapter))
+            .collect();
+        let order = regroup(&groups);
+        self.cache.arrange(&order)?;
+        let mut rows: Vec<Option<Row>> = self.rows.drain(..).map(Some).collect();
+        self.rows.extend(order.iter().filter_map(|place| rows[*place].take()));
+        let finished = rows.into_iter().zip(reasons);
+        Ok(finished.filter_map(|(row, reason)| Some(completion(row?, reason?))).collect())
+    }
+
+    fn finished(&self, row: &Row) -> Option<FinishReason> {
+        let settings = &self.generator.settings;
+        if row.ids.last().is_some_and(|id| settings.eos_ids.contains(id)) {
+            return Some(FinishReason::Stop);
+        }
+        (row.ids.len() - row.prompt_length >= settings.max_new_tokens).then_some(FinishReason::Length)
+    }
+}
+
+fn completion(row: Row, finish_reason: FinishReason) -> Completion {
+    Completion {
+        index: row.index,
+        sample: row.sample,
+        ids: row.ids[row.prompt_length..].to_vec(),
+        finish_reason,
+        seconds: row.seconds,
+    }
+}
+
+#[cfg(test)]
+mod tests;
