@@ -92,7 +92,9 @@ mod tests {
         PromptRow { index, ids: ids.to_vec(), adapter }
     }
 
-    fn told(joining: &[Joining<'_>]) -> Vec<(Option<usize>, Vec<(usize, u32)>, bool, bool)> {
+    type Told = (Option<usize>, Vec<(usize, u32)>, bool, bool);
+
+    fn told(joining: &[Joining<'_>]) -> Vec<Told> {
         let tell = |one: &Joining<'_>| (one.adapter, one.answers.clone(), one.has_run, one.has_more);
         joining.iter().map(tell).collect()
     }

@@ -26,7 +26,7 @@ fn config(targets: &[Module]) -> LoraConfig {
 pub(crate) fn random_lora(model: &DecoderConfig, seed: u64) -> Lora {
     let lora = Lora::new(config(&Module::ALL), model, seed, Device::Cpu).unwrap();
     let _guard = tch::no_grad_guard();
-    seeded(seed, || lora.flat().shallow_clone().uniform_(-0.1, 0.1));
+    let _filled = seeded(seed, || lora.flat().shallow_clone().uniform_(-0.1, 0.1));
     lora
 }
 
