@@ -172,6 +172,9 @@ pub(crate) struct Logs {
     pub(crate) what: String,
     #[command(flatten)]
     pub(crate) connection: Connection,
+    /// Only this attempt of each job, from 1; all of them when left out.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) attempt: Option<u32>,
     /// Go on with new lines.
     #[arg(long)]
     pub(crate) follow: bool,

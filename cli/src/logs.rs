@@ -1,14 +1,12 @@
-//! `assay logs`: of finished jobs from the log that lies with their outputs, of others from the coordinator's live tail.
+//! `assay logs`: what attempts have stored of their logs, of lost and failed ones too, then the lines that came after that.
 
-use std::collections::BTreeSet;
-
-use assay_domain::Artifact;
-use assay_proto::v1::{GetMatrixRequest, LogsRequest, LogsResponse};
+use assay_domain::{Artifact, FileRef};
+use assay_proto::v1::{LogsRequest, LogsResponse};
 use serde_json::json;
 use tokio_stream::StreamExt;
 
 use crate::connect::Coordinator;
-use crate::{args, fetch, print, view};
+use crate::{args, fetch, print};
 
 /// Runs the command.
 pub(crate) async fn run(args: &args::Logs) -> anyhow::Result<()> {
@@ -18,40 +16,38 @@ pub(crate) async fn run(args: &args::Logs) -> anyhow::Result<()> {
         None => (args.what.clone(), String::new()),
     };
     let failed = |status: tonic::Status| coordinator.failed(&status);
-    // Asked for first: the coordinator says what is wrong with an id.
-    let request = LogsRequest { matrix_id: matrix_id.clone(), job_id: job_id.clone(), follow: args.follow };
+    let attempt = args.attempt.unwrap_or(0);
+    let request = LogsRequest { matrix_id, job_id, follow: args.follow, attempt };
     let mut stream = coordinator.matrices().logs(request).await.map_err(failed)?.into_inner();
-    let request = GetMatrixRequest { matrix_id };
-    let matrix = coordinator.matrices().get(request).await.map_err(failed)?.into_inner().matrix;
-    let mut stored = BTreeSet::new();
-    for job in matrix.iter().flat_map(|matrix| &matrix.jobs) {
-        let log = view::outputs(job).into_iter().find(|artifact| artifact.name == "log");
-        let Some(log) = log.filter(|_| job_id.is_empty() || job.job_id == job_id) else { continue };
-        for line in lines(&job.job_id, &log, &fetch::text(&coordinator, &log).await?) {
-            show(args, &line)?;
-        }
-        stored.insert(job.job_id.clone());
-    }
     while let Some(told) = stream.next().await {
         let told = told.map_err(failed)?;
-        if !stored.contains(&told.job_id) {
+        if told.object_json.is_empty() {
             show(args, &told)?;
+        } else {
+            let stored = stored(&told)?;
+            for line in lines(&told, &fetch::text(&coordinator, &stored).await?) {
+                show(args, &line)?;
+            }
         }
     }
     Ok(())
 }
 
-/// A stored log: each line begins with its time. The attempt is part of the object's key.
-fn lines(job_id: &str, log: &Artifact, text: &str) -> Vec<LogsResponse> {
-    let key = log.files.first().map(|file| file.key.as_str()).unwrap_or_default();
-    let fence = key.split('/').nth(3).unwrap_or_default();
+fn stored(told: &LogsResponse) -> anyhow::Result<Artifact> {
+    let file: FileRef = serde_json::from_str(&told.object_json)?;
+    Ok(Artifact { name: String::from("log"), files: vec![file] })
+}
+
+/// Stored lines: each begins with its time.
+fn lines(told: &LogsResponse, text: &str) -> Vec<LogsResponse> {
     let line = |line: &str| {
         let (at, line) = line.split_once(' ').unwrap_or(("", line));
         LogsResponse {
-            job_id: job_id.to_owned(),
-            fence: fence.to_owned(),
+            job_id: told.job_id.clone(),
+            fence: told.fence.clone(),
             at_unix_ms: at.parse().unwrap_or(0),
             line: line.to_owned(),
+            object_json: String::new(),
         }
     };
     text.lines().map(line).collect()
@@ -69,16 +65,16 @@ fn show(args: &args::Logs, told: &LogsResponse) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use assay_domain::{Digest, FileRef, ObjectKey};
-
     use super::*;
 
     #[test]
-    fn a_stored_log_has_its_times_and_its_attempt() {
-        let key = ObjectKey::parse("jobs/m-1/0/e1-a2/log/m-1-0-e1-a2.log").unwrap();
-        let file = FileRef { path: String::from("x.log"), key, digest: Digest::of(b""), bytes: 0 };
-        let log = Artifact { name: String::from("log"), files: vec![file] };
-        let told = lines("m-1/0", &log, "1700 step 1/12 loss 4.1\n1800 step 2/12 loss 4.0\n");
+    fn stored_lines_have_their_times_and_their_attempt() {
+        let told = LogsResponse {
+            job_id: String::from("m-1/0"),
+            fence: String::from("e1-a2"),
+            ..LogsResponse::default()
+        };
+        let told = lines(&told, "1700 step 1/12 loss 4.1\n1800 step 2/12 loss 4.0\n");
         assert_eq!((told[0].fence.as_str(), told[0].at_unix_ms), ("e1-a2", 1700));
         assert_eq!(told[1].line, "step 2/12 loss 4.0");
     }

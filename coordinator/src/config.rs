@@ -61,6 +61,8 @@ pub struct Limits {
     pub log_lines_max: usize,
     /// Bytes kept of a log line; the rest is cut.
     pub log_line_bytes_max: usize,
+    /// Bytes of a stored part of an attempt's log; larger ones are refused.
+    pub log_segment_bytes_max: u64,
     /// Jobs whose log tail is kept; the one written longest ago goes.
     pub log_jobs_max: usize,
     /// Jobs of one matrix; larger plans are refused.
@@ -104,6 +106,7 @@ impl Default for Limits {
             snapshot_records: 4_096,
             log_lines_max: 2_000,
             log_line_bytes_max: 4_096,
+            log_segment_bytes_max: 128 << 20,
             log_jobs_max: 512,
             plan_jobs_max: 10_000,
             items_max: 1_024,

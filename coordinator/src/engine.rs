@@ -2,6 +2,7 @@
 //!
 //! Nothing here blocks on the network, and nothing that is answered depends on what is not durable.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use assay_domain::decide::{self, Policy};
 use assay_domain::state::Matrix;
-use assay_domain::{Event, State};
+use assay_domain::{Event, JobId, State};
 use tokio::sync::{oneshot, watch};
 
 use crate::clock::Clock;
@@ -19,7 +20,7 @@ use crate::index::ProbeCommand;
 use crate::journal::Journal;
 use crate::snapshot::{SnapshotError, Snapshots};
 
-use archive::Archive;
+use archive::{Archive, JobRecord};
 use command::{Command, ConnectionId, Envelope, Outbound, Reply};
 use logs::Logs;
 use recovery::Recovered;
@@ -33,6 +34,7 @@ pub(crate) mod archive;
 mod assignment;
 pub(crate) mod command;
 mod error;
+mod logged;
 mod logs;
 mod people;
 mod recovery;
@@ -105,6 +107,8 @@ struct Batch {
     records: Vec<Vec<u8>>,
     record_bytes: usize,
     archived: Vec<Matrix>,
+    /// Archived jobs whose logs have grown.
+    amended: BTreeMap<JobId, JobRecord>,
     outbound: Vec<(ConnectionId, Outbound)>,
     answers: Vec<Box<dyn FnOnce() + Send>>,
     /// Spans that last until the batch is durable.
@@ -227,9 +231,9 @@ impl Engine {
             Command::Get { matrix, reply } => self.get(&matrix, reply)?,
             Command::List { before, count, reply } => self.list(before.as_ref(), count, reply)?,
             Command::Cancel { matrix, reply } => self.cancel(&matrix, reply)?,
-            Command::Logs { matrix, job, after, reply } => self.logs(&matrix, job.as_ref(), after, reply)?,
+            Command::Logs { wanted, after, reply } => self.logs(&wanted, after, reply)?,
             Command::Workers { reply } => self.workers(reply),
-            Command::Current { lease, reply } => self.answer(reply, decide::renew(&self.state, &lease)),
+            Command::MayUpload { lease, artifact, reply } => self.may_upload(&lease, &artifact, reply)?,
             Command::Connect { hello, reply } => self.connect(*hello, reply)?,
             Command::Disconnected { connection } => self.disconnected(connection),
             Command::Ready { connection, slots } => self.ready(connection, slots),
@@ -237,6 +241,7 @@ impl Engine {
             Command::Checkpointed { items, reply } => self.checkpointed(items, reply)?,
             Command::Completed { items, reply } => self.completed(items, reply)?,
             Command::Failed { items, reply } => self.failed(items, reply)?,
+            Command::Logged { items, reply } => self.logged(items, reply)?,
             Command::LogLines { lines } => self.log_lines(lines),
             Command::Tick { reply } => self.answer(reply, ()),
             Command::Stop => return Ok(Flow::Stop),
@@ -251,6 +256,7 @@ impl Engine {
         self.batch.records.push(record);
         self.batch.archived.extend(recovery::archived_by(&self.state, &event));
         self.state.apply(&event);
+        self.amend(&event)?;
         self.note(&event);
         self.batch.visible = true;
         self.batch.assign = true;
@@ -272,7 +278,7 @@ impl Engine {
         let batch = std::mem::take(&mut self.batch);
         if !batch.records.is_empty() {
             let sequence = self.journal.append(&batch.records)?;
-            self.archive.apply(sequence, &batch.archived)?;
+            self.archive.apply(sequence, &batch.archived, &batch.amended)?;
         }
         for (connection, message) in batch.outbound {
             self.send(connection, message);

@@ -33,6 +33,7 @@ fn code_of(rejection: &Rejection) -> Code {
         Rejection::SubmitKeyReused { .. } => Code::AlreadyExists,
         Rejection::StaleAttempt { .. }
         | Rejection::MissingOutput { .. }
+        | Rejection::SkippedSegment { .. }
         | Rejection::MissingObject { .. } => Code::FailedPrecondition,
         Rejection::UnsoundPlan { .. } => Code::InvalidArgument,
     }
@@ -66,6 +67,7 @@ mod tests {
             Rejection::StaleAttempt { lease: lease.clone(), current: Some(fence) },
             Rejection::StaleAttempt { lease: lease.clone(), current: None },
             Rejection::MissingOutput { lease: lease.clone(), name: String::from("adapter@6") },
+            Rejection::SkippedSegment { lease: lease.clone(), given: 3, next: 2 },
             Rejection::MissingObject {
                 lease,
                 key: String::from("a/b"),

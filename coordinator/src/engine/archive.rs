@@ -1,5 +1,6 @@
 //! Finished matrices in the index: one record for each matrix, its resolved text and each of its jobs; and the ways in by
-//! submit key, by job key and by time. Records are written once, so that writing them again changes nothing.
+//! submit key, by job key and by time. Records are written once, so that writing them again changes nothing; only the last of an
+//! attempt's log may come later.
 
 use std::collections::BTreeMap;
 
@@ -80,10 +81,11 @@ struct JobRecordRef<'a> {
     state: &'a JobState,
 }
 
-#[derive(Deserialize)]
-struct JobRecord {
-    planned: PlannedJob,
-    state: JobState,
+/// A job of a finished matrix.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct JobRecord {
+    pub(crate) planned: PlannedJob,
+    pub(crate) state: JobState,
 }
 
 /// Finished matrices.
@@ -103,11 +105,20 @@ impl Archive {
         self.writer.applied_sequence()
     }
 
-    /// Adds finished matrices, as of a journal sequence.
-    pub(crate) fn apply(&mut self, sequence: u64, finished: &[Matrix]) -> Result<(), EngineError> {
+    /// Adds finished matrices, and finished jobs whose logs have grown, as of a journal sequence.
+    pub(crate) fn apply(
+        &mut self,
+        sequence: u64,
+        finished: &[Matrix],
+        amended: &BTreeMap<JobId, JobRecord>,
+    ) -> Result<(), EngineError> {
         let mut changes = Vec::new();
         for matrix in finished {
             push_changes(matrix, &mut changes)?;
+        }
+        for (id, job) in amended {
+            let value = job_record(&job.planned, &job.state)?;
+            changes.push(Change::Put { tree: JOBS, key: job_key(id), value });
         }
         Ok(self.writer.apply(sequence, changes)?)
     }
@@ -116,9 +127,9 @@ impl Archive {
     pub(crate) fn rebuild(&mut self, sequence: u64, finished: &[Matrix]) -> Result<(), EngineError> {
         let behind = self.applied_sequence();
         for matrix in finished {
-            self.apply(behind, std::slice::from_ref(matrix))?;
+            self.apply(behind, std::slice::from_ref(matrix), &BTreeMap::new())?;
         }
-        self.apply(sequence, &[])
+        self.apply(sequence, &[], &BTreeMap::new())
     }
 
     /// Hands all to the operating system, so that the index is never behind the journal's first record.
@@ -140,6 +151,11 @@ impl Archive {
             Ok(())
         })?;
         Ok(Some(matrix))
+    }
+
+    /// A job of a finished matrix.
+    pub(crate) fn job(&self, id: &JobId) -> Result<Option<JobRecord>, EngineError> {
+        self.value(JOBS, &job_key(id))
     }
 
     /// The matrix that has a submit key, with the digest it stands for.
@@ -209,9 +225,8 @@ fn push_changes(matrix: &Matrix, changes: &mut Vec<Change>) -> Result<(), Engine
     let id = matrix.submitted.id.as_str().as_bytes();
     let mut put = |tree, key: &[u8], value| changes.push(Change::Put { tree, key: key.to_vec(), value });
     for (planned, state) in matrix.submitted.plan.iter().zip(&matrix.jobs) {
-        let mut key = job_prefix(&matrix.submitted.id);
-        key.extend(planned.ordinal.to_be_bytes());
-        put(JOBS, &key, job_record(planned, state)?);
+        let id = JobId { matrix: matrix.submitted.id.clone(), ordinal: planned.ordinal };
+        put(JOBS, &job_key(&id), job_record(planned, state)?);
         if let Some(finished) = matrix.finished_job(planned.ordinal) {
             put(JOB_KEYS, planned.key.0.as_bytes(), encode(&finished)?);
         }
@@ -255,6 +270,12 @@ fn job_record(planned: &PlannedJob, state: &JobState) -> Result<Vec<u8>, EngineE
 fn job_prefix(id: &MatrixId) -> Vec<u8> {
     let mut key = id.as_str().as_bytes().to_vec();
     key.push(0);
+    key
+}
+
+fn job_key(id: &JobId) -> Vec<u8> {
+    let mut key = job_prefix(&id.matrix);
+    key.extend(id.ordinal.to_be_bytes());
     key
 }
 

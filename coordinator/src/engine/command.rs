@@ -9,7 +9,8 @@ use assay_domain::event::{SubmittedMatrix, WorkerInfo};
 use assay_domain::job::{FailureClass, Usage};
 use assay_domain::state::{FinishedJob, Matrix};
 use assay_domain::{
-    Artifact, Assignment, Epoch, Fence, JobId, JobKey, Lease, MatrixId, Progress, Rejection, UnixMillis,
+    Artifact, Assignment, Attempt, Epoch, FileRef, JobId, JobKey, Lease, LogSegment, MatrixId, Progress,
+    Rejection, UnixMillis,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -51,16 +52,17 @@ pub(crate) enum Command {
         reply: Reply<Result<bool, Rejection>>,
     },
     Logs {
-        matrix: MatrixId,
-        job: Option<JobId>,
-        after: u64,
+        wanted: WantedLogs,
+        /// The page before; none: what is stored comes first.
+        after: Option<u64>,
         reply: Reply<Result<LogPage, Rejection>>,
     },
     Workers {
         reply: Reply<Vec<WorkerNow>>,
     },
-    Current {
+    MayUpload {
         lease: Lease,
+        artifact: String,
         reply: Reply<Result<(), Rejection>>,
     },
     Connect {
@@ -91,8 +93,12 @@ pub(crate) enum Command {
         items: Vec<FailedItem>,
         reply: Reply<ItemAnswers>,
     },
+    Logged {
+        items: Vec<LoggedItem>,
+        reply: Reply<ItemAnswers>,
+    },
     LogLines {
-        lines: Vec<(Lease, UnixMillis, String)>,
+        lines: Vec<SaidLine>,
     },
     /// Looks at the clock and at what is due.
     Tick {
@@ -124,21 +130,49 @@ pub(crate) struct MatrixNow {
     pub(crate) progress: BTreeMap<u32, Progress>,
 }
 
+/// Whose logs.
+#[derive(Debug, Clone)]
+pub(crate) struct WantedLogs {
+    pub(crate) matrix: MatrixId,
+    /// None: all of the matrix.
+    pub(crate) job: Option<JobId>,
+    /// None: all of each job.
+    pub(crate) attempt: Option<Attempt>,
+}
+
 #[derive(Debug)]
 pub(crate) struct LogPage {
+    /// Oldest first, before all lines.
+    pub(crate) stored: Vec<StoredLog>,
     pub(crate) lines: Vec<LogLine>,
+    /// Where the next page begins.
+    pub(crate) through: u64,
     /// Whether no more can come.
     pub(crate) finished: bool,
 }
 
+/// A part of an attempt's log in the store.
+#[derive(Debug)]
+pub(crate) struct StoredLog {
+    pub(crate) lease: Lease,
+    pub(crate) file: FileRef,
+}
+
+/// A line as a worker said it.
+#[derive(Debug, Clone)]
+pub(crate) struct SaidLine {
+    pub(crate) lease: Lease,
+    /// Within its attempt, from 1; 0: not known.
+    pub(crate) number: u64,
+    pub(crate) at: UnixMillis,
+    pub(crate) text: String,
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct LogLine {
-    /// Ascending over all jobs.
-    pub(crate) number: u64,
-    pub(crate) job: JobId,
-    pub(crate) fence: Fence,
-    pub(crate) at: UnixMillis,
-    pub(crate) line: String,
+    /// In order of arrival, over all jobs.
+    pub(crate) arrival: u64,
+    pub(crate) said: SaidLine,
 }
 
 #[derive(Debug)]
@@ -173,6 +207,14 @@ pub(crate) struct CheckpointedItem {
     pub(crate) adapter: Artifact,
     pub(crate) resume: Artifact,
     /// What the check of the objects found, when it refused.
+    pub(crate) refused: Option<Rejection>,
+}
+
+#[derive(Debug)]
+pub(crate) struct LoggedItem {
+    pub(crate) lease: Lease,
+    pub(crate) segment: LogSegment,
+    /// What the check of the object found, when it refused.
     pub(crate) refused: Option<Rejection>,
 }
 

@@ -1,4 +1,4 @@
-//! What people ask: submit, look, list, cancel, logs, workers.
+//! What people ask: submit, look, list, cancel, workers.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use assay_domain::state::{FinishedJob, Matrix, ReadSet, Status};
 use assay_domain::{JobId, JobKey, MatrixId, Rejection};
 
 use super::archive::{Cursor, MatrixLine};
-use super::command::{LogPage, MatrixNow, Reply, Submission, Submitted, WorkerNow};
+use super::command::{MatrixNow, Reply, Submission, Submitted, WorkerNow};
 use super::{Engine, EngineError};
 
 impl Engine {
@@ -106,30 +106,6 @@ impl Engine {
                     Ok(changed)
                 }
                 Err(rejection) => Err(rejection),
-            }
-        };
-        self.answer(reply, outcome);
-        Ok(())
-    }
-
-    pub(super) fn logs(
-        &mut self,
-        id: &MatrixId,
-        job: Option<&JobId>,
-        after: u64,
-        reply: Reply<Result<LogPage, Rejection>>,
-    ) -> Result<(), EngineError> {
-        let outcome = match (self.find(id)?, job) {
-            (None, _) => Err(Rejection::UnknownMatrix { matrix: id.clone() }),
-            (Some(matrix), Some(job)) if job.matrix != *id || job.ordinal as usize >= matrix.jobs.len() => {
-                Err(Rejection::UnknownJob { job: job.clone() })
-            }
-            (Some(matrix), _) => {
-                let finished = match job {
-                    Some(job) => matrix.status(job.ordinal).is_final(),
-                    None => matrix.is_finished(),
-                };
-                Ok(LogPage { lines: self.logs.after(id, job, after), finished })
             }
         };
         self.answer(reply, outcome);

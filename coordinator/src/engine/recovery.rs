@@ -1,6 +1,7 @@
 //! Start: state is a fold over the newest good snapshot and the journal after it; the index is brought to the same place,
 //! or rebuilt.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -144,17 +145,35 @@ fn replay(
         let record = record?;
         let event: Event = serde_json::from_slice(&record.bytes)
             .map_err(|source| EngineError::JournalRecord { sequence: record.sequence, source })?;
-        if record.sequence > applied
-            && let Some(finished) = archived_by(&state, &event)
-        {
-            archive.apply(record.sequence, std::slice::from_ref(&finished))?;
+        if record.sequence > applied {
+            replay_archived(record.sequence, &state, &event, archive)?;
         }
         state.apply(&event);
     }
     if journal.last_sequence() > archive.applied_sequence() {
-        archive.apply(journal.last_sequence(), &[])?;
+        archive.apply(journal.last_sequence(), &[], &BTreeMap::new())?;
     }
     Ok(state)
+}
+
+/// What an event changes in the index.
+fn replay_archived(
+    sequence: u64,
+    state: &State,
+    event: &Event,
+    archive: &mut Archive,
+) -> Result<(), EngineError> {
+    if let Some(finished) = archived_by(state, event) {
+        return archive.apply(sequence, std::slice::from_ref(&finished), &BTreeMap::new());
+    }
+    if let Event::Logged { lease, .. } = event
+        && state.matrix(&lease.job.matrix).is_none()
+        && let Some(mut record) = archive.job(&lease.job)?
+    {
+        record.state.apply(event);
+        return archive.apply(sequence, &[], &BTreeMap::from([(lease.job.clone(), record)]));
+    }
+    Ok(())
 }
 
 /// The matrix that an event moves from the state to the index.
@@ -168,6 +187,7 @@ pub(super) fn archived_by(state: &State, event: &Event) -> Option<Matrix> {
         | Event::WorkerForgotten { .. }
         | Event::JobLeased { .. }
         | Event::Checkpointed { .. }
+        | Event::Logged { .. }
         | Event::JobSucceeded { .. }
         | Event::AttemptFailed { .. }
         | Event::AttemptLost { .. }

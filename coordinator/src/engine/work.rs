@@ -3,7 +3,7 @@
 use assay_domain::decide::{self, Ask, Memory};
 use assay_domain::job::FailureClass;
 use assay_domain::state::ReadSet;
-use assay_domain::{Event, Lease, Progress, Rejection, UnixMillis, WorkerId};
+use assay_domain::{Event, Lease, Progress, Rejection, WorkerId};
 
 use super::archive::winner_of;
 use super::assignment::assignment;
@@ -153,7 +153,7 @@ impl Engine {
 
     /// What was decided happens, unless the objects that it names were not there. A stale or repeated word is answered as
     /// such before that.
-    fn take(
+    pub(super) fn take(
         &mut self,
         decided: Result<Vec<Event>, Rejection>,
         refused: Option<Rejection>,
@@ -174,20 +174,6 @@ impl Engine {
         }
         let fence = self.find(&lease.job.matrix)?.and_then(|matrix| winner_of(&matrix, &lease.job));
         Ok(fence.map(|fence| Lease { job: lease.job.clone(), fence }))
-    }
-
-    pub(super) fn log_lines(&mut self, lines: Vec<(Lease, UnixMillis, String)>) {
-        for (lease, at, line) in lines {
-            // Also of attempts that ended: their last lines may come late.
-            let known = self
-                .state
-                .job(&lease.job)
-                .is_some_and(|job| job.attempts.iter().any(|a| a.fence == lease.fence));
-            if known {
-                self.logs.add(&self.limits, &lease, at, line);
-                self.batch.visible = true;
-            }
-        }
     }
 
     /// Attempts whose worker was not heard in time are lost.
@@ -304,6 +290,7 @@ impl Engine {
             | Event::WorkerRegistered { .. }
             | Event::WorkerForgotten { .. }
             | Event::Checkpointed { .. }
+            | Event::Logged { .. }
             | Event::JobFailed { .. } => {}
         }
     }

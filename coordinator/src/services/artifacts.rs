@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
+use assay_domain::segment::LOG;
 use assay_domain::{Digest, Lease, ObjectKey, UnixMillis};
 use assay_proto::convert::{self, BadMessage};
 use assay_proto::v1;
@@ -43,10 +44,11 @@ impl v1::artifacts_server::Artifacts for ArtifactsService {
         let owner = match request.owner.ok_or(BadMessage::Missing { field: "owner" })? {
             v1::sign_upload_request::Owner::Output(output) => {
                 let lease = convert::lease_of(&output.job_id, output.epoch, output.attempt)?;
-                let current =
-                    self.engine.ask(|reply| Command::Current { lease: lease.clone(), reply }).await?;
-                current.map_err(rejected)?;
-                Owner::Attempt { lease, artifact: output.artifact }
+                let artifact = output.artifact;
+                let may =
+                    |reply| Command::MayUpload { lease: lease.clone(), artifact: artifact.clone(), reply };
+                self.engine.ask(may).await?.map_err(rejected)?;
+                Owner::Attempt { lease, artifact }
             }
             v1::sign_upload_request::Owner::Upload(v1::PersonUpload {}) => Owner::Person,
         };
@@ -79,10 +81,14 @@ impl ArtifactsService {
         let digest: Digest = file.sha256.parse().map_err(|error: assay_domain::digest::BadDigest| {
             Status::invalid_argument(format!("sha256 of `{}`: {error}", file.path))
         })?;
-        if file.bytes > self.limits.object_bytes_max {
+        let limit = match owner {
+            Owner::Attempt { artifact, .. } if artifact == LOG => self.limits.log_segment_bytes_max,
+            Owner::Attempt { .. } | Owner::Person => self.limits.object_bytes_max,
+        };
+        if file.bytes > limit {
             return Err(Status::invalid_argument(format!(
-                "`{}` has {} bytes, over the limit of {} for one object: split it",
-                file.path, file.bytes, self.limits.object_bytes_max
+                "`{}` has {} bytes, over the limit of {limit} for one object: split it",
+                file.path, file.bytes
             )));
         }
         let key = match owner {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use assay_domain::{JobId, MatrixId, UnixMillis};
+use assay_domain::{MatrixId, UnixMillis};
 use assay_proto::convert;
 use assay_proto::v1;
 use std::sync::Arc;
@@ -19,12 +19,12 @@ use crate::engine::Handle;
 use crate::engine::archive::{Cursor, MatrixLine};
 use crate::engine::command::{Command, MatrixNow};
 
+mod logs;
 mod submit;
 
 /// Messages that wait for a reader of a stream.
 const STREAM_QUEUE: usize = 4;
 const WATCH_INTERVAL_MS: u32 = 200;
-const LOGS_INTERVAL_MS: u64 = 100;
 const PAGE_DEFAULT: u32 = 50;
 
 /// The service.
@@ -105,17 +105,13 @@ impl v1::matrices_server::Matrices for MatricesService {
 
     async fn logs(&self, request: Request<v1::LogsRequest>) -> Result<Response<Self::LogsStream>, Status> {
         let request = request.into_inner();
-        let matrix = MatrixId::new(request.matrix_id);
-        let job = match request.job_id.as_str() {
-            "" => None,
-            job => Some(convert::job_id(job)?),
-        };
-        self.log_page(&matrix, job.as_ref(), u64::MAX).await?;
+        let wanted = logs::wanted(&request)?;
+        let first = self.log_page(&wanted, None).await?;
         let place = self.place()?;
         let (sender, receiver) = mpsc::channel(STREAM_QUEUE);
         let service = self.clone();
         tokio::spawn(async move {
-            let telling = service.tell_logs(&matrix, job.as_ref(), request.follow, &sender);
+            let telling = service.tell_logs(&wanted, first, request.follow, &sender);
             service.until_stopped(telling, &sender).await;
             drop(place);
         });
@@ -178,48 +174,6 @@ impl MatricesService {
                 return Ok(());
             }
             tokio::time::sleep(interval).await;
-            changes.changed().await.map_err(|_| crate::engine::Stopped)?;
-        }
-    }
-
-    async fn log_page(
-        &self,
-        matrix: &MatrixId,
-        job: Option<&JobId>,
-        after: u64,
-    ) -> Result<crate::engine::command::LogPage, Status> {
-        let (matrix, job) = (matrix.clone(), job.cloned());
-        self.engine.ask(|reply| Command::Logs { matrix, job, after, reply }).await?.map_err(rejected)
-    }
-
-    async fn tell_logs(
-        &self,
-        matrix: &MatrixId,
-        job: Option<&JobId>,
-        follow: bool,
-        sender: &mpsc::Sender<Result<v1::LogsResponse, Status>>,
-    ) -> Result<(), Status> {
-        let mut changes = self.engine.changes();
-        let mut after = 0;
-        loop {
-            changes.mark_unchanged();
-            let page = self.log_page(matrix, job, after).await?;
-            for line in page.lines {
-                after = line.number;
-                let message = v1::LogsResponse {
-                    job_id: line.job.to_string(),
-                    fence: line.fence.to_string(),
-                    at_unix_ms: line.at.0,
-                    line: line.line,
-                };
-                if sender.send(Ok(message)).await.is_err() {
-                    return Ok(());
-                }
-            }
-            if page.finished || !follow {
-                return Ok(());
-            }
-            tokio::time::sleep(Duration::from_millis(LOGS_INTERVAL_MS)).await;
             changes.changed().await.map_err(|_| crate::engine::Stopped)?;
         }
     }

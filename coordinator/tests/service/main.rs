@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod life;
+mod logs;
 mod matrix;
 mod objects;
 mod people;

@@ -125,8 +125,7 @@ async fn logs_show_the_tail_and_follow_to_the_end() {
     worker.log(&train, &"x".repeat(100_000)).await;
     // A batch with an answer shows that what was said before has been heard.
     worker.renew(&train, None).await.unwrap();
-    let request =
-        v1::LogsRequest { matrix_id: matrix_id.clone(), job_id: train.job.to_string(), follow: true };
+    let request = super::logs::request(&train.job, true, 0);
     let mut stream = world.matrices().logs(request).await.unwrap().into_inner();
     let first = stream.message().await.unwrap().unwrap();
     assert_eq!((first.line.as_str(), first.fence.as_str(), first.at_unix_ms), ("step 1", "e1-a1", 7));
@@ -137,8 +136,12 @@ async fn logs_show_the_tail_and_follow_to_the_end() {
     world.matrices().cancel(v1::CancelRequest { matrix_id: matrix_id.clone() }).await.unwrap();
     assert!(stream.message().await.unwrap().is_none());
 
-    let request =
-        v1::LogsRequest { matrix_id: matrix_id.clone(), job_id: format!("{matrix_id}/99"), follow: false };
+    let request = v1::LogsRequest {
+        matrix_id: matrix_id.clone(),
+        job_id: format!("{matrix_id}/99"),
+        follow: false,
+        attempt: 0,
+    };
     assert_eq!(world.matrices().logs(request).await.unwrap_err().code(), Code::NotFound);
 }
 

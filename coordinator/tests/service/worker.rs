@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use assay_domain::event::WorkerInfo;
 use assay_domain::job::{Progress, Usage};
 use assay_domain::{
-    Artifact, Assignment, DeviceKind, Digest, FileRef, Lease, ObjectKey, Rejection, Work, WorkKind, WorkerId,
+    Artifact, Assignment, DeviceKind, Digest, FileRef, Lease, LogSegment, ObjectKey, Rejection, Work,
+    WorkKind, WorkerId,
 };
 use assay_proto::v1::coordinator_message::Body as Told;
 use assay_proto::v1::worker_message::Body as Said;
@@ -145,8 +146,32 @@ impl<'a> Worker<'a> {
     }
 
     pub(crate) async fn log(&mut self, lease: &Lease, line: &str) {
-        let item = v1::LogItem { lease: Some(convert::lease_ref(lease)), at_unix_ms: 7, line: line.into() };
+        self.log_numbered(lease, 0, line).await;
+    }
+
+    pub(crate) async fn log_numbered(&mut self, lease: &Lease, number: u64, line: &str) {
+        let lease = Some(convert::lease_ref(lease));
+        let item = v1::LogItem { lease, at_unix_ms: 7, line: line.into(), number };
         self.say(Said::Logs(v1::LogBatch { items: vec![item] })).await;
+    }
+
+    /// Uploads a part of the log and says so.
+    pub(crate) async fn store_log(
+        &mut self,
+        lease: &Lease,
+        number: u32,
+        last_line: u64,
+        text: &str,
+    ) -> Result<(), Rejection> {
+        let stored = self.upload(lease, "log", &number.to_string(), text.as_bytes()).await;
+        let (digest, bytes) = (stored.files[0].digest, stored.files[0].bytes);
+        self.say_logged(lease, &LogSegment { number, last_line, digest, bytes }).await
+    }
+
+    pub(crate) async fn say_logged(&mut self, lease: &Lease, segment: &LogSegment) -> Result<(), Rejection> {
+        let lease = Some(convert::lease_ref(lease));
+        let item = v1::LoggedItem { lease, segment_json: convert::to_json(segment) };
+        self.answer(Said::Logged(v1::LoggedBatch { items: vec![item] })).await
     }
 
     /// Uploads one file of an artifact by a signed request.

@@ -22,6 +22,7 @@ use crate::executor::{AttemptContext, Executor, Failure, Finished, Inputs, Share
 use crate::lease::{LeaseClock, Lost};
 use crate::link::Link;
 use crate::log::AttemptLog;
+use crate::segments::Segments;
 use crate::stop::Stop;
 
 pub(crate) struct Attempt<E> {
@@ -29,6 +30,7 @@ pub(crate) struct Attempt<E> {
     pub(crate) executor: Arc<E>,
     pub(crate) courier: Courier,
     pub(crate) log: Arc<AttemptLog>,
+    pub(crate) segments: Arc<Segments>,
     pub(crate) stop: Stop,
     /// Its own folder: made here, removed at the end.
     pub(crate) folder: PathBuf,
@@ -73,12 +75,18 @@ impl<E: Executor> Attempt<E> {
             }
             () = self.stop.silenced() => {}
             () = self.log.pump(&self.courier.link) => {}
+            () = self.segments.keep() => {}
         }
         self.say_why();
         // The cancelled run is awaited: the next attempt must find a free device.
         if timeout(Duration::from_millis(limits.cancel_ms), work).await.is_err() {
             tracing::error!(limit_ms = limits.cancel_ms, "a cancelled run did not end: it was dropped");
         }
+        // Nothing more is said about its job, but what it logged last is still worth reading.
+        if let Some(lost) = self.stop.why_silenced() {
+            self.log.add(&lost.to_string());
+        }
+        self.segments.finish().await;
     }
 
     fn say_why(&self) {
@@ -92,8 +100,18 @@ impl<E: Executor> Attempt<E> {
 
     async fn work(&self, clock: &LeaseClock, progress: &watch::Sender<Progress>) {
         let outcome = self.outcome(clock, progress).await;
+        if let Err(failure) = &outcome
+            && self.stop.why_silenced().is_none()
+        {
+            self.log.add(&failure.reason);
+        }
         let patience = Duration::from_millis(self.courier.limits.complete_patience_ms);
-        let said = self.stop.unless_silenced(timeout(patience, self.tell(outcome)));
+        let said = self.stop.unless_silenced(timeout(patience, async {
+            // Without a coordinator nobody takes the log either: its limit counts from when there is one.
+            self.courier.link.up().await;
+            self.segments.finish().await;
+            self.tell(outcome).await;
+        }));
         if let Some(Err(_)) = said.await {
             tracing::error!(limit_ms = patience.as_millis(), "nobody heard how the attempt ended");
         }
@@ -117,11 +135,9 @@ impl<E: Executor> Attempt<E> {
             self.stop.silence(lost);
         }
         // A run that failed after it was told to stop failed because of that.
-        let Finished { mut outputs, mut usage } =
+        let Finished { outputs, mut usage } =
             ran.map_err(|failure| if self.stop.is_cancelled() { released() } else { failure })?;
         usage.phases.insert(0, (String::from("download"), download_s));
-        // The coordinator keeps only a tail in memory: what a finished job logged lies with its outputs.
-        outputs.extend(self.log.written().map(|path| (String::from("log"), path)));
         let started = Instant::now();
         let uploaded = self.upload(&outputs, progress).instrument(tracing::info_span!(names::UPLOAD));
         let artifacts = self.stop.unless_silenced(uploaded).await.unwrap_or_else(|| Err(released()))?;
@@ -164,6 +180,7 @@ impl<E: Executor> Attempt<E> {
             work_dir,
             progress: progress.clone(),
             log: self.log.clone(),
+            segments: self.segments.clone(),
             stop: self.stop.clone(),
             courier: self.courier.clone(),
         };

@@ -120,10 +120,16 @@ pub struct AgentLimits {
     pub log_batch_lines_max: usize,
     /// A longer log line is cut, in bytes.
     pub log_line_bytes_max: usize,
+    /// Bytes of an attempt's log file; later lines are shown live and kept nowhere.
+    pub log_bytes_max: u64,
     /// Log files of attempts that are kept; the oldest go first.
     pub log_files_max: usize,
     /// How often log lines go to the coordinator.
     pub log_interval_ms: u64,
+    /// How often what was logged since is uploaded, besides with each checkpoint and at the end.
+    pub log_segment_ms: u64,
+    /// At an attempt's end, the last of its log is given up after this.
+    pub log_end_ms: u64,
     /// A cancelled run that has not ended after this is dropped where it stands.
     pub cancel_ms: u64,
     /// Finished results are offered for this long before they are given up.
@@ -154,8 +160,11 @@ impl Default for AgentLimits {
             log_lines_max: 2_000,
             log_batch_lines_max: 200,
             log_line_bytes_max: 8 << 10,
+            log_bytes_max: 64 << 20,
             log_files_max: 200,
             log_interval_ms: 300,
+            log_segment_ms: 30_000,
+            log_end_ms: 10_000,
             cancel_ms: 120_000,
             complete_patience_ms: 3_600_000,
             drain_ms: 30_000,

@@ -18,6 +18,7 @@ use tracing::Instrument as _;
 use crate::courier::Courier;
 use crate::lease::Lost;
 use crate::log::AttemptLog;
+use crate::segments::Segments;
 use crate::stop::Stop;
 
 /// Runs jobs. One executor serves all slots of an agent, one after the other.
@@ -84,6 +85,7 @@ pub(crate) struct Shared {
     pub(crate) work_dir: PathBuf,
     pub(crate) progress: watch::Sender<Progress>,
     pub(crate) log: Arc<AttemptLog>,
+    pub(crate) segments: Arc<Segments>,
     pub(crate) stop: Stop,
     pub(crate) courier: Courier,
 }
@@ -155,7 +157,10 @@ impl AttemptContext {
 
     async fn send_checkpoint(&self, step: u64, adapter: &Path, resume: &Path) -> Result<(), Failure> {
         let courier = &self.shared.courier;
-        let adapter = courier.upload(&Artifact::adapter_name(step), adapter).await?;
+        let name = Artifact::adapter_name(step);
+        // Whoever loses this worker later can read how it came to this checkpoint.
+        let (adapter, ()) = tokio::join!(courier.upload(&name, adapter), self.shared.segments.upload());
+        let adapter = adapter?;
         let resume = courier.upload(&Artifact::resume_name(step), resume).await?;
         let item = CheckpointedItem {
             lease: Some(lease_ref(&courier.lease)),

@@ -17,4 +17,5 @@ mod lease;
 mod life;
 mod link;
 mod log;
+mod segments;
 mod stop;

@@ -24,6 +24,7 @@ use crate::executor::{Executor, Failure};
 use crate::lease::Lost;
 use crate::link::{self, Connection, Event, Link};
 use crate::log::{self, AttemptLog};
+use crate::segments::Segments;
 use crate::stop::Stop;
 
 /// Why an agent ended, other than by being asked to.
@@ -188,19 +189,24 @@ impl<E: Executor> Life<E> {
         let lease = assignment.lease.clone();
         let (work_dir, limits) = (&self.config.work_dir, self.config.limits);
         let name = format!("{}-{}-{}", lease.job.matrix, lease.job.ordinal, lease.fence);
+        let folder = work_dir.join("attempts").join(name);
+        let courier = Courier {
+            link: self.link.clone(),
+            cache: self.cache.clone(),
+            transfers: self.transfers.clone(),
+            lease: lease.clone(),
+            limits,
+        };
+        let log = Arc::new(AttemptLog::new(&work_dir.join("logs"), lease, limits));
+        let segments = Arc::new(Segments::new(log.clone(), courier.clone(), folder.join("log")));
         Attempt {
             assignment: Arc::new(assignment),
             executor: self.executor.clone(),
-            courier: Courier {
-                link: self.link.clone(),
-                cache: self.cache.clone(),
-                transfers: self.transfers.clone(),
-                lease: lease.clone(),
-                limits,
-            },
-            log: Arc::new(AttemptLog::new(&work_dir.join("logs"), lease, limits)),
+            courier,
+            log,
+            segments,
             stop,
-            folder: work_dir.join("attempts").join(name),
+            folder,
             offered: Instant::now(),
         }
     }

@@ -1,4 +1,5 @@
-//! An attempt's log: all of it in a file here, its lines in batches to the coordinator, the oldest dropped when they pile up.
+//! An attempt's log: all of it in a file here, which `segments` uploads part by part; its lines in batches to the coordinator for
+//! live views, the oldest dropped when they pile up.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -20,13 +21,39 @@ pub(crate) struct AttemptLog {
     limits: AgentLimits,
     path: PathBuf,
     file: Option<File>,
-    waiting: Mutex<Waiting>,
+    lines: Mutex<Lines>,
+}
+
+/// How much is in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Written {
+    pub(crate) bytes: u64,
+    /// The number of the last line, from 1.
+    pub(crate) lines: u64,
 }
 
 #[derive(Default)]
+struct Lines {
+    /// Lines added, written or not.
+    count: u64,
+    written: Written,
+    full: bool,
+    waiting: Waiting,
+}
+
+/// Lines for live views.
+#[derive(Default)]
 struct Waiting {
-    lines: VecDeque<(u64, String)>,
+    lines: VecDeque<Line>,
     dropped: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Line {
+    /// Counted from the attempt's start, from 1.
+    number: u64,
+    at: u64,
+    text: String,
 }
 
 /// Makes the folder of log files, and keeps only the newest.
@@ -51,10 +78,10 @@ impl AttemptLog {
     /// A log that goes on without its file when that cannot be made: a run is worth more than its log.
     pub(crate) fn new(folder: &Path, lease: Lease, limits: AgentLimits) -> Self {
         let path = file_of(folder, &lease);
-        let file = File::options().create(true).append(true).open(&path);
+        let file = File::create(&path);
         let file =
             file.inspect_err(|error| tracing::warn!(path = %path.display(), %error, "no log file")).ok();
-        Self { lease, limits, path, file, waiting: Mutex::default() }
+        Self { lease, limits, path, file, lines: Mutex::default() }
     }
 
     /// Adds lines. Writes to the page cache and a bounded queue: never waits for anybody.
@@ -63,18 +90,39 @@ impl AttemptLog {
         for line in text.lines() {
             let line = &line[..line.floor_char_boundary(self.limits.log_line_bytes_max)];
             tracing::debug!(job = %self.lease.job, "{line}");
-            if let Some(mut file) = self.file.as_ref() {
-                // A full disk shows elsewhere, with a failure; here it only costs the line.
-                let _ = writeln!(file, "{at} {line}");
-            }
-            self.lock().push(self.limits.log_lines_max, at, line.to_owned());
+            let mut lines = self.lock();
+            lines.count += 1;
+            self.write(&mut lines, at, line);
+            let line = Line { number: lines.count, at, text: line.to_owned() };
+            lines.waiting.push(self.limits.log_lines_max, line);
         }
     }
 
-    /// Its file, when there are lines in it.
-    pub(crate) fn written(&self) -> Option<PathBuf> {
-        let bytes = self.file.as_ref()?.metadata().ok()?.len();
-        (bytes > 0).then(|| self.path.clone())
+    fn write(&self, lines: &mut Lines, at: u64, line: &str) {
+        let Some(mut file) = self.file.as_ref().filter(|_| !lines.full) else { return };
+        let mut text = format!("{at} {line}\n");
+        if lines.written.bytes + text.len() as u64 > self.limits.log_bytes_max {
+            text = format!("{at} ... the log is full with {} bytes: it ends here\n", lines.written.bytes);
+            lines.full = true;
+        }
+        match file.write_all(text.as_bytes()) {
+            Ok(()) => {
+                lines.written =
+                    Written { bytes: lines.written.bytes + text.len() as u64, lines: lines.count };
+            }
+            // A full disk shows elsewhere, with a failure; here it only costs the line.
+            Err(_) => lines.written.bytes = file.metadata().map_or(lines.written.bytes, |file| file.len()),
+        }
+    }
+
+    /// Its file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How much is in the file: from here on it only grows.
+    pub(crate) fn written(&self) -> Written {
+        self.lock().written
     }
 
     /// Sends batches for as long as it is polled.
@@ -92,51 +140,54 @@ impl AttemptLog {
 
     /// Whether a batch went out.
     async fn send_batch(&self, link: &Link) -> bool {
-        let batch = self.lock().take(self.limits.log_batch_lines_max);
+        let batch = self.lock().waiting.take(self.limits.log_batch_lines_max);
         if batch.is_empty() {
             return false;
         }
-        let item = |(at, line): &(u64, String)| LogItem {
+        let item = |line: &Line| LogItem {
             lease: Some(lease_ref(&self.lease)),
-            at_unix_ms: *at,
-            line: line.clone(),
+            at_unix_ms: line.at,
+            line: line.text.clone(),
+            number: line.number,
         };
         let items = batch.iter().map(item).collect();
         let sent = link.tell(Body::Logs(LogBatch { items })).await.is_ok();
         if !sent {
-            self.lock().put_back(self.limits.log_lines_max, batch);
+            self.lock().waiting.put_back(self.limits.log_lines_max, batch);
         }
         sent
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Lines> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Waiting {
-    fn push(&mut self, lines_max: usize, at: u64, line: String) {
+    fn push(&mut self, lines_max: usize, line: Line) {
         if self.lines.len() >= lines_max.max(1) {
             self.lines.pop_front();
             self.dropped += 1;
         }
-        self.lines.push_back((at, line));
+        self.lines.push_back(line);
     }
 
-    fn take(&mut self, lines_max: usize) -> Vec<(u64, String)> {
+    fn take(&mut self, lines_max: usize) -> Vec<Line> {
         let count = self.lines.len().min(lines_max.max(1));
         let mut batch: Vec<_> = self.lines.drain(..count).collect();
         let dropped = std::mem::take(&mut self.dropped);
         if dropped > 0
-            && let Some((at, _)) = batch.first()
+            && let Some(first) = batch.first()
         {
-            let line = format!("... {dropped} lines left out here; the worker's log file has them");
-            batch.insert(0, (*at, line));
+            let text = format!("... {dropped} lines left out here: the stored log has them");
+            // In the place of the last of them: once that one is stored, this line is not shown any more.
+            let line = Line { number: first.number.saturating_sub(1), at: first.at, text };
+            batch.insert(0, line);
         }
         batch
     }
 
-    fn put_back(&mut self, lines_max: usize, batch: Vec<(u64, String)>) {
+    fn put_back(&mut self, lines_max: usize, batch: Vec<Line>) {
         for line in batch.into_iter().rev() {
             if self.lines.len() >= lines_max.max(1) {
                 self.dropped += 1;
@@ -154,17 +205,35 @@ mod tests {
     #[test]
     fn the_oldest_lines_go_and_are_counted() {
         let mut waiting = Waiting::default();
-        for line in 0..5 {
-            waiting.push(3, line, line.to_string());
+        let line = |number: u64| Line { number, at: 7, text: number.to_string() };
+        for number in 1..=5 {
+            waiting.push(3, line(number));
         }
         let batch = waiting.take(10);
-        let lines: Vec<_> = batch.iter().map(|(_, line)| line.as_str()).collect();
-        assert_eq!(lines, ["... 2 lines left out here; the worker's log file has them", "2", "3", "4"]);
-        waiting.push(3, 5, String::from("5"));
+        let lines: Vec<_> = batch.iter().map(|line| (line.number, line.text.as_str())).collect();
+        let left_out = "... 2 lines left out here: the stored log has them";
+        assert_eq!(lines, [(2, left_out), (3, "3"), (4, "4"), (5, "5")]);
+        waiting.push(3, line(6));
         waiting.put_back(3, batch);
-        let lines: Vec<_> = waiting.take(10).into_iter().map(|(_, line)| line).collect();
-        assert_eq!(lines[0], "... 2 lines left out here; the worker's log file has them");
-        assert_eq!(lines[1..], ["3", "4", "5"]);
+        let lines: Vec<_> = waiting.take(10).into_iter().map(|line| line.text).collect();
+        assert_eq!(lines[0], left_out);
+        assert_eq!(lines[1..], ["4", "5", "6"]);
+    }
+
+    #[test]
+    fn a_full_log_says_so_and_goes_on_live() {
+        let folder = tempfile::tempdir().unwrap();
+        let job = assay_domain::JobId { matrix: assay_domain::MatrixId::new("m-1"), ordinal: 0 };
+        let fence = assay_domain::Fence { epoch: assay_domain::Epoch(1), attempt: assay_domain::Attempt(1) };
+        let limits = AgentLimits { log_bytes_max: 60, ..AgentLimits::default() };
+        let log = AttemptLog::new(folder.path(), Lease { job, fence }, limits);
+        (0..10).for_each(|number| log.add(&format!("a line with the number {number}")));
+        let text = fs::read_to_string(log.path()).unwrap();
+        assert_eq!(text.lines().count(), 2, "{text}");
+        assert!(text.ends_with("bytes: it ends here\n"), "{text}");
+        let written = log.written();
+        assert_eq!((written.lines, written.bytes), (2, text.len() as u64));
+        assert_eq!(log.lock().waiting.take(100).len(), 10);
     }
 
     #[test]

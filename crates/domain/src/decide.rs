@@ -7,9 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::event::{SubmittedMatrix, WorkerInfo};
 use crate::job::{FailureClass, Usage};
-use crate::state::{JobState, Matrix, Outcome, Phase, ReadSet, is_finished};
+use crate::segment::{AttemptLog, LATE_SEGMENTS_MAX, LOG};
+use crate::state::{AttemptRecord, JobState, Matrix, Outcome, Phase, ReadSet, is_finished};
 use crate::{
-    Artifact, Attempt, Event, Fence, JobId, Lease, MatrixId, Rejection, State, UnixMillis, WorkKind, WorkerId,
+    Artifact, Attempt, Event, Fence, JobId, Lease, LogSegment, MatrixId, Rejection, State, UnixMillis,
+    WorkKind, WorkerId,
 };
 
 /// Limits on trying again.
@@ -152,6 +154,31 @@ pub fn renew(state: &State, lease: &Lease) -> Result<(), Rejection> {
     current_job(state, lease).map(|_| ())
 }
 
+/// An attempt asks to upload a file: refused unless it is current, but for the last of its log.
+pub fn upload(state: &State, read: &ReadSet, lease: &Lease, artifact: &str) -> Result<(), Rejection> {
+    if artifact == LOG { open_log(state, read, lease).map(|_| ()) } else { renew(state, lease) }
+}
+
+/// An attempt says that a part of its log lies in the store. Also one that has ended, a little: what it wrote last says why. It
+/// changes nothing else.
+pub fn logged(
+    state: &State,
+    read: &ReadSet,
+    lease: &Lease,
+    segment: LogSegment,
+    at: UnixMillis,
+) -> Result<Vec<Event>, Rejection> {
+    let known = job_of(state, read, lease).and_then(|job| job.attempt(lease.fence));
+    if known.is_some_and(|attempt| segment.number < attempt.log.next()) {
+        return Ok(Vec::new());
+    }
+    let (log, given) = (open_log(state, read, lease)?, segment.number);
+    if given > log.next() {
+        return Err(Rejection::SkippedSegment { lease: lease.clone(), given, next: log.next() });
+    }
+    Ok(vec![Event::Logged { lease: lease.clone(), segment, at }])
+}
+
 /// A training attempt brings a checkpoint; one accepted before for the same step stands.
 pub fn checkpointed(
     state: &State,
@@ -288,6 +315,7 @@ fn submitted_by<'a>(events: &'a [Event], id: &MatrixId) -> Option<&'a SubmittedM
         | Event::WorkerForgotten { .. }
         | Event::JobLeased { .. }
         | Event::Checkpointed { .. }
+        | Event::Logged { .. }
         | Event::JobSucceeded { .. }
         | Event::AttemptFailed { .. }
         | Event::AttemptLost { .. }
@@ -322,6 +350,23 @@ fn current_job<'a>(state: &'a State, lease: &Lease) -> Result<(&'a Matrix, &'a J
         Some(fence) if fence == lease.fence => Ok((matrix, job)),
         current => Err(stale(current)),
     }
+}
+
+fn job_of<'a>(state: &'a State, read: &'a ReadSet, lease: &Lease) -> Option<&'a JobState> {
+    state.job(&lease.job).or(read.archived.as_ref())
+}
+
+/// The log of an attempt that may go on.
+fn open_log<'a>(state: &'a State, read: &'a ReadSet, lease: &Lease) -> Result<&'a AttemptLog, Rejection> {
+    let job = job_of(state, read, lease);
+    let open = |attempt: &&AttemptRecord| {
+        attempt.outcome == Outcome::Running || attempt.log.late < LATE_SEGMENTS_MAX
+    };
+    let log = job.and_then(|job| job.attempt(lease.fence)).filter(open).map(|attempt| &attempt.log);
+    log.ok_or_else(|| Rejection::StaleAttempt {
+        lease: lease.clone(),
+        current: job.and_then(JobState::current),
+    })
 }
 
 fn won_by(job: Option<&JobState>, fence: Fence) -> bool {

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::job::{FailureClass, PlannedJob, Usage};
 use crate::{
-    Artifact, DeviceKind, Digest, Epoch, JobId, Lease, MatrixId, SubmitKey, UnixMillis, WorkKind, WorkerId,
+    Artifact, DeviceKind, Digest, Epoch, JobId, Lease, LogSegment, MatrixId, SubmitKey, UnixMillis, WorkKind,
+    WorkerId,
 };
 
 /// A matrix as accepted: its plan is a value and never made again.
@@ -110,6 +111,15 @@ pub enum Event {
         /// When.
         at: UnixMillis,
     },
+    /// A part of an attempt's log lies in the store. It may come after the attempt's end, and changes nothing about the job.
+    Logged {
+        /// The attempt.
+        lease: Lease,
+        /// Which part.
+        segment: LogSegment,
+        /// When.
+        at: UnixMillis,
+    },
     /// An attempt finished its job.
     JobSucceeded {
         /// The attempt.
@@ -177,6 +187,7 @@ impl Event {
             Self::JobReused { job, .. } | Self::JobFailed { job, .. } => Some(job),
             Self::JobLeased { lease, .. }
             | Self::Checkpointed { lease, .. }
+            | Self::Logged { lease, .. }
             | Self::JobSucceeded { lease, .. }
             | Self::AttemptFailed { lease, .. }
             | Self::AttemptLost { lease, .. } => Some(&lease.job),
@@ -191,6 +202,7 @@ impl Event {
             Self::JobReused { job, .. } | Self::JobFailed { job, .. } => Some(&job.matrix),
             Self::JobLeased { lease, .. }
             | Self::Checkpointed { lease, .. }
+            | Self::Logged { lease, .. }
             | Self::JobSucceeded { lease, .. }
             | Self::AttemptFailed { lease, .. }
             | Self::AttemptLost { lease, .. } => Some(&lease.job.matrix),

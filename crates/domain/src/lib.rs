@@ -12,6 +12,7 @@ pub mod job;
 pub mod matrix;
 pub mod plan;
 pub mod rejection;
+pub mod segment;
 pub mod state;
 
 pub use artifact::{Artifact, FileRef, ObjectKey};
@@ -20,4 +21,5 @@ pub use event::Event;
 pub use id::{Attempt, Epoch, Fence, JobId, JobKey, Lease, MatrixId, SubmitKey, UnixMillis, WorkerId};
 pub use job::{Assignment, DeviceKind, Input, PlannedJob, Progress, Source, Work, WorkKind};
 pub use rejection::Rejection;
+pub use segment::LogSegment;
 pub use state::State;

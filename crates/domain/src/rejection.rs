@@ -46,6 +46,16 @@ pub enum Rejection {
         /// The artifact that is missing.
         name: String,
     },
+    /// A part of a log before the one that must come first.
+    #[error("attempt {lease} says segment {given} of its log, but {next} is next: say that one first")]
+    SkippedSegment {
+        /// The attempt.
+        lease: Lease,
+        /// The number given.
+        given: u32,
+        /// The number that is next.
+        next: u32,
+    },
     /// An object that an attempt names is not in the store as it says.
     #[error("attempt {lease} names `{key}` with {bytes} bytes, but {found}: upload it and say it again")]
     MissingObject {

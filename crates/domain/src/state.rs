@@ -47,6 +47,8 @@ pub struct ReadSet {
     pub fresh: bool,
     /// The attempt that won the job a completion names, when its matrix is archived.
     pub winner: Option<Lease>,
+    /// The job whose log grows, when its matrix is archived.
+    pub archived: Option<JobState>,
 }
 
 /// A job that succeeded.
@@ -83,6 +85,7 @@ impl State {
             Event::JobReused { job, .. } | Event::JobFailed { job, .. } => self.on_job(job, event),
             Event::JobLeased { lease, .. }
             | Event::Checkpointed { lease, .. }
+            | Event::Logged { lease, .. }
             | Event::JobSucceeded { lease, .. }
             | Event::AttemptFailed { lease, .. }
             | Event::AttemptLost { lease, .. } => self.on_job(&lease.job, event),

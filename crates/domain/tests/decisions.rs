@@ -11,8 +11,8 @@ use assay_domain::job::{FailureClass, Usage};
 use assay_domain::plan::plan;
 use assay_domain::state::{Outcome, Phase, ReadSet, Status};
 use assay_domain::{
-    Artifact, DeviceKind, Digest, Epoch, Event, FileRef, Lease, MatrixId, ObjectKey, Rejection, State,
-    SubmitKey, UnixMillis, WorkKind, WorkerId,
+    Artifact, DeviceKind, Digest, Epoch, Event, FileRef, Lease, LogSegment, MatrixId, ObjectKey, Rejection,
+    State, SubmitKey, UnixMillis, WorkKind, WorkerId,
 };
 
 const AT: UnixMillis = UnixMillis(1);
@@ -87,6 +87,15 @@ impl Desk {
     fn fail(&mut self, lease: &Lease, class: FailureClass) -> Result<usize, Rejection> {
         let events =
             decide::fail(&self.state, Policy::default(), lease, class, String::from("it broke"), AT)?;
+        let count = events.len();
+        self.record(events);
+        Ok(count)
+    }
+
+    fn log(&mut self, lease: &Lease, number: u32) -> Result<usize, Rejection> {
+        let (digest, last_line) = (Digest::of(b"lines"), u64::from(number) * 10);
+        let segment = LogSegment { number, last_line, digest, bytes: 5 };
+        let events = decide::logged(&self.state, &ReadSet::default(), lease, segment, UnixMillis(9))?;
         let count = events.len();
         self.record(events);
         Ok(count)
@@ -342,4 +351,69 @@ fn a_plan_that_cannot_be_is_refused() {
     }
     let refused = decide::submit(&state, &ReadSet::default(), headless).unwrap_err();
     assert!(refused.to_string().contains("needs `adapter@6` of job 0, which does not make it"), "{refused}");
+}
+
+#[test]
+fn a_log_grows_part_by_part_and_a_repeat_changes_nothing() {
+    let mut desk = Desk::with_one();
+    let lease = desk.lease(&[WorkKind::Train]).unwrap();
+    for number in 1..=9 {
+        assert_eq!(desk.log(&lease, number), Ok(1));
+    }
+    assert_eq!(desk.log(&lease, 9), Ok(0));
+    let skipped = Rejection::SkippedSegment { lease: lease.clone(), given: 11, next: 10 };
+    assert_eq!(desk.log(&lease, 11), Err(skipped));
+    let job = desk.state.job(&lease.job).unwrap();
+    let log = &job.attempt(lease.fence).unwrap().log;
+    // The eighth holds what the seven before it held.
+    let kept: Vec<u32> = log.segments.iter().map(|segment| segment.number).collect();
+    assert_eq!((kept, log.last_line(), log.late), (vec![8, 9], 90, 0));
+    assert_eq!(job.changed_at, Some(AT), "a log is no change of its job");
+}
+
+#[test]
+fn an_attempt_that_ended_may_say_the_rest_of_its_log_and_no_more() {
+    let mut desk = Desk::with_one();
+    let old = desk.lease(&[WorkKind::Generate]).unwrap();
+    desk.log(&old, 1).unwrap();
+    desk.record(decide::expire(&desk.state, Policy::default(), std::slice::from_ref(&old), AT));
+    let new = desk.lease(&[WorkKind::Generate]).unwrap();
+    let before = desk.state.clone();
+    assert_eq!((desk.log(&old, 2), desk.log(&old, 3), desk.log(&old, 3)), (Ok(1), Ok(1), Ok(0)));
+    assert_eq!(
+        desk.log(&old, 4),
+        Err(Rejection::StaleAttempt { lease: old.clone(), current: Some(new.fence) })
+    );
+    let read = ReadSet::default();
+    assert!(decide::upload(&desk.state, &read, &old, "log").is_err());
+    assert!(decide::upload(&desk.state, &read, &new, "log").is_ok());
+    assert!(decide::upload(&desk.state, &read, &old, "metrics").is_err());
+    let (job, was) = (desk.state.job(&old.job).unwrap(), before.job(&old.job).unwrap());
+    assert_eq!(job.attempts[0].log.last_line(), 30);
+    assert_eq!(
+        (&job.phase, &job.attempts[1], job.changed_at),
+        (&was.phase, &was.attempts[1], was.changed_at)
+    );
+}
+
+#[test]
+fn a_cancelled_job_takes_the_rest_of_its_log_where_it_is_archived() {
+    let mut desk = Desk::with_one();
+    let lease = desk.lease(&[WorkKind::Train]).unwrap();
+    let cancelled = decide::cancel(&desk.state, &lease.job.matrix, AT).unwrap();
+    desk.record(cancelled[..1].to_vec());
+    let archived = desk.state.job(&lease.job).cloned();
+    desk.record(cancelled[1..].to_vec());
+    assert!(desk.log(&lease, 1).is_err(), "nobody knows it");
+    let read = ReadSet { archived, ..ReadSet::default() };
+    let segment = LogSegment { number: 1, last_line: 10, digest: Digest::of(b"lines"), bytes: 5 };
+    assert_eq!(decide::logged(&desk.state, &read, &lease, segment, AT).unwrap().len(), 1);
+}
+
+#[test]
+fn attempts_stored_before_logs_were_kept_can_be_read() {
+    let stored = r#"{"fence":{"epoch":1,"attempt":2},"worker":"w","started_at":1,"ended_at":null,"outcome":{"outcome":"lost"}}"#;
+    let attempt: assay_domain::state::AttemptRecord = serde_json::from_str(stored).unwrap();
+    assert!(attempt.log.is_empty());
+    assert_eq!(serde_json::to_string(&attempt).unwrap(), stored);
 }

@@ -97,7 +97,7 @@ impl Simulation<'_> {
         }
     }
 
-    /// It forgets everything, and is forgotten before it comes back; what it said may still be on its way.
+    /// It forgets what it does, and is forgotten before it comes back; what it said may still be on its way.
     fn worker_dies(&mut self) {
         let place = self.below(self.workers.len() as u64) as usize;
         let worker = &mut self.workers[place];
@@ -110,7 +110,13 @@ impl Simulation<'_> {
         let place = self.below(self.workers.len() as u64) as usize;
         let choice = self.below(10);
         let class = self.failure();
+        let skips = self.below(8) == 0;
         let worker = &mut self.workers[place];
+        if let Some(lease) = worker.last.clone().filter(|_| choice > 7) {
+            let number = self.coordinator.next_segment(&lease) + u32::from(skips);
+            self.network.push(Word::Logged(lease, number));
+            return;
+        }
         let word = match worker.holds.first_mut() {
             None => Word::Ask(worker.id.clone()),
             Some((lease, _)) if choice < 3 => Word::Renew(lease.clone()),
@@ -215,7 +221,7 @@ impl Simulation<'_> {
 
 fn run(seed: u64, plans: &[Plan]) -> usize {
     let ids = (0..4).map(|number| WorkerId::new(format!("w-{number}")));
-    let workers = ids.map(|id| Worker { id, holds: Vec::new() }).collect();
+    let workers = ids.map(|id| Worker { id, holds: Vec::new(), last: None }).collect();
     let rng = ChaCha8Rng::seed_from_u64(seed);
     let coordinator = Coordinator::new();
     let mut simulation =

@@ -7,8 +7,6 @@ pub mod agreement;
 pub mod binomial;
 pub mod bradley_terry;
 pub mod cluster;
-pub mod crossed;
-pub mod logistic;
 pub mod logit;
 pub mod multiple;
 pub mod panel;
@@ -17,7 +15,6 @@ pub mod proportion;
 pub mod rank;
 pub mod reliability;
 
-mod linear;
 mod special;
 
 pub use self::special::{normal_quantile, student_t_quantile};

@@ -1,14 +1,17 @@
 //! What a worker says, as commands; each batch is answered once what it decided is durable.
 
 use assay_domain::job::{FailureClass, Usage};
-use assay_domain::{Artifact, UnixMillis};
+use assay_domain::segment::LOG;
+use assay_domain::{Artifact, LogSegment, UnixMillis};
 use assay_proto::convert::{self, BadMessage};
 use assay_proto::v1;
 use assay_proto::v1::worker_message::Body;
 use tonic::Status;
 
 use super::Worker;
-use crate::engine::command::{CheckpointedItem, Command, CompletedItem, FailedItem, ItemAnswers, Outbound};
+use crate::engine::command::{
+    CheckpointedItem, Command, CompletedItem, FailedItem, ItemAnswers, LoggedItem, Outbound, SaidLine,
+};
 
 /// The largest list of outputs of one attempt, as JSON; an entry of the index holds it.
 const OUTPUTS_BYTES_MAX: usize = 512 << 10;
@@ -26,6 +29,7 @@ impl Worker {
             Body::Logs(batch) => return self.logs(batch).await,
             Body::Renew(batch) => self.renew(batch).await?,
             Body::Checkpointed(batch) => self.checkpointed(batch).await?,
+            Body::Logged(batch) => self.logged(batch).await?,
             Body::Completed(batch) => self.completed(batch).await?,
             Body::Failed(batch) => self.failed(batch).await?,
         };
@@ -72,6 +76,21 @@ impl Worker {
         Ok(self.service.engine.ask(|reply| Command::Checkpointed { items, reply }).await?)
     }
 
+    async fn logged(&self, batch: v1::LoggedBatch) -> Result<ItemAnswers, Status> {
+        self.service.check_count("items", batch.items.len())?;
+        let mut items = Vec::with_capacity(batch.items.len());
+        for item in batch.items {
+            let lease = convert::lease(item.lease)?;
+            let segment: LogSegment = convert::from_json("segment_json", &item.segment_json)?;
+            let file = segment.file(&lease);
+            let file = file.map_err(|error| Status::invalid_argument(error.to_string()))?;
+            let stored = Artifact { name: LOG.to_owned(), files: vec![file] };
+            let refused = self.service.named.check(&lease, vec![stored]).await?;
+            items.push(LoggedItem { lease, segment, refused });
+        }
+        Ok(self.service.engine.ask(|reply| Command::Logged { items, reply }).await?)
+    }
+
     async fn completed(&self, batch: v1::CompletedBatch) -> Result<ItemAnswers, Status> {
         self.service.check_count("items", batch.items.len())?;
         let mut items = Vec::with_capacity(batch.items.len());
@@ -104,7 +123,8 @@ impl Worker {
         self.service.check_count("items", batch.items.len())?;
         let mut lines = Vec::with_capacity(batch.items.len());
         for item in batch.items {
-            lines.push((convert::lease(item.lease)?, UnixMillis(item.at_unix_ms), item.line));
+            let (lease, at) = (convert::lease(item.lease)?, UnixMillis(item.at_unix_ms));
+            lines.push(SaidLine { lease, number: item.number, at, text: item.line });
         }
         Ok(self.service.engine.tell(Command::LogLines { lines }).await?)
     }

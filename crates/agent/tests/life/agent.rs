@@ -1,7 +1,8 @@
 //! A real agent whose executor hands each run to the test and ends it as the test says.
 
 use assay_agent::{
-    AgentConfig, AgentError, AttemptContext, Coordinator as Place, Executor, Failure, Finished, Token,
+    AgentConfig, AgentError, AgentLimits, AttemptContext, Coordinator as Place, Executor, Failure, Finished,
+    Token,
 };
 use assay_domain::event::WorkerInfo;
 use assay_domain::job::{Estimate, ReportSpec};
@@ -65,6 +66,15 @@ impl Agent {
     }
 
     pub(crate) fn with_token(coordinator: &Coordinator, token: &str) -> Self {
+        Self::with(coordinator, token, |_| ())
+    }
+
+    /// With other limits.
+    pub(crate) fn with(
+        coordinator: &Coordinator,
+        token: &str,
+        change: impl FnOnce(&mut AgentLimits),
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let worker = WorkerInfo {
             id: WorkerId::new("w-test"),
@@ -81,6 +91,9 @@ impl Agent {
         config.limits.back_off_longest_ms = 50;
         config.limits.answer_ms = 1_000;
         config.limits.log_interval_ms = 10;
+        // Parts of logs go out with checkpoints and at the end, unless a test says otherwise.
+        config.limits.log_segment_ms = 3_600_000;
+        change(&mut config.limits);
         let (runs_to, runs) = mpsc::channel(10);
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(assay_agent::run(config, Handing(runs_to), shutdown.clone()));

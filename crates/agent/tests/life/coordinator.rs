@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use assay_domain::{Lease, Rejection};
+use assay_domain::{Lease, LogSegment, Rejection};
 use assay_proto::convert::{self, item_answer, lease, lease_ref};
 use assay_proto::v1::artifacts_server::ArtifactsServer;
 use assay_proto::v1::leases_server::{Leases, LeasesServer};
@@ -29,6 +29,10 @@ pub(crate) struct Script {
     pub(crate) renewals_unanswered: bool,
     /// So many completions are heard and answered by breaking the stream.
     pub(crate) completions_cut_off: u32,
+    /// The same for parts of logs.
+    pub(crate) segments_cut_off: u32,
+    /// Parts of logs are refused.
+    pub(crate) segments_refused: bool,
     /// Attempts that are not current: refused in answers and named in welcomes.
     pub(crate) stale: HashSet<Lease>,
     /// Streams that are refused with this.
@@ -52,6 +56,7 @@ pub(crate) enum Heard {
     Completed(Lease, String),
     Failed(Lease, String, String),
     Logged(Lease, String),
+    Stored(Lease, LogSegment),
 }
 
 struct Shared {
@@ -156,6 +161,12 @@ impl Shared {
                 let lease = lease(item.lease).unwrap();
                 (Heard::Checkpointed(lease.clone(), item.step), lease)
             }
+            Body::Logged(mut batch) => {
+                let item = batch.items.remove(0);
+                let segment = convert::from_json("segment_json", &item.segment_json).unwrap();
+                let lease = lease(item.lease).unwrap();
+                (Heard::Stored(lease.clone(), segment), lease)
+            }
             Body::Completed(mut batch) => {
                 let item = batch.items.remove(0);
                 let lease = lease(item.lease).unwrap();
@@ -167,18 +178,27 @@ impl Shared {
                 (Heard::Failed(lease.clone(), item.class, item.reason), lease)
             }
         };
-        let completed = matches!(heard, Heard::Completed(..));
+        let cut_off = script(&|script| {
+            let left = match heard {
+                Heard::Completed(..) => &mut script.completions_cut_off,
+                Heard::Stored(..) => &mut script.segments_cut_off,
+                Heard::Hello(_)
+                | Heard::Ready(_)
+                | Heard::Renewed(_)
+                | Heard::Checkpointed(..)
+                | Heard::Failed(..)
+                | Heard::Logged(..) => return false,
+            };
+            let cut_off = *left > 0;
+            *left = left.saturating_sub(1);
+            cut_off
+        });
+        let refused = matches!(heard, Heard::Stored(..)) && script(&|script| script.segments_refused);
         self.heard.send(heard).await.unwrap();
-        let cut_off = completed
-            && script(&|script| {
-                let cut_off = script.completions_cut_off > 0;
-                script.completions_cut_off = script.completions_cut_off.saturating_sub(1);
-                cut_off
-            });
         if cut_off {
             return self.break_stream().await;
         }
-        self.answer(message.sequence, &lease).await;
+        self.answer(message.sequence, &lease, refused).await;
     }
 
     async fn logged(&self, batch: v1::LogBatch) {
@@ -188,8 +208,8 @@ impl Shared {
         }
     }
 
-    async fn answer(&self, sequence: u64, lease: &Lease) {
-        let stale = self.script.lock().unwrap().stale.contains(lease);
+    async fn answer(&self, sequence: u64, lease: &Lease, refused: bool) {
+        let stale = refused || self.script.lock().unwrap().stale.contains(lease);
         let outcome =
             if stale { Err(Rejection::StaleAttempt { lease: lease.clone(), current: None }) } else { Ok(()) };
         let answer = v1::Answer { sequence, items: vec![item_answer(outcome)] };

@@ -4,6 +4,7 @@
 
 mod agent;
 mod coordinator;
+mod logs;
 mod objects;
 
 use std::fs;
@@ -32,7 +33,8 @@ fn failed(heard: &Heard) -> Option<(Lease, String, String)> {
         | Heard::Renewed(_)
         | Heard::Checkpointed(..)
         | Heard::Completed(..)
-        | Heard::Logged(..) => None,
+        | Heard::Logged(..)
+        | Heard::Stored(..) => None,
     }
 }
 
@@ -195,7 +197,8 @@ async fn a_checkpoint_is_accepted_while_the_run_goes_on() {
         | Heard::Renewed(_)
         | Heard::Completed(..)
         | Heard::Failed(..)
-        | Heard::Logged(..) => None,
+        | Heard::Logged(..)
+        | Heard::Stored(..) => None,
     };
     assert_eq!(coordinator.until(checkpointed).await, (assignment(0, 1).lease, 3));
     // One that is refused because the attempt is not current ends the run, silently.

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::job::{FailureClass, Usage};
-use crate::{Artifact, Epoch, Event, Fence, JobId, Lease, UnixMillis, WorkerId};
+use crate::segment::AttemptLog;
+use crate::{Artifact, Epoch, Event, Fence, JobId, Lease, LogSegment, UnixMillis, WorkerId};
 
 /// Where a job stands.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -128,6 +129,9 @@ pub struct AttemptRecord {
     pub ended_at: Option<UnixMillis>,
     /// How.
     pub outcome: Outcome,
+    /// What of its log lies in the store.
+    #[serde(default, skip_serializing_if = "AttemptLog::is_empty")]
+    pub log: AttemptLog,
 }
 
 /// An accepted checkpoint.
@@ -195,8 +199,13 @@ impl JobState {
         self.attempts.iter().filter(counted).count()
     }
 
+    /// One of its attempts.
+    pub fn attempt(&self, fence: Fence) -> Option<&AttemptRecord> {
+        self.attempts.iter().rev().find(|attempt| attempt.fence == fence)
+    }
+
     /// Adds an event about this job; one about something else changes nothing.
-    pub(crate) fn apply(&mut self, event: &Event) {
+    pub fn apply(&mut self, event: &Event) {
         match event {
             Event::JobReused { from, outputs, usage, at, .. } => {
                 self.reused(from, outputs, usage.as_ref(), *at);
@@ -205,6 +214,7 @@ impl JobState {
             Event::Checkpointed { lease, step, adapter, resume, at } => {
                 self.checkpointed(lease, *step, adapter, resume, *at);
             }
+            Event::Logged { lease, segment, .. } => self.logged(lease, segment),
             Event::JobSucceeded { lease, outputs, usage, at } => self.succeeded(lease, outputs, usage, *at),
             Event::AttemptFailed { lease, class, reason, at } => {
                 self.attempt_failed(lease, *class, reason, *at);
@@ -238,6 +248,7 @@ impl JobState {
             started_at: at,
             ended_at: None,
             outcome: Outcome::Running,
+            log: AttemptLog::default(),
         });
         self.changed_at = Some(at);
     }
@@ -259,6 +270,12 @@ impl JobState {
             older.resume = None;
         }
         self.changed_at = Some(at);
+    }
+
+    fn logged(&mut self, lease: &Lease, segment: &LogSegment) {
+        if let Some(attempt) = self.attempts.iter_mut().rev().find(|attempt| attempt.fence == lease.fence) {
+            attempt.log.add(segment, attempt.outcome != Outcome::Running);
+        }
     }
 
     fn succeeded(&mut self, lease: &Lease, outputs: &[Artifact], usage: &Usage, at: UnixMillis) {

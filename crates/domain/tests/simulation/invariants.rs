@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use assay_domain::decide::Policy;
+use assay_domain::segment::LATE_SEGMENTS_MAX;
 use assay_domain::state::{Phase, Status};
-use assay_domain::{Event, Fence, JobId, MatrixId, State};
+use assay_domain::{Event, Fence, JobId, Lease, LogSegment, MatrixId, State};
 
 use crate::world::Word;
 
@@ -17,11 +18,13 @@ pub(crate) struct Observer {
     ended: BTreeSet<JobId>,
     archived: BTreeSet<MatrixId>,
     accepted: BTreeSet<String>,
+    /// For each attempt, the number of its last segment and how many came after its end.
+    logs: BTreeMap<Lease, (u32, u32)>,
     looks: u64,
 }
 
 impl Observer {
-    /// Whether a word's attempt is the one that counts. A question is always heard.
+    /// Whether a word's attempt is the one that counts. A question is always heard, and logs have their own rule.
     pub(crate) fn is_current(&self, word: &Word) -> bool {
         let (Word::Renew(lease)
         | Word::Checkpointed(lease, _)
@@ -39,7 +42,9 @@ impl Observer {
 
     /// Checks an event against all that went before.
     pub(crate) fn before(&mut self, state: &State, event: &Event) {
-        if let Some(matrix) = event.matrix() {
+        if let Some(matrix) = event.matrix()
+            && !matches!(event, Event::Logged { .. })
+        {
             assert!(!self.archived.contains(matrix), "an archived matrix changed: {event:?}");
         }
         match event {
@@ -67,6 +72,7 @@ impl Observer {
                 self.must_be_current(lease);
                 self.accepted.insert(adapter.files[0].key.as_str().to_owned());
             }
+            Event::Logged { lease, segment, .. } => self.logged(lease, segment),
             Event::JobSucceeded { lease, outputs, .. } => {
                 self.must_be_current(lease);
                 self.current.remove(&lease.job);
@@ -92,6 +98,31 @@ impl Observer {
                 );
                 self.archived.insert(matrix.clone());
             }
+        }
+    }
+
+    /// Whether an attempt's log may go on: while it is current, and a little after.
+    pub(crate) fn may_log(&self, lease: &Lease) -> bool {
+        let current = self.current.get(&lease.job) == Some(&lease.fence);
+        current || self.logs.get(lease).is_none_or(|(_, late)| *late < LATE_SEGMENTS_MAX)
+    }
+
+    fn logged(&mut self, lease: &Lease, segment: &LogSegment) {
+        assert!(self.may_log(lease), "the log of {lease} grows after its end");
+        let late = u32::from(self.current.get(&lease.job) != Some(&lease.fence));
+        let (last, late_before) = self.logs.get(lease).copied().unwrap_or_default();
+        assert_eq!(segment.number, last + 1, "{lease} has a hole in its log");
+        self.logs.insert(lease.clone(), (segment.number, late_before + late));
+    }
+
+    /// The segments kept of each attempt hold all that was said of it.
+    fn logs_are_whole(&self, id: &JobId, job: &assay_domain::state::JobState) {
+        for attempt in &job.attempts {
+            let lease = Lease { job: id.clone(), fence: attempt.fence };
+            let (last, late) = self.logs.get(&lease).copied().unwrap_or_default();
+            let held: u32 = attempt.log.segments.iter().map(|kept| LogSegment::covers(kept.number)).sum();
+            assert_eq!((held, attempt.log.late), (last, late), "the log of {lease}");
+            assert!(attempt.log.segments.len() <= 21, "{lease} has too many segments");
         }
     }
 
@@ -134,6 +165,7 @@ impl Observer {
                 let resumes = job.checkpoints.values().filter(|point| point.resume.is_some()).count();
                 assert!(resumes <= 2, "{id} keeps {resumes} resume states");
                 self.outputs_are_accepted(&id, job);
+                self.logs_are_whole(&id, job);
             }
         }
     }

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use assay_domain::decide::{self, Ask, Memory, Policy};
 use assay_domain::event::{SubmittedMatrix, WorkerInfo};
 use assay_domain::job::{FailureClass, Usage};
-use assay_domain::state::{FinishedJob, Matrix, ReadSet};
+use assay_domain::state::{FinishedJob, JobState, Matrix, ReadSet};
 use assay_domain::{
-    Artifact, DeviceKind, Digest, Epoch, Event, FileRef, JobId, JobKey, Lease, MatrixId, ObjectKey,
-    PlannedJob, Rejection, State, SubmitKey, UnixMillis, Work, WorkKind, WorkerId,
+    Artifact, DeviceKind, Digest, Epoch, Event, FileRef, JobId, JobKey, Lease, LogSegment, MatrixId,
+    ObjectKey, PlannedJob, Rejection, State, SubmitKey, UnixMillis, Work, WorkKind, WorkerId,
 };
 
 use crate::invariants::Observer;
@@ -36,6 +36,7 @@ pub(crate) enum Word {
     Ask(WorkerId),
     Renew(Lease),
     Checkpointed(Lease, u64),
+    Logged(Lease, u32),
     Completed(Lease),
     Failed(Lease, FailureClass),
 }
@@ -80,6 +81,7 @@ impl Coordinator {
             self.note(&event);
             self.log.push(event.clone());
             self.state.apply(&event);
+            self.amend(&event);
         }
         self.observer.after(&self.state, self.policy);
     }
@@ -97,6 +99,24 @@ impl Coordinator {
         if let Event::JobLeased { lease, .. } = event {
             self.deadlines.insert(lease.clone(), self.now + LEASE_MS);
         }
+    }
+
+    /// The log of an archived job goes on where it lies.
+    fn amend(&mut self, event: &Event) {
+        let Event::Logged { lease, .. } = event else { return };
+        if let Some(matrix) = self.archive.get_mut(&lease.job.matrix) {
+            matrix.jobs[lease.job.ordinal as usize].apply(event);
+        }
+    }
+
+    fn job(&self, id: &JobId) -> Option<&JobState> {
+        let archived = || self.archive.get(&id.matrix)?.jobs.get(id.ordinal as usize);
+        self.state.job(id).or_else(archived)
+    }
+
+    pub(crate) fn next_segment(&self, lease: &Lease) -> u32 {
+        let attempt = self.job(&lease.job).and_then(|job| job.attempt(lease.fence));
+        attempt.expect("an attempt that was leased").log.next()
     }
 
     pub(crate) fn submit(
@@ -117,7 +137,7 @@ impl Coordinator {
                 .map(|(k, f)| (*k, f.clone()))
                 .collect(),
             fresh,
-            winner: None,
+            ..ReadSet::default()
         };
         let matrix = SubmittedMatrix {
             id: MatrixId::new(format!("m-{number}")),
@@ -154,6 +174,10 @@ impl Coordinator {
                 self.take(decided, current);
                 None
             }
+            Word::Logged(lease, number) => {
+                self.logged(lease, *number);
+                return None;
+            }
             Word::Completed(lease) => {
                 let winner = self.archived_winner(lease);
                 let outputs = self.outputs_of(lease);
@@ -174,6 +198,30 @@ impl Coordinator {
             assert_eq!(self.log.len(), before, "a stale word changed something: {word:?}");
         }
         offer
+    }
+
+    /// Whoever says it: the job stays as it is but for this log.
+    fn logged(&mut self, lease: &Lease, number: u32) {
+        let before = self.job(&lease.job).expect("a job that was leased").clone();
+        let archived = self.archive.get(&lease.job.matrix).map(|_| before.clone());
+        let read = ReadSet { archived, ..ReadSet::default() };
+        let (digest, last_line) = (Digest::of(&number.to_le_bytes()), number.into());
+        let segment = LogSegment { number, last_line, digest, bytes: 1 };
+        match decide::logged(&self.state, &read, lease, segment, self.at()) {
+            Ok(events) => self.record(events),
+            Err(Rejection::StaleAttempt { .. }) => {
+                assert!(!self.observer.may_log(lease), "the log of {lease} was refused")
+            }
+            Err(Rejection::SkippedSegment { given, next, .. }) => assert!(given > next),
+            Err(other) => panic!("{other}"),
+        }
+        let mut after = self.job(&lease.job).expect("it is still there").clone();
+        for (attempt, before) in after.attempts.iter_mut().zip(&before.attempts) {
+            if attempt.fence == lease.fence {
+                attempt.log = before.log.clone();
+            }
+        }
+        assert_eq!(after, before, "a log changed its job");
     }
 
     fn take(&mut self, decided: Result<Vec<Event>, Rejection>, current: bool) {
@@ -288,6 +336,8 @@ pub(crate) fn made(lease: &Lease, name: &str) -> Artifact {
 pub(crate) struct Worker {
     pub(crate) id: WorkerId,
     pub(crate) holds: Vec<(Lease, Vec<u64>)>,
+    /// What it logs for, also when it has ended.
+    pub(crate) last: Option<Lease>,
 }
 
 impl Worker {
@@ -300,6 +350,7 @@ impl Worker {
             Work::Train(spec) => spec.checkpoints.iter().copied().filter(|step| *step > done).collect(),
             Work::Generate(_) | Work::Score(_) | Work::Judge(_) | Work::Report(_) => Vec::new(),
         };
+        self.last = Some(lease.clone());
         self.holds.push((lease, steps));
     }
 }

@@ -6,10 +6,7 @@ use super::inputs::ReportInputs;
 use super::types::{
     ComparisonReport, Execution, JudgeReport, Method, MissingCounts, Report, Reproducibility,
 };
-use super::{
-    agreement, bias, differences, lengths, method, orders, pairs, preregistration, rates, scores, seeds,
-    strengths, training,
-};
+use super::{agreement, bias, lengths, method, pairs, rates, training};
 use crate::pair::{Key, PairError};
 use crate::prompt::template;
 
@@ -86,30 +83,23 @@ pub fn build_report(inputs: &ReportInputs) -> Result<Report, ReportError> {
     let panel = panel_of(inputs);
     let training = training::runs(inputs)?;
     let generations = lengths::generations(inputs)?;
-    let mut comparisons: Vec<ComparisonReport> = spec
+    let comparisons: Vec<ComparisonReport> = spec
         .comparisons
         .iter()
-        .map(|comparison| rates::comparison(comparison, spec, &joined, &panel))
+        .map(|comparison| rates::comparison(comparison, inputs, &joined, &panel))
         .collect();
-    rates::correct_for_families(&mut comparisons);
     let judges: Vec<JudgeReport> =
         spec.judges.iter().map(|info| judge_report(info, inputs, &joined)).collect();
     let smoke = spec.judges.iter().filter(|judge| panel.contains(&judge.name)).all(|judge| judge.smoke);
-    let method = method::method(&panel, spec.bootstrap_seed);
     let mut report = Report {
         schema: "assay-report-v1".to_owned(),
         matrix: spec.matrix.clone(),
         smoke,
-        preregistration: preregistration::preregistration(spec, &method),
-        method,
+        method: method::method(&panel, spec.bootstrap_seed),
         judges,
-        checkpoint_differences: differences::checkpoints(spec, &joined, &panel),
-        system_differences: differences::systems(spec, &joined, &panel),
-        seed_pools: seeds::pools(spec, &joined, &panel),
-        strengths: strengths::strengths(spec, &joined, &panel),
+        checkpoint_differences: rates::checkpoint_differences(inputs, &joined, &panel),
         comparisons,
-        agreement: agreement::agreement(spec, &joined),
-        scores: scores::dimensions(spec, &joined),
+        agreement: agreement::agreement(inputs, &joined),
         training,
         generations,
         pairs: joined.into_iter().map(|pair| pair.report).collect(),
@@ -150,8 +140,6 @@ fn judge_report(
         verdicts,
         missing,
         position: bias::position(&info.name, joined),
-        orders: orders::orders(&info.name, joined),
-        contradictions: scores::contradictions(&info.name, joined),
     }
 }
 

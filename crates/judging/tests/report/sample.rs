@@ -93,7 +93,6 @@ fn judge(name: &str, template: &str, smoke: bool) -> JudgeInfo {
         template: template.into(),
         smoke,
         unavailable: None,
-        orders: Some(Orders::Both),
     }
 }
 

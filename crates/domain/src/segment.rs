@@ -1,0 +1,109 @@
+//! What of an attempt's log lies in the store: parts of whole lines, few however long it runs.
+
+use serde::{Deserialize, Serialize};
+
+use crate::artifact::BadObjectKey;
+use crate::{Digest, FileRef, Lease, ObjectKey};
+
+/// The name under which the parts of a log lie, as if it were an artifact of the attempt.
+pub const LOG: &str = "log";
+
+/// Every so many segments, one takes in those before it.
+const FAN: u32 = 8;
+
+/// Segments accepted of an attempt after its end: one that was on its way, and the rest of what it wrote.
+pub const LATE_SEGMENTS_MAX: u32 = 2;
+
+/// A stored part of an attempt's log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogSegment {
+    /// Its place, from 1.
+    pub number: u32,
+    /// The number of its last line, counted from the attempt's start: later lines are in no segment yet.
+    pub last_line: u64,
+    /// What its bytes are.
+    pub digest: Digest,
+    /// How many bytes.
+    pub bytes: u64,
+}
+
+impl LogSegment {
+    /// How many uploads the one of a number stands for: each eighth holds again what the seven before it hold, each 64th what the
+    /// 63 before it hold, and so on. So an attempt has at most seven segments of a size, 73 in all, and each line is uploaded
+    /// once for each size.
+    pub fn covers(number: u32) -> u32 {
+        let (mut covers, mut left) = (1, number);
+        while left > 0 && left.is_multiple_of(FAN) {
+            covers *= FAN;
+            left /= FAN;
+        }
+        covers
+    }
+
+    /// The object that holds it.
+    pub fn file(&self, lease: &Lease) -> Result<FileRef, BadObjectKey> {
+        let path = self.number.to_string();
+        let key = ObjectKey::output(lease, LOG, &path)?;
+        Ok(FileRef { path, key, digest: self.digest, bytes: self.bytes })
+    }
+}
+
+/// The segments of one attempt.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct AttemptLog {
+    /// In order; those that a later one covers are gone.
+    pub segments: Vec<LogSegment>,
+    /// How many came after the attempt's end.
+    #[serde(default)]
+    pub late: u32,
+}
+
+impl AttemptLog {
+    /// The number of the next segment.
+    pub fn next(&self) -> u32 {
+        self.segments.last().map_or(0, |last| last.number).saturating_add(1)
+    }
+
+    /// The last line that is in the store.
+    pub fn last_line(&self) -> u64 {
+        self.segments.last().map_or(0, |last| last.last_line)
+    }
+
+    /// Whether nothing was stored.
+    pub fn is_empty(&self) -> bool {
+        self.segments.is_empty()
+    }
+
+    pub(crate) fn add(&mut self, segment: &LogSegment, after_end: bool) {
+        // Said before: a replay over a record that has it already.
+        if segment.number < self.next() {
+            return;
+        }
+        let covered = segment.number - LogSegment::covers(segment.number);
+        self.segments.retain(|known| known.number <= covered);
+        self.segments.push(segment.clone());
+        self.late += u32::from(after_end);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn however_many_there_are_few_are_kept_and_they_hold_everything() {
+        let mut log = AttemptLog::default();
+        let mut most = 0;
+        for number in 1..=32_768 {
+            let segment = LogSegment { number, last_line: number.into(), digest: Digest::of(b""), bytes: 1 };
+            log.add(&segment, false);
+            let held: u32 = log.segments.iter().map(|kept| LogSegment::covers(kept.number)).sum();
+            assert_eq!((held, log.next(), log.last_line()), (number, number + 1, number.into()));
+            most = most.max(log.segments.len());
+        }
+        // 77777 in octal is 32767.
+        assert_eq!(most, 7 * 5);
+        assert_eq!(LogSegment::covers(0), 1);
+        assert_eq!(LogSegment::covers(1 << 30), 1 << 30);
+    }
+}
