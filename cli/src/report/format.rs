@@ -1,5 +1,6 @@
 //! Numbers and names as a report prints them.
 
+use assay_domain::job::Comparison;
 use assay_judging::report::{Counts, Interval, MissingCounts, Report, WinRate};
 
 /// Stands where there is nothing to say.
@@ -13,6 +14,26 @@ pub(super) fn percent(share: f64) -> String {
 /// An interval in percent.
 pub(super) fn interval(interval: &Interval) -> String {
     format!("{:.1} to {:.1}", interval.low * 100.0, interval.high * 100.0)
+}
+
+/// A difference of shares in points.
+pub(super) fn points(difference: f64) -> String {
+    format!("{:+.1}", difference * 100.0)
+}
+
+/// An interval of a difference, in points.
+pub(super) fn points_interval(interval: &Interval) -> String {
+    format!("{} to {}", points(interval.low), points(interval.high))
+}
+
+/// Model, data set, recipe and seed of a comparison, as far as it has them.
+pub(super) fn system(c: &Comparison) -> String {
+    let mut words: Vec<String> =
+        [&c.model, &c.data, &c.recipe].into_iter().filter(|word| !word.is_empty()).cloned().collect();
+    if !c.data.is_empty() {
+        words.push(format!("seed {}", c.seed));
+    }
+    words.join(" ")
 }
 
 /// A p-value.

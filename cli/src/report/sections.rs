@@ -4,6 +4,9 @@ mod about;
 mod judges;
 mod rates;
 mod runs;
+mod scores;
+mod style;
+mod systems;
 
 use assay_judging::report::Report;
 

@@ -7,19 +7,37 @@ mod build;
 mod inputs;
 mod types;
 
-mod agreement;
-mod bias;
-mod lengths;
-mod method;
+mod differences;
+mod interval;
 mod pairs;
 mod rates;
 mod resolved;
-mod training;
+mod seeds;
+mod strengths;
 mod win_rate_types;
 
+mod agreement;
+mod bias;
+mod lengths;
+mod orders;
+mod scores;
+mod style;
+
+mod method;
+mod preregistration;
+mod training;
+
 pub use self::build::{ReportError, build_report};
+pub use self::differences::SystemDifference;
 pub use self::inputs::ReportInputs;
+pub use self::interval::{bootstrap_interval, headline_interval, pooled_interval};
+pub use self::orders::{OrderReport, Stratum};
+pub use self::preregistration::{PlannedJudge, Preregistration};
 pub use self::resolved::{ResolveError, resolve_all, resolve_record};
+pub use self::scores::{Contradictions, DimensionReport, DimensionScores, WeightedKappa};
+pub use self::seeds::SeedPool;
+pub use self::strengths::{Strength, StrengthReport};
+pub use self::style::{ControlledRate, MeanDifference, StyleReport};
 pub use self::types::{
     AgreementReport, Bounds, CheckpointDifference, ComparisonReport, Counts, EvalPoint, Execution,
     GenerationReport, Interval, IntervalMethod, JudgeAgreement, JudgeReport, LeaveOneOut, LossPoint, Method,

@@ -7,6 +7,8 @@ pub mod agreement;
 pub mod binomial;
 pub mod bradley_terry;
 pub mod cluster;
+pub mod crossed;
+pub mod logistic;
 pub mod logit;
 pub mod multiple;
 pub mod panel;
@@ -15,6 +17,7 @@ pub mod proportion;
 pub mod rank;
 pub mod reliability;
 
+mod linear;
 mod special;
 
 pub use self::special::{normal_quantile, student_t_quantile};

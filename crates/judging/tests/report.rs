@@ -112,8 +112,8 @@ fn what_the_logprobs_say_is_what_the_pairs_show() {
         assert_eq!(pair.verdicts.len(), 2);
         for verdict in &pair.verdicts {
             let [first, second] = &verdict.passes[..] else { panic!("two passes") };
-            assert_eq!((first.tuned_slot, second.tuned_slot), (Slot::First, Slot::Second));
-            assert_eq!(first.tuned_label, second.tuned_label.other());
+            assert_eq!((first.tuned_slot, second.tuned_slot), (Some(Slot::First), Some(Slot::Second)));
+            assert_eq!(first.tuned_label, second.tuned_label.map(|label| label.other()));
             let logit = |p: f64| (p / (1.0 - p)).ln();
             let mean = (logit(first.p_tuned.unwrap()) + logit(second.p_tuned.unwrap())) / 2.0;
             assert!((verdict.p_tuned.unwrap() - sigmoid(mean)).abs() < 1e-9);
@@ -301,4 +301,53 @@ fn records_survive_json_lines() {
         error.to_string(),
         "keys.jsonl: line 2 is not a valid KeyRecord (write it again with the same version of assay)"
     );
+}
+
+#[test]
+fn every_row_has_a_test_and_its_correction() {
+    let report = build(&Sample::smoke(Orders::Both).inputs());
+    let rows = || report.comparisons.iter().flat_map(|c| &c.rates);
+    for row in rows() {
+        assert!(row.p_holm.unwrap() >= row.p.unwrap(), "{row:?}");
+    }
+    let primary: Vec<_> = rows().filter(|row| row.judge.is_none() && row.scope == Scope::All).collect();
+    assert_eq!(primary.len(), 2);
+    let least = primary.iter().map(|row| row.p.unwrap()).fold(1.0, f64::min);
+    let corrected = primary.iter().find(|row| row.p == Some(least)).unwrap().p_holm.unwrap();
+    assert!((corrected - (2.0 * least).min(1.0)).abs() < 1e-12, "two tests in the primary family");
+}
+
+#[test]
+fn orders_style_and_strengths_come_from_the_pairs() {
+    let report = build(&Sample::smoke(Orders::Both).inputs());
+    let judge = &report.judges[0];
+    assert_eq!(judge.orders.tuned_first.decided + judge.orders.tuned_second.decided, judge.verdicts);
+    assert_eq!(judge.orders.fisher_p, None, "both orders of a pair are not independent");
+    let single = build(&Sample::smoke(Orders::Single).inputs());
+    assert!(single.judges[0].orders.fisher_p.is_some());
+    let style = report.comparisons[0].style.as_ref().unwrap();
+    let chars = |text: &str| text.chars().count() as f64;
+    let expected: f64 =
+        report.pairs[..12].iter().map(|p| chars(&p.tuned.text) - chars(&p.base.text)).sum::<f64>() / 12.0;
+    assert!((style.chars.mean - expected).abs() < 1e-9);
+    let cut = report.pairs[..12].iter().filter(|p| p.base.finish_reason == FinishReason::Length).count();
+    assert_eq!((style.pairs, style.base_truncated), (12, cut as u64));
+    let [group] = &report.strengths[..] else { panic!("one model, one prompt set") };
+    assert_eq!(group.systems.len(), 3, "the base and two checkpoints");
+    assert!(group.systems.windows(2).all(|two| two[0].log_strength >= two[1].log_strength));
+    assert!(group.systems.iter().map(|s| s.log_strength).sum::<f64>().abs() < 1e-9);
+}
+
+#[test]
+fn what_was_fixed_at_submit_is_said() {
+    let inputs = Sample::smoke(Orders::Both).inputs();
+    let fixed = build(&inputs).preregistration;
+    assert!(fixed.fixed_by.contains(&inputs.spec.matrix_digest.to_string()));
+    assert_eq!((fixed.comparisons.len(), fixed.judges.len()), (2, 2));
+    assert!(fixed.judges[0].orders.as_deref().unwrap().contains("both orders"));
+    assert_eq!((fixed.training_seeds, fixed.bootstrap_seed), (vec![42], 20_260_101));
+    // Nothing in it depends on what came out.
+    let mut other = inputs;
+    other.verdicts.truncate(3);
+    assert_eq!(build(&other).preregistration.tests, fixed.tests);
 }

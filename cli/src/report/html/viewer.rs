@@ -112,9 +112,10 @@ fn verdict_rows(report: &Report, verdict: &PairVerdict) -> String {
         Some(Winner::Tie) => ("tied", "tie".to_owned()),
         None => ("gone", format!("missing: {}", verdict.status.name())),
     };
+    // What an imported file does not place stands in the first column, and says so.
     let in_slot = |slot: Slot| {
-        let passes: Vec<String> =
-            verdict.passes.iter().filter(|pass| pass.tuned_slot == slot).map(pass_text).collect();
+        let here = |pass: &&PassReport| pass.tuned_slot.unwrap_or(Slot::First) == slot;
+        let passes: Vec<String> = verdict.passes.iter().filter(here).map(pass_text).collect();
         if passes.is_empty() { format::NOTHING.to_owned() } else { passes.join("; ") }
     };
     let notes: String = verdict.passes.iter().filter_map(note).collect();
@@ -146,13 +147,15 @@ fn pass_text(pass: &PassReport) -> String {
     };
     let p = pass.p_tuned.map_or_else(String::new, |p| format!(" {p:.3}"));
     let confidence = pass.confidence.map_or_else(String::new, |c| format!(", confidence {c}"));
-    format!("{winner}{p}{confidence}")
+    let place = if pass.tuned_slot.is_none() { " (order unknown)" } else { "" };
+    format!("{winner}{p}{confidence}{place}")
 }
 
 fn note(pass: &PassReport) -> Option<String> {
     let place = match pass.tuned_slot {
-        Slot::First => "tuned first",
-        Slot::Second => "tuned second",
+        Some(Slot::First) => "tuned first",
+        Some(Slot::Second) => "tuned second",
+        None => "order unknown",
     };
     let scores = pass.scores.as_ref().map(scores_text).unwrap_or_default();
     let text = pass.note.as_deref().filter(|note| !note.is_empty())?;

@@ -20,9 +20,37 @@ pub(super) fn blocks(report: &Report, detail: Detail) -> Vec<Block> {
         ),
     ]));
     if detail == Detail::Full {
+        blocks.extend(preregistration(report));
         blocks.extend(reproducibility(report));
     }
     blocks
+}
+
+fn preregistration(report: &Report) -> Vec<Block> {
+    let fixed = &report.preregistration;
+    if fixed.fixed_by.is_empty() {
+        return Vec::new();
+    }
+    let seeds: Vec<String> = fixed.training_seeds.iter().map(u64::to_string).collect();
+    let mut items = vec![
+        format!("Fixed by {}.", fixed.fixed_by),
+        format!("Estimand: {}.", fixed.estimand),
+        format!("Ties: {}.", fixed.ties),
+        format!(
+            "Training seeds {}; bootstrap seed {}; two-sided level {}.",
+            seeds.join(", "),
+            fixed.bootstrap_seed,
+            fixed.alpha
+        ),
+    ];
+    items.extend(fixed.judges.iter().map(|judge| {
+        let orders = judge.orders.as_deref().unwrap_or("orders not recorded");
+        format!("Judge {}: {}, {}; {orders}.", judge.name, judge.model, judge.template)
+    }));
+    items.extend(fixed.tests.iter().map(|test| format!("Test: {test}.")));
+    items.extend(fixed.rules.iter().map(|rule| format!("Rule: {rule}.")));
+    items.push(format!("Comparisons: {}.", fixed.comparisons.join(", ")));
+    vec![Block::Heading("Fixed before any response".to_owned()), Block::List(items)]
 }
 
 fn reproducibility(report: &Report) -> Vec<Block> {

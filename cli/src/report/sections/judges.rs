@@ -8,7 +8,49 @@ use crate::report::format;
 pub(super) fn blocks(report: &Report, detail: Detail) -> Vec<Block> {
     let mut blocks = agreement(report);
     blocks.extend(position(report, detail));
+    if detail == Detail::Full {
+        blocks.extend(orders(report));
+        blocks.extend(super::scores::blocks(report));
+    }
     blocks
+}
+
+/// An interval of a coefficient.
+fn ends(interval: Option<[f64; 2]>) -> String {
+    interval.map_or_else(|| format::NOTHING.to_owned(), |[low, high]| format!("{low:.2} to {high:.2}"))
+}
+
+/// Verdicts by the order of the responses.
+fn orders(report: &Report) -> Vec<Block> {
+    let mut table = Table::new(&[
+        words("judge"),
+        numbers("tuned won, shown first"),
+        numbers("shown second"),
+        numbers("second less first"),
+        numbers("half of each"),
+        numbers("Fisher p"),
+    ]);
+    for judge in &report.judges {
+        let (first, second) = (judge.orders.tuned_first, judge.orders.tuned_second);
+        if first.decided + second.decided == 0 {
+            continue;
+        }
+        let few = first.decided.min(second.decided) < assay_judging::report::PROMPTS_FOR_PERCENT as u64;
+        let nothing = || format::NOTHING.to_owned();
+        table.push([
+            format::judge(report, Some(&judge.info.name)),
+            format!("{} of {}", first.wins, first.decided),
+            format!("{} of {}", second.wins, second.decided),
+            judge.orders.difference.filter(|_| !few).map_or_else(nothing, format::points),
+            judge.orders.balanced_rate.filter(|_| !few).map_or_else(nothing, format::percent),
+            judge.orders.fisher_p.map_or_else(nothing, format::p_value),
+        ]);
+    }
+    if table.rows.is_empty() {
+        Vec::new()
+    } else {
+        vec![Block::Folded("By order, ties left out".to_owned(), table)]
+    }
 }
 
 fn agreement(report: &Report) -> Vec<Block> {
@@ -22,14 +64,14 @@ fn agreement(report: &Report) -> Vec<Block> {
         numbers("kappa"),
         numbers("95 % interval"),
         numbers("AC1"),
-        numbers("McNemar p"),
+        numbers("95 % interval"),
+        numbers("McNemar p (Holm)"),
     ]);
     for row in &report.agreement.judges {
         let few = row.pairs < assay_judging::report::PROMPTS_FOR_PERCENT as u64;
         let same: u64 = (0..3).map(|i| row.table[i][i]).sum();
         let raw =
             row.raw.filter(|_| !few).map_or_else(|| format!("{same} of {}", row.pairs), format::percent);
-        let interval = row.kappa_interval.map(|[low, high]| format!("{low:.2} to {high:.2}"));
         table.push([
             format!(
                 "{} / {}",
@@ -39,17 +81,19 @@ fn agreement(report: &Report) -> Vec<Block> {
             row.pairs.to_string(),
             raw,
             format::number(row.kappa, 2),
-            interval.unwrap_or_else(|| format::NOTHING.to_owned()),
+            ends(row.kappa_interval),
             format::number(row.ac1, 2),
-            row.mcnemar_p.map_or_else(|| format::NOTHING.to_owned(), format::p_value),
+            ends(row.ac1_interval),
+            row.mcnemar_p_holm.map_or_else(|| format::NOTHING.to_owned(), format::p_value),
         ]);
     }
     let mut blocks = vec![Block::Heading("Agreement between judges".to_owned()), Block::Table(table)];
     if let Some(panel) = &report.agreement.panel {
         blocks.push(Block::Text(format!(
-            "All judges: Krippendorff's alpha {}, Fleiss' kappa {}, unanimous on {} of {} pairs; Cochran's Q p {}. Pairs of one \
-             prompt and of several checkpoints are not independent.",
+            "All judges: Krippendorff's alpha {} ({}), Fleiss' kappa {}, unanimous on {} of {} pairs; Cochran's Q p {}. Intervals of AC1 and alpha are \
+             by bootstrap over prompts; that of kappa and the tests take pairs as independent.",
             format::number(panel.krippendorff_alpha, 2),
+            ends(panel.krippendorff_interval),
             format::number(panel.fleiss_kappa, 2),
             panel.unanimous,
             panel.complete,

@@ -40,7 +40,8 @@ pub(super) fn blocks(report: &Report, detail: Detail) -> Vec<Block> {
         Block::Heading("Win rate of tuned over base".to_owned()),
         Block::Text(
             "W-T-L: pairs won, tied and lost by the tuned model. The rate is a mean over prompts, ties and flips are half \
-             a win; 95 % intervals are clustered by prompt."
+             a win; 95 % intervals are clustered by prompt. p: sign flips over prompts against one half, Holm over the panel's \
+             rows on all prompts, and over all other rows."
                 .to_owned(),
         ),
     ];
@@ -63,8 +64,10 @@ pub(super) fn blocks(report: &Report, detail: Detail) -> Vec<Block> {
         }
     }
     blocks.extend(differences(report));
+    blocks.extend(super::systems::blocks(report));
     if detail == Detail::Full {
         blocks.extend(sensitivity(report));
+        blocks.extend(super::style::blocks(report));
     }
     blocks
 }
@@ -79,6 +82,7 @@ fn table(report: &Report, group: &Group<'_>, shown: impl Fn(&WinRate) -> bool) -
         words("missing"),
         numbers("win rate"),
         numbers("95 % interval"),
+        numbers("p (Holm)"),
     ]);
     for comparison in &group.comparisons {
         for row in comparison.rates.iter().filter(|row| shown(row)) {
@@ -91,6 +95,7 @@ fn table(report: &Report, group: &Group<'_>, shown: impl Fn(&WinRate) -> bool) -
                 format::missing(&row.missing),
                 format::rate(row),
                 format::rate_interval(row),
+                row.p_holm.map_or_else(|| format::NOTHING.to_owned(), format::p_value),
             ]);
         }
     }
@@ -126,14 +131,15 @@ fn differences(report: &Report) -> Vec<Block> {
             format!("{} {} seed {}", c.comparison.model, c.comparison.recipe, c.comparison.seed)
         });
         let few = row.prompts < PROMPTS_FOR_PERCENT as u64;
-        let points = |value: f64| format!("{:+.1}", value * 100.0);
-        let interval = |i: &Interval| format!("{} to {}", points(i.low), points(i.high));
         table.push([
             run,
             format!("{} less {}", row.to_checkpoint, row.from_checkpoint),
             row.prompts.to_string(),
-            if few { "n < 10".to_owned() } else { points(row.difference) },
-            row.interval.as_ref().filter(|_| !few).map_or_else(|| format::NOTHING.to_owned(), interval),
+            if few { "n < 10".to_owned() } else { format::points(row.difference) },
+            row.interval
+                .as_ref()
+                .filter(|_| !few)
+                .map_or_else(|| format::NOTHING.to_owned(), format::points_interval),
             format::p_value(row.p),
             format::p_value(row.p_holm),
         ]);

@@ -264,6 +264,9 @@ pub struct JudgeInfo {
     pub smoke: bool,
     /// Why the judge takes no part, known when the plan was made.
     pub unavailable: Option<String>,
+    /// Which orders it sees; none in plans of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub orders: Option<Orders>,
 }
 
 /// A train job as the report names it.

@@ -310,6 +310,7 @@ fn info_of(judge: &Judge, resolved: &ResolvedMatrix) -> JudgeInfo {
         template: judge.template().to_owned(),
         smoke,
         unavailable: resolved.unavailable(judge.name()).map(str::to_owned),
+        orders: Some(judge.orders(resolved.matrix.panel.orders)),
     }
 }
 

@@ -38,14 +38,15 @@ pub(super) fn position(judge: &str, joined: &[JoinedPair]) -> PositionReport {
 
 /// Presentations that differ in nothing but the order, tuned first and tuned second.
 fn swaps_of(passes: &[PassReport]) -> Vec<Swap> {
-    let mut found: BTreeMap<(Label, u32), [Option<SlotChoice>; 2]> = BTreeMap::new();
+    let mut found: BTreeMap<(Option<Label>, u32), [Option<SlotChoice>; 2]> = BTreeMap::new();
     for pass in passes {
-        let (first_label, place) = match pass.tuned_slot {
+        let Some(slot) = pass.tuned_slot else { continue };
+        let (first_label, place) = match slot {
             Slot::First => (pass.tuned_label, 0),
-            Slot::Second => (pass.tuned_label.other(), 1),
+            Slot::Second => (pass.tuned_label.map(Label::other), 1),
         };
         found.entry((first_label, pass.replicate)).or_default()[place] =
-            pass.winner.map(|winner| slot_chosen(winner, pass.tuned_slot));
+            pass.winner.map(|winner| slot_chosen(winner, slot));
     }
     found
         .into_values()

@@ -6,7 +6,10 @@ use super::inputs::ReportInputs;
 use super::types::{
     ComparisonReport, Execution, JudgeReport, Method, MissingCounts, Report, Reproducibility,
 };
-use super::{agreement, bias, lengths, method, pairs, rates, training};
+use super::{
+    agreement, bias, differences, lengths, method, orders, pairs, preregistration, rates, scores, seeds,
+    strengths, training,
+};
 use crate::pair::{Key, PairError};
 use crate::prompt::template;
 
@@ -83,23 +86,30 @@ pub fn build_report(inputs: &ReportInputs) -> Result<Report, ReportError> {
     let panel = panel_of(inputs);
     let training = training::runs(inputs)?;
     let generations = lengths::generations(inputs)?;
-    let comparisons: Vec<ComparisonReport> = spec
+    let mut comparisons: Vec<ComparisonReport> = spec
         .comparisons
         .iter()
-        .map(|comparison| rates::comparison(comparison, inputs, &joined, &panel))
+        .map(|comparison| rates::comparison(comparison, spec, &joined, &panel))
         .collect();
+    rates::correct_for_families(&mut comparisons);
     let judges: Vec<JudgeReport> =
         spec.judges.iter().map(|info| judge_report(info, inputs, &joined)).collect();
     let smoke = spec.judges.iter().filter(|judge| panel.contains(&judge.name)).all(|judge| judge.smoke);
+    let method = method::method(&panel, spec.bootstrap_seed);
     let mut report = Report {
         schema: "assay-report-v1".to_owned(),
         matrix: spec.matrix.clone(),
         smoke,
-        method: method::method(&panel, spec.bootstrap_seed),
+        preregistration: preregistration::preregistration(spec, &method),
+        method,
         judges,
-        checkpoint_differences: rates::checkpoint_differences(inputs, &joined, &panel),
+        checkpoint_differences: differences::checkpoints(spec, &joined, &panel),
+        system_differences: differences::systems(spec, &joined, &panel),
+        seed_pools: seeds::pools(spec, &joined, &panel),
+        strengths: strengths::strengths(spec, &joined, &panel),
         comparisons,
-        agreement: agreement::agreement(inputs, &joined),
+        agreement: agreement::agreement(spec, &joined),
+        scores: scores::dimensions(spec, &joined),
         training,
         generations,
         pairs: joined.into_iter().map(|pair| pair.report).collect(),
@@ -140,6 +150,8 @@ fn judge_report(
         verdicts,
         missing,
         position: bias::position(&info.name, joined),
+        orders: orders::orders(&info.name, joined),
+        contradictions: scores::contradictions(&info.name, joined),
     }
 }
 

@@ -51,7 +51,7 @@ fn place_of(inputs: &ReportInputs, model: &str, system: &str) -> usize {
 }
 
 /// Headings, list items and bold spans.
-fn markdown_marks(text: &str) -> usize {
+pub(super) fn markdown_marks(text: &str) -> usize {
     let line_mark = |line: &&str| {
         let line = line.trim_start();
         let digits = line.chars().take_while(char::is_ascii_digit).count();

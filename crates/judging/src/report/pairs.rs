@@ -16,6 +16,12 @@ use crate::stats::panel::{mean_present, plurality, score_of};
 /// A pair as the report shows it, with what only the computation needs.
 pub(super) struct JoinedPair {
     pub(super) report: PairReport,
+    /// The tuned system's name.
+    pub(super) tuned: String,
+    /// The base system's name.
+    pub(super) base: String,
+    /// Whether both responses' texts are known.
+    pub(super) has_texts: bool,
     /// By judge, for judges by log-probabilities whose passes are all there.
     pub(super) preferences: BTreeMap<String, Preference>,
     /// By judge, P(A) + P(B) of each presentation.
@@ -90,6 +96,9 @@ pub(super) fn join(inputs: &ReportInputs, key: &Key) -> Result<Vec<JoinedPair>, 
                 tuned: response(tuned),
                 verdicts: Vec::new(),
             },
+            tuned: keys[0].tuned.clone(),
+            base: keys[0].base.clone(),
+            has_texts: true,
             preferences: BTreeMap::new(),
             label_masses: BTreeMap::new(),
         };
@@ -212,7 +221,8 @@ fn add_verdict(pair: &mut JoinedPair, judge: &str, records: &[Judged<'_>], keys:
         | VerdictStatus::Malformed
         | VerdictStatus::Error => None,
     };
-    pair.report.verdicts.push(pair_verdict(judge, status, &resolved, preference.as_ref()));
+    let passes = resolved.iter().map(pass_report).collect();
+    pair.report.verdicts.push(pair_verdict(judge, status, passes, preference.as_ref()));
     pair.label_masses
         .insert(judge.to_owned(), resolved.iter().filter_map(|record| record.label_mass).collect());
     if let Some(preference) = preference {
@@ -232,17 +242,17 @@ fn preference(records: &[Judged<'_>]) -> Option<Preference> {
     combine(&passes)
 }
 
-fn pair_verdict(
+/// All passes of one judge over a pair, put together.
+pub(super) fn pair_verdict(
     judge: &str,
     status: VerdictStatus,
-    resolved: &[ResolvedRecord],
+    mut passes: Vec<PassReport>,
     preference: Option<&Preference>,
 ) -> PairVerdict {
-    let winners: Vec<Winner> = resolved.iter().filter_map(|record| record.winner).collect();
+    let winners: Vec<Winner> = passes.iter().filter_map(|pass| pass.winner).collect();
     let ok = status == VerdictStatus::Ok;
     let same = winners.windows(2).all(|two| two[0] == two[1]);
     let winner = if same { winners.first().copied() } else { Some(Winner::Tie) };
-    let mut passes: Vec<PassReport> = resolved.iter().map(pass_report).collect();
     passes.sort_by_key(|pass| (pass.tuned_slot, pass.tuned_label, pass.replicate));
     PairVerdict {
         judge: judge.to_owned(),
@@ -257,8 +267,8 @@ fn pair_verdict(
 
 fn pass_report(record: &ResolvedRecord) -> PassReport {
     PassReport {
-        tuned_slot: record.tuned_slot,
-        tuned_label: record.tuned_label,
+        tuned_slot: Some(record.tuned_slot),
+        tuned_label: Some(record.tuned_label),
         replicate: record.replicate,
         status: record.status,
         winner: record.winner,

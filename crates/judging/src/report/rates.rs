@@ -2,22 +2,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use assay_domain::job::Comparison;
+use assay_domain::job::{Comparison, ReportSpec};
 
-use super::inputs::ReportInputs;
-use super::method::{ALPHA, BOOTSTRAP_REPLICATES, POWER};
+use super::differences::correct;
+use super::interval::{bootstrap_interval, headline_interval};
+use super::method::{ALPHA, POWER};
 use super::pairs::JoinedPair;
+use super::style;
 use super::types::{
-    Bounds, CheckpointDifference, ComparisonReport, Counts, Interval, IntervalMethod, LeaveOneOut,
-    MissingCounts, Scope, TieSensitivity, WinRate,
+    Bounds, ComparisonReport, Counts, Interval, IntervalMethod, LeaveOneOut, MissingCounts, Scope,
+    TieSensitivity, WinRate,
 };
 use super::{MISSING_SHARE_MAX, PROMPTS_FOR_PERCENT};
 use crate::records::{VerdictStatus, Winner};
 use crate::stats::binomial::{detectable_rate, sign_test};
-use crate::stats::cluster::{bootstrap_means, clustered_mean, percentile, seeded_resamples, sign_flip_test};
-use crate::stats::multiple::holm;
+use crate::stats::cluster::sign_flip_test;
 use crate::stats::panel::mean_present;
-use crate::stats::proportion::{tie_rates, wilson, wilson_of_rate};
+use crate::stats::proportion::{tie_rates, wilson};
 
 impl MissingCounts {
     /// Counts a status; `ok` is not missing.
@@ -36,23 +37,28 @@ impl MissingCounts {
 /// All rows of one comparison.
 pub(super) fn comparison(
     comparison: &Comparison,
-    inputs: &ReportInputs,
+    spec: &ReportSpec,
     joined: &[JoinedPair],
     panel: &[String],
 ) -> ComparisonReport {
     let pairs: Vec<&JoinedPair> =
         joined.iter().filter(|pair| pair.report.comparison == comparison.id).collect();
-    let available = inputs.spec.judges.iter().filter(|judge| judge.unavailable.is_none());
+    let available = spec.judges.iter().filter(|judge| judge.unavailable.is_none());
     let mut rows: Vec<(Option<String>, Vec<String>)> = vec![(None, panel.to_vec())];
     rows.extend(available.map(|judge| (Some(judge.name.clone()), vec![judge.name.clone()])));
     let mut rates = Vec::new();
     for scope in scopes(&pairs) {
         let inside: Vec<&JoinedPair> = pairs.iter().copied().filter(|pair| in_scope(pair, &scope)).collect();
         for (judge, judges) in &rows {
-            rates.push(win_rate(judge.clone(), judges, &scope, &inside, inputs.spec.bootstrap_seed));
+            rates.push(win_rate(judge.clone(), judges, &scope, &inside, spec.bootstrap_seed));
         }
     }
-    ComparisonReport { comparison: comparison.clone(), rates, leave_one_out: leave_one_out(&pairs, panel) }
+    ComparisonReport {
+        comparison: comparison.clone(),
+        rates,
+        leave_one_out: leave_one_out(&pairs, panel),
+        style: style::style(&pairs, panel),
+    }
 }
 
 fn scopes(pairs: &[&JoinedPair]) -> Vec<Scope> {
@@ -72,7 +78,7 @@ fn in_scope(pair: &JoinedPair, scope: &Scope) -> bool {
 }
 
 /// Mean score by prompt. Prompts are told apart by their text, so that one that stands twice in a set counts once.
-fn prompt_means<'a>(pairs: &[&'a JoinedPair], judges: &[String]) -> BTreeMap<&'a str, f64> {
+pub(super) fn prompt_means<'a>(pairs: &[&'a JoinedPair], judges: &[String]) -> BTreeMap<&'a str, f64> {
     let mut scores: BTreeMap<&str, Vec<Option<f64>>> = BTreeMap::new();
     for pair in pairs {
         scores.entry(&pair.report.prompt).or_default().push(pair.score(judges));
@@ -102,8 +108,10 @@ fn win_rate(
         missing,
         rate,
         few: prompts < PROMPTS_FOR_PERCENT,
-        interval: interval(&means),
-        bootstrap: if *scope == Scope::All { bootstrap(&means, seed) } else { None },
+        interval: headline_interval(&means),
+        bootstrap: bootstrap_interval(&means, seed).filter(|_| *scope == Scope::All),
+        p: against_half(&means, seed),
+        p_holm: None,
         wilson: wilson(counts.wins, decided, ALPHA).filter(|_| independent).map(|[low, high]| Interval {
             low,
             high,
@@ -118,6 +126,22 @@ fn win_rate(
         bounds: bounds(pairs, judges),
         detectable: detectable_rate(prompts as u64, ALPHA, POWER),
         withheld: withheld(pairs, judges),
+    }
+}
+
+/// Sign flips of the prompts' distances from one half.
+fn against_half(means: &[f64], seed: u64) -> Option<f64> {
+    let distances: Vec<f64> = means.iter().map(|mean| mean - 0.5).collect();
+    (!distances.is_empty()).then(|| sign_flip_test(&distances, seed).0)
+}
+
+/// Holm over the panel's rows on all prompts (the primary family), and over all other rows (the secondary one).
+pub(super) fn correct_for_families(comparisons: &mut [ComparisonReport]) {
+    for primary in [true, false] {
+        let member = |row: &&mut WinRate| (row.judge.is_none() && row.scope == Scope::All) == primary;
+        let rows = comparisons.iter_mut().flat_map(|comparison| &mut comparison.rates).filter(member);
+        let mut tested: Vec<(&mut WinRate, f64)> = rows.filter_map(|row| row.p.map(|p| (row, p))).collect();
+        correct(&mut tested, |(_, p)| *p, |(row, _), p| row.p_holm = Some(p));
     }
 }
 
@@ -136,33 +160,6 @@ fn outcomes(pairs: &[&JoinedPair], judges: &[String]) -> (Counts, MissingCounts)
         }
     }
     (counts, missing)
-}
-
-/// The t interval over prompt means; where they do not vary, t would have no width, and Wilson's is honest.
-fn interval(means: &[f64]) -> Option<Interval> {
-    let clusters: Vec<Vec<f64>> = means.iter().map(|mean| vec![*mean]).collect();
-    let mean = clustered_mean(&clusters)?;
-    if means.len() < 2 {
-        return None;
-    }
-    let clamp = |[low, high]: [f64; 2], method| Interval { low: low.max(0.0), high: high.min(1.0), method };
-    if means.iter().all(|value| *value == means[0]) {
-        return Some(clamp(wilson_of_rate(means[0], means.len() as u64, ALPHA)?, IntervalMethod::Wilson));
-    }
-    Some(clamp(mean.t_interval(ALPHA)?, IntervalMethod::ClusterT))
-}
-
-fn bootstrap(means: &[f64], seed: u64) -> Option<Interval> {
-    if means.len() < 2 {
-        return None;
-    }
-    let clusters: Vec<Vec<f64>> = means.iter().map(|mean| vec![*mean]).collect();
-    let resampled = bootstrap_means(&clusters, seeded_resamples(clusters.len(), BOOTSTRAP_REPLICATES, seed));
-    Some(Interval {
-        low: percentile(&resampled, ALPHA / 2.0)?,
-        high: percentile(&resampled, 1.0 - ALPHA / 2.0)?,
-        method: IntervalMethod::ClusterBootstrap,
-    })
 }
 
 /// Every missing verdict as a loss, then as a win, through the same averages as the rate.
@@ -206,62 +203,4 @@ fn leave_one_out(pairs: &[&JoinedPair], panel: &[String]) -> Vec<LeaveOneOut> {
         }
     };
     panel.iter().map(without).collect()
-}
-
-/// Each checkpoint against the one before it in the same run, paired by prompt.
-pub(super) fn checkpoint_differences(
-    inputs: &ReportInputs,
-    joined: &[JoinedPair],
-    panel: &[String],
-) -> Vec<CheckpointDifference> {
-    let mut runs: BTreeMap<_, Vec<&Comparison>> = BTreeMap::new();
-    for c in &inputs.spec.comparisons {
-        runs.entry((&c.model, &c.data, &c.recipe, c.seed, &c.prompts, &c.sampling)).or_default().push(c);
-    }
-    let mut rows = Vec::new();
-    for run in runs.values_mut() {
-        run.sort_by_key(|comparison| comparison.step);
-        rows.extend(run.windows(2).filter_map(|two| difference(two[0], two[1], joined, panel, inputs)));
-    }
-    let p: Vec<f64> = rows.iter().map(|row| row.p).collect();
-    for (row, p_holm) in rows.iter_mut().zip(holm(&p)) {
-        row.p_holm = p_holm;
-    }
-    rows
-}
-
-fn difference(
-    from: &Comparison,
-    to: &Comparison,
-    joined: &[JoinedPair],
-    panel: &[String],
-    inputs: &ReportInputs,
-) -> Option<CheckpointDifference> {
-    let of = |comparison: &Comparison| {
-        let pairs: Vec<&JoinedPair> =
-            joined.iter().filter(|p| p.report.comparison == comparison.id).collect();
-        prompt_means(&pairs, panel)
-    };
-    let (earlier, later) = (of(from), of(to));
-    let differences: Vec<f64> =
-        later.iter().filter_map(|(prompt, score)| Some(score - earlier.get(prompt)?)).collect();
-    let clusters: Vec<Vec<f64>> = differences.iter().map(|d| vec![*d]).collect();
-    let mean = clustered_mean(&clusters)?;
-    let varies = differences.iter().any(|d| *d != differences[0]);
-    let interval = mean.t_interval(ALPHA).filter(|_| varies);
-    Some(CheckpointDifference {
-        from: from.id.clone(),
-        to: to.id.clone(),
-        from_checkpoint: from.checkpoint.clone(),
-        to_checkpoint: to.checkpoint.clone(),
-        prompts: differences.len() as u64,
-        difference: mean.mean,
-        interval: interval.map(|[low, high]| Interval {
-            low: low.max(-1.0),
-            high: high.min(1.0),
-            method: IntervalMethod::ClusterT,
-        }),
-        p: sign_flip_test(&differences, inputs.spec.bootstrap_seed).0,
-        p_holm: 1.0,
-    })
 }

@@ -6,6 +6,13 @@ use assay_domain::MatrixId;
 use assay_domain::job::{Comparison, JobSummary, JudgeInfo, Training};
 use serde::{Deserialize, Serialize};
 
+use super::differences::SystemDifference;
+use super::orders::OrderReport;
+use super::preregistration::Preregistration;
+use super::scores::{Contradictions, DimensionReport};
+use super::seeds::SeedPool;
+use super::strengths::StrengthReport;
+use super::style::StyleReport;
 pub use super::win_rate_types::{
     Bounds, CheckpointDifference, Counts, Interval, IntervalMethod, LeaveOneOut, MissingCounts, Scope,
     TieSensitivity, WinRate,
@@ -23,14 +30,29 @@ pub struct Report {
     pub smoke: bool,
     /// How the numbers are made, said in the report itself.
     pub method: Method,
+    /// What was fixed at submit.
+    #[serde(default)]
+    pub preregistration: Preregistration,
     /// The panel.
     pub judges: Vec<JudgeReport>,
     /// Win rates by comparison.
     pub comparisons: Vec<ComparisonReport>,
     /// Paired differences between checkpoints of one training run on the same prompts.
     pub checkpoint_differences: Vec<CheckpointDifference>,
+    /// Paired differences between systems at their last checkpoints on shared prompts.
+    #[serde(default)]
+    pub system_differences: Vec<SystemDifference>,
+    /// Systems trained with several seeds: prompt and seed crossed.
+    #[serde(default)]
+    pub seed_pools: Vec<SeedPool>,
+    /// Three systems or more on one scale.
+    #[serde(default)]
+    pub strengths: Vec<StrengthReport>,
     /// How far judges agree with each other.
     pub agreement: AgreementReport,
+    /// The judges' 1 to 5 scores, by dimension.
+    #[serde(default)]
+    pub scores: Vec<DimensionReport>,
     /// Losses of each training run.
     pub training: Vec<TrainingReport>,
     /// Lengths and truncation of each system's responses.
@@ -102,6 +124,12 @@ pub struct JudgeReport {
     pub missing: MissingCounts,
     /// Position and label bias.
     pub position: PositionReport,
+    /// Verdicts by the order of the responses.
+    #[serde(default)]
+    pub orders: OrderReport,
+    /// Verdicts against the judge's own scores.
+    #[serde(default)]
+    pub contradictions: Contradictions,
 }
 
 /// Position and label bias of one judge.
@@ -142,6 +170,9 @@ pub struct ComparisonReport {
     pub rates: Vec<WinRate>,
     /// The panel without each of its judges in turn; empty for fewer than two judges.
     pub leave_one_out: Vec<LeaveOneOut>,
+    /// Length and style; absent where the responses' texts are not known.
+    #[serde(default)]
+    pub style: Option<StyleReport>,
 }
 
 impl ComparisonReport {
@@ -180,8 +211,14 @@ pub struct JudgeAgreement {
     pub kappa_interval: Option<[f64; 2]>,
     /// Gwet's AC1, which prevalence does not depress.
     pub ac1: Option<f64>,
+    /// 95 % interval of AC1, by bootstrap over prompts.
+    #[serde(default)]
+    pub ac1_interval: Option<[f64; 2]>,
     /// Exact McNemar p: do they find tuned wins equally often?
     pub mcnemar_p: Option<f64>,
+    /// Holm's correction of it over all rows of this table.
+    #[serde(default)]
+    pub mcnemar_p_holm: Option<f64>,
 }
 
 /// All judges together.
@@ -191,6 +228,9 @@ pub struct PanelAgreement {
     pub pairs: u64,
     /// Krippendorff's alpha, nominal; missing verdicts allowed.
     pub krippendorff_alpha: Option<f64>,
+    /// Its 95 % interval, by bootstrap over prompts.
+    #[serde(default)]
+    pub krippendorff_interval: Option<[f64; 2]>,
     /// Fleiss' kappa over pairs that all judged.
     pub fleiss_kappa: Option<f64>,
     /// Cochran's Q p over pairs that all judged: do judges find tuned wins equally often?
@@ -329,10 +369,12 @@ pub struct PairVerdict {
 /// One presentation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PassReport {
-    /// The slot that showed the tuned response.
-    pub tuned_slot: Slot,
-    /// The label that the tuned response carried.
-    pub tuned_label: Label,
+    /// The slot that showed the tuned response; absent where an imported file does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tuned_slot: Option<Slot>,
+    /// The label that the tuned response carried; absent where an imported file does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tuned_label: Option<Label>,
     /// Repetition of the same presentation.
     pub replicate: u32,
     /// Whether there is a verdict.

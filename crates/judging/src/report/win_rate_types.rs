@@ -35,6 +35,8 @@ pub enum IntervalMethod {
     ClusterBootstrap,
     /// Wilson's score interval over independent prompts.
     Wilson,
+    /// Student's t over prompts crossed with training seeds.
+    CrossedT,
 }
 
 impl IntervalMethod {
@@ -45,6 +47,7 @@ impl IntervalMethod {
             IntervalMethod::ClusterT => "t, clustered by prompt",
             IntervalMethod::ClusterBootstrap => "bootstrap over prompts",
             IntervalMethod::Wilson => "Wilson",
+            IntervalMethod::CrossedT => "t, prompts and seeds crossed",
         }
     }
 }
@@ -164,6 +167,12 @@ pub struct WinRate {
     pub bootstrap: Option<Interval>,
     /// Wilson's interval of wins among decided pairs; only where each prompt has one pair, so that pairs are independent.
     pub wilson: Option<Interval>,
+    /// Sign-flip permutation test of the prompts' means against one half.
+    #[serde(default)]
+    pub p: Option<f64>,
+    /// Holm's correction over this row's family: the panel on all prompts, or all other rows.
+    #[serde(default)]
+    pub p_holm: Option<f64>,
     /// Exact two-sided sign test of wins against losses; only where pairs are independent.
     pub sign_test_p: Option<f64>,
     /// Ties counted in three ways.

@@ -121,6 +121,32 @@ pub fn percentile(values: &[f64], share: f64) -> Option<f64> {
     Some(sorted[below] + (sorted[above] - sorted[below]) * (position - below as f64))
 }
 
+/// The percentile interval of any statistic of items, by seeded resamples of whole clusters (lists of item numbers). A
+/// resample without a value (0/0) is left out; `None` when that is more than half of them, or for one cluster.
+#[must_use]
+pub fn bootstrap_statistic(
+    clusters: &[Vec<usize>],
+    replicates: u32,
+    seed: u64,
+    alpha: f64,
+    statistic: impl Fn(&[usize]) -> Option<f64>,
+) -> Option<[f64; 2]> {
+    if clusters.len() < 2 {
+        return None;
+    }
+    let of_resample = |resample: &Vec<usize>| {
+        let items: Vec<usize> =
+            resample.iter().flat_map(|cluster| clusters[*cluster].iter().copied()).collect();
+        statistic(&items)
+    };
+    let resamples = seeded_resamples(clusters.len(), replicates, seed);
+    let values: Vec<f64> = resamples.iter().filter_map(of_resample).collect();
+    if values.len() * 2 < resamples.len() {
+        return None;
+    }
+    Some([percentile(&values, alpha / 2.0)?, percentile(&values, 1.0 - alpha / 2.0)?])
+}
+
 /// Clusters up to which a sign-flip test enumerates all flips.
 pub const EXACT_FLIP_CLUSTERS_MAX: usize = 20;
 

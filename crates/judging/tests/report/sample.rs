@@ -93,6 +93,7 @@ fn judge(name: &str, template: &str, smoke: bool) -> JudgeInfo {
         template: template.into(),
         smoke,
         unavailable: None,
+        orders: Some(Orders::Both),
     }
 }
 
