@@ -168,6 +168,7 @@ impl<'a> Generator<'a> {
     /// Checks the settings. [`PromptRow::adapter`] counts in `adapters`.
     pub fn new(decoder: &'a Decoder, adapters: &[&'a Lora], settings: GenerateSettings) -> Result<Self> {
         settings.check()?;
+        decoder.pack()?;
         let adapter = |lora: &&'a Lora| Ok(Adapter { lora, digest: lora.digest()? });
         Ok(Self { decoder, adapters: adapters.iter().map(adapter).collect::<Result<_>>()?, settings })
     }

@@ -18,6 +18,13 @@ pub trait Adapters {
         input: &Tensor,
         outputs: Vec<Tensor>,
     ) -> Result<Vec<Tensor>>;
+
+    /// Whether the pass is one of generation or scoring: its products may be those of packed weights, which have no
+    /// gradients and other last bits. Training never takes these, so that what it computes does not depend on what the
+    /// process did before.
+    fn are_served(&self) -> bool {
+        false
+    }
 }
 
 /// The base model as it is.
@@ -31,7 +38,7 @@ impl Adapters for NoAdapters {
 }
 
 /// Adapters for ranges of the flat tokens: base and tuned rows run in one batch. Rows outside of all ranges are left
-/// as they are; ranges must not overlap. For passes without gradients.
+/// as they are; ranges must not overlap. For passes of generation and scoring.
 #[derive(Debug, Default)]
 pub struct RowAdapters<'a> {
     segments: Vec<(Range<i64>, &'a Lora)>,
@@ -53,6 +60,10 @@ impl<'a> RowAdapters<'a> {
 }
 
 impl Adapters for RowAdapters<'_> {
+    fn are_served(&self) -> bool {
+        true
+    }
+
     fn adapt(
         &self,
         layer: usize,

@@ -3,6 +3,7 @@
 use assay_text::config::DecoderConfig;
 use tch::{Device, Kind, Tensor};
 
+use super::weight::Weight;
 use super::{Adapters, Attention, Rotary};
 use crate::weights::WeightLoader;
 use crate::{Module, Result};
@@ -15,7 +16,7 @@ const GATE_UP: [Module; 2] = [Module::Gate, Module::Up];
 struct Projection {
     modules: Vec<Module>,
     widths: Vec<i64>,
-    weight: Tensor,
+    weight: Weight,
     bias: Option<Tensor>,
 }
 
@@ -38,14 +39,17 @@ impl Projection {
         Ok(Self {
             modules: modules.to_vec(),
             widths: widths.iter().map(|(_, output)| *output as i64).collect(),
-            weight: by_columns(loader.load_stacked(&weights)?)?,
+            weight: Weight::new(by_columns(loader.load_stacked(&weights)?)?),
             bias: if has_bias { Some(loader.load_stacked(&biases)?) } else { None },
         })
     }
 
     /// The adapted outputs, one per module.
     fn forward(&self, layer: usize, input: &Tensor, adapters: &dyn Adapters) -> Result<Vec<Tensor>> {
-        let stacked = input.f_linear(&self.weight, self.bias.as_ref())?;
+        let stacked = match adapters.are_served() {
+            true => self.weight.product_of_few(input, self.bias.as_ref())?,
+            false => self.weight.product(input, self.bias.as_ref())?,
+        };
         let outputs = match self.widths.len() {
             1 => vec![stacked],
             _ => stacked.f_split_with_sizes(&self.widths[..], -1)?,
@@ -94,6 +98,11 @@ impl Layer {
             gate_up: projection(&GATE_UP, config.mlp_bias)?,
             down: projection(&[Module::Down], config.mlp_bias)?,
         })
+    }
+
+    pub(super) fn pack(&self) -> Result<()> {
+        let projections = [&self.query_key_value, &self.output, &self.gate_up, &self.down];
+        projections.into_iter().try_for_each(|projection| projection.weight.pack())
     }
 
     pub(super) fn forward(
