@@ -1,5 +1,6 @@
 //! `cargo xtask test`: formatting, lints, all tests, doc tests; one summary at the end.
 
+mod one_build;
 mod skips;
 mod steps;
 
@@ -39,6 +40,7 @@ pub(crate) fn main(options: &Options) -> Result<()> {
             steps.step("lints", || process::run(&mut cargo(&libtorch, lints)));
         }
         if built.is_some() {
+            steps.step("one build", || one_build::check(&libtorch));
             // Without them the tests still run, and say what they lack.
             let assets = steps.step("test assets", || Assets::prepare(&ready));
             run_tests(&mut steps, options, &libtorch, assets.as_ref());
