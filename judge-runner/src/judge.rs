@@ -54,7 +54,7 @@ pub(crate) async fn run(
 
 fn presentations(spec: &JudgeSpec, cx: &AttemptContext) -> Result<Blinded, Failure> {
     let secret = cx.assignment().secret.ok_or_else(|| bad_input("no blinding secret came along"))?;
-    let (base, tuned) = (files::read(cx, "base")?, files::read(cx, "tuned")?);
+    let (base, tuned) = (files::generations(cx, "base")?, files::generations(cx, "tuned")?);
     let pairs = pair::match_generations(&spec.comparison.id, &base, &tuned);
     let pairs = pairs.map_err(|error| bad_input(error.to_string()))?;
     pair::blind(&Secret::new(*secret.as_bytes()), spec.orders, &pairs)

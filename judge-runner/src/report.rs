@@ -26,17 +26,18 @@ fn inputs(spec: &ReportSpec, cx: &AttemptContext) -> Result<ReportInputs, Failur
     let assignment = cx.assignment();
     Ok(ReportInputs {
         spec: spec.clone(),
-        generations: all(files::read_each(cx, "generations")?),
-        verdicts: all(files::read_each(cx, "verdicts")?),
-        keys: all(files::read_each(cx, "keys")?),
-        metrics: files::read_each(cx, "metrics")?,
+        generations: all(files::each(cx, "generations", files::generations)?),
+        samplings: all(files::each(cx, "generations", files::sampling)?),
+        verdicts: all(files::each(cx, "verdicts", files::read)?),
+        keys: all(files::each(cx, "keys", files::read)?),
+        metrics: files::each(cx, "metrics", files::read)?,
         versions: BTreeMap::from([(String::from("assay"), String::from(env!("CARGO_PKG_VERSION")))]),
         matrix: Some(assignment.lease.job.matrix.clone()),
         history: assignment.history.clone(),
     })
 }
 
-fn all<T>(lists: BTreeMap<u32, Vec<T>>) -> Vec<T> {
+fn all<T>(lists: BTreeMap<u32, impl IntoIterator<Item = T>>) -> Vec<T> {
     lists.into_values().flatten().collect()
 }
 

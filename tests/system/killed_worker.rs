@@ -89,8 +89,8 @@ impl Results {
             }
         }
         assert_eq!(results.adapters.len(), 4, "two files of two checkpoints: {:?}", results.adapters);
-        // Metrics of the training, three files of answers, four of verdicts.
-        assert_eq!(results.records.len(), 8, "{:?}", results.records.keys());
+        // Metrics of the training, three files of answers and how each was drawn, four of verdicts.
+        assert_eq!(results.records.len(), 11, "{:?}", results.records.keys());
         results
     }
 
@@ -102,7 +102,9 @@ impl Results {
                 self.adapters.insert(path, file["digest"].to_string());
             } else if ["metrics", "generations", "verdicts"].contains(&name) {
                 let object = world.data_dir().join("objects").join(file["key"].as_str().unwrap());
-                self.records.insert(path, records(name, &fs::read_to_string(object).unwrap()));
+                let text = fs::read_to_string(object).unwrap();
+                let lines = if path.ends_with(".jsonl") { records(name, &text) } else { vec![text] };
+                self.records.insert(path, lines);
             }
         }
     }

@@ -22,6 +22,7 @@ fn a_second_run_takes_every_job_from_its_key_and_ends_with_the_same_report() {
     }
     let report = report(&world, &matrix);
     check_losses(&report);
+    check_sampling(&report);
     let html = fs::read_to_string(world.data_dir().join(format!("reports/{matrix}.html"))).unwrap();
     assert!(
         html.starts_with("<!doctype html>") && html.contains("epoch 2"),
@@ -43,6 +44,18 @@ fn report(world: &World, matrix: &str) -> Value {
     let mut report: Value = serde_json::from_str(&text).unwrap();
     assert!(report.as_object_mut().unwrap().remove("execution").is_some());
     report
+}
+
+/// What was in effect is recorded for the base and both checkpoints, and is the same.
+fn check_sampling(report: &Value) {
+    let set = &report["sampling"][0];
+    let systems = set["systems"].as_array().unwrap();
+    assert_eq!(systems.len(), 3, "{set}");
+    let drawn = &systems[0]["effective"];
+    assert_eq!(drawn["max_new_tokens"]["value"], set["matrix"]["max_new_tokens"], "{set}");
+    assert_eq!(drawn["temperature"]["source"], "matrix", "{set}");
+    assert!(systems.iter().all(|system| system["effective"] == *drawn), "{set}");
+    assert_eq!(set["differing"].as_array().unwrap().len(), 0, "{set}");
 }
 
 /// Validation loss falls from the base model to epoch 1 to epoch 2.

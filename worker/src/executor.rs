@@ -6,6 +6,7 @@ use std::time::Duration;
 use assay_agent::{AttemptContext, Executor, Failure, Finished};
 use assay_domain::Work;
 use assay_domain::job::{FailureClass, Usage};
+use assay_judging::records::GENERATIONS_FILE;
 use assay_telemetry::names;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -195,8 +196,8 @@ fn job_for(cx: &AttemptContext) -> Result<EngineJob, Failure> {
             spec: spec.clone(),
             model: cx.input("model")?.to_owned(),
             model_digest: digest_of(cx, "model").ok_or_else(|| wrong(String::from("no judge model")))?,
-            base: cx.input("base")?.to_owned(),
-            tuned: cx.input("tuned")?.to_owned(),
+            base: cx.input_file("base", GENERATIONS_FILE)?,
+            tuned: cx.input_file("tuned", GENERATIONS_FILE)?,
             secret: cx
                 .assignment()
                 .secret

@@ -32,7 +32,10 @@ pub fn html(report: &Report) -> String {
     ));
     page.push_str(&section("training", &headed(&sections::training(report), plots::losses(report))));
     page.push_str(&viewer::viewer(report));
-    page.push_str(&section("responses", &[blocks(&sections::responses(report))]));
+    page.push_str(&section(
+        "responses",
+        &[blocks(&sections::responses(report)), blocks(&sections::sampling(report, Detail::Full))],
+    ));
     page.push_str(&section("jobs", &[blocks(&sections::execution(report))]));
     page.push_str(&section("method", &[blocks(&sections::about(report, Detail::Full))]));
     page.push_str("</main>\n");

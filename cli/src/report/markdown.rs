@@ -21,6 +21,7 @@ pub fn markdown(report: &Report) -> String {
         sections::judges(report, Detail::Full),
         sections::training(report),
         sections::responses(report),
+        sections::sampling(report, Detail::Full),
         sections::execution(report),
         sections::about(report, Detail::Full),
     ];

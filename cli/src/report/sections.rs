@@ -4,6 +4,7 @@ mod about;
 mod judges;
 mod rates;
 mod runs;
+mod sampling;
 mod scores;
 mod style;
 mod systems;
@@ -51,6 +52,11 @@ pub(super) fn training(report: &Report) -> Vec<Block> {
 /// Lengths and truncation.
 pub(super) fn responses(report: &Report) -> Vec<Block> {
     runs::responses(report)
+}
+
+/// How responses were drawn.
+pub(super) fn sampling(report: &Report, detail: Detail) -> Vec<Block> {
+    sampling::blocks(report, detail)
 }
 
 /// Times and speeds.

@@ -22,6 +22,7 @@ pub fn terminal(report: &Report) -> String {
         sections::rates(report, Detail::Short),
         sections::judges(report, Detail::Short),
         sections::training(report),
+        sections::sampling(report, Detail::Short),
         sections::execution(report),
     ];
     for block in all.iter().flatten() {

@@ -93,6 +93,7 @@ fn all_sections_are_there() {
         "Judges",
         "Validation loss",
         "Responses",
+        "Sampling",
         "Jobs",
         "Method",
         "To get the same numbers again",
@@ -102,6 +103,29 @@ fn all_sections_are_there() {
     for said in ["epoch 2", "3.0947", "-0.31", "268.3", "35,520", "n \\< 10"] {
         assert!(text.contains(said), "{said}");
     }
+}
+
+#[test]
+fn sampling_stands_side_by_side_and_a_difference_is_loud() {
+    let mut report = sample();
+    assert!(terminal(&report).contains("base and tuned alike"));
+    let row = |report: &Report, setting: &str| -> String {
+        let cell = format!("| {setting} |");
+        let text = markdown(report).replace('\\', "");
+        text.lines().find(|line| line.contains(&cell)).expect("a row of the setting").to_owned()
+    };
+    assert!(row(&report, "temperature").ends_with("| 0.75 | 0.75 (matrix) | 0.75 (matrix) | yes |"));
+    assert!(row(&report, "top_p").ends_with("| left to the model | 0.9 (model) | 0.9 (model) | yes |"));
+    assert!(row(&report, "min_p").ends_with("| left to the model | 0 (off) | 0 (off) | yes |"));
+
+    let set = &mut report.sampling[0];
+    set.differing = vec!["top_p".into()];
+    set.systems[1].effective = None;
+    set.systems[2].effective.as_mut().unwrap().top_p.value = 0.8;
+    assert!(terminal(&report).contains("BASE AND TUNED DIFFER in top_p"));
+    let shown = row(&report, "top_p");
+    assert!(shown.contains("step-6: not recorded; ") && shown.contains("step-12: 0.8 (model)"), "{shown}");
+    assert!(shown.ends_with("| NO |"), "{shown}");
 }
 
 #[test]
@@ -143,6 +167,7 @@ fn an_empty_report_renders() {
     report.agreement = Default::default();
     report.training.clear();
     report.generations.clear();
+    report.sampling.clear();
     report.pairs.clear();
     report.checkpoint_differences.clear();
     report.execution = Default::default();

@@ -119,6 +119,12 @@ impl AttemptContext {
         self.shared.inputs.by_role.get(role).map(PathBuf::as_path)
     }
 
+    /// A file of an input, by name: an artifact of that file alone is it.
+    pub fn input_file(&self, role: &str, name: &str) -> Result<PathBuf, Failure> {
+        let input = self.input(role)?;
+        Ok(if input.is_dir() { input.join(name) } else { input.to_owned() })
+    }
+
     /// All inputs, by role.
     pub fn inputs(&self) -> impl Iterator<Item = (&str, &Path)> {
         self.shared.inputs.by_role.iter().map(|(role, path)| (role.as_str(), path.as_path()))

@@ -6,6 +6,13 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use sampling::{
+    EffectiveSampling, GENERATIONS_FILE, SAMPLING_FILE, SamplingRecord, Setting, SettingSource,
+    texts_in_matrix,
+};
+
+mod sampling;
+
 /// Why a generation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -12,6 +12,7 @@ mod interval;
 mod pairs;
 mod rates;
 mod resolved;
+mod sampling;
 mod seeds;
 mod strengths;
 mod win_rate_types;
@@ -34,6 +35,7 @@ pub use self::interval::{bootstrap_interval, headline_interval, pooled_interval}
 pub use self::orders::{OrderReport, Stratum};
 pub use self::preregistration::{PlannedJudge, Preregistration};
 pub use self::resolved::{ResolveError, resolve_all, resolve_record};
+pub use self::sampling::{SamplingReport, SystemSampling};
 pub use self::scores::{Contradictions, DimensionReport, DimensionScores, WeightedKappa};
 pub use self::seeds::SeedPool;
 pub use self::strengths::{Strength, StrengthReport};

@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use assay_domain::job::Orders;
 use assay_judging::logprob::sigmoid;
 use assay_judging::records::{
-    Evidence, FinishReason, LabelLogprobs, Slot, VerdictStatus, Winner, from_jsonl, to_jsonl,
+    Evidence, FinishReason, LabelLogprobs, Setting, SettingSource, Slot, VerdictStatus, Winner, from_jsonl,
+    to_jsonl,
 };
 use assay_judging::report::{
     IntervalMethod, Report, ReportError, ReportInputs, Scope, build_report, resolve_all,
@@ -101,6 +102,48 @@ fn rates_are_means_over_prompts_with_clustered_intervals() {
     assert_eq!(second.leave_one_out[0].rate, Some(rubric));
     let few: Vec<_> = second.rates.iter().filter(|row| row.few).map(|row| row.scope.label()).collect();
     assert!(few.contains(&"out-of-domain") && !few.contains(&"all"));
+}
+
+#[test]
+fn what_was_drawn_with_stands_side_by_side_and_differences_are_said_first() {
+    let mut inputs = Sample::smoke(Orders::Both).inputs();
+    let report = build(&inputs);
+    let [set] = &report.sampling[..] else { panic!("{:?}", report.sampling) };
+    let systems: Vec<&str> = set.systems.iter().map(|system| system.system.as_str()).collect();
+    assert_eq!((systems.len(), systems[0]), (3, "base"));
+    assert_eq!(set.matrix.as_ref().unwrap().top_p, None);
+    let top_p = |place: usize| set.systems[place].effective.as_ref().unwrap().top_p;
+    assert_eq!((top_p(0), top_p(2)), (Setting { value: 0.9, source: SettingSource::Model }, top_p(0)));
+    assert!(set.differing.is_empty());
+    let about = |report: &Report| -> Vec<String> {
+        report.method.warnings.iter().filter(|warning| warning.contains("eval, t075")).cloned().collect()
+    };
+    assert_eq!(about(&report), [""; 0]);
+
+    let tuned = inputs.samplings.iter_mut().find(|record| record.system != "base").unwrap();
+    tuned.effective.top_p.value = 0.8;
+    tuned.not_followed.insert(String::from("num_beams"), Value::from(4));
+    let report = build(&inputs);
+    assert_eq!(report.sampling[0].differing, ["top_p"]);
+    let [differ, ignored] = &about(&report)[..] else { panic!("{:?}", about(&report)) };
+    assert!(differ.contains("drawn with different top_p"), "{differ}");
+    assert!(ignored.contains("num_beams = 4, which was not followed"), "{ignored}");
+}
+
+#[test]
+fn answers_and_reports_of_a_build_that_did_not_record_the_sampling_still_read() {
+    let mut inputs = Sample::smoke(Orders::Both).inputs();
+    inputs.samplings.retain(|record| record.system == "base");
+    let report = build(&inputs);
+    let set = &report.sampling[0];
+    assert!(set.systems[0].effective.is_some() && set.systems[1].effective.is_none());
+    let told =
+        report.method.warnings.iter().any(|warning| warning.contains("not recorded for 2 of 3 systems"));
+    assert!(told, "{:?}", report.method.warnings);
+    let mut old = serde_json::to_value(&report).unwrap();
+    old.as_object_mut().unwrap().remove("sampling").unwrap();
+    let read: Report = serde_json::from_value(old).unwrap();
+    assert!(read.sampling.is_empty() && read.pairs == report.pairs);
 }
 
 #[test]

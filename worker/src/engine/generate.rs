@@ -5,18 +5,21 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use assay_domain::job::{FailureClass, GenerateSpec, Progress, Sampling, SamplingDefaults};
-use assay_judging::records::{FinishReason, GenerationRecord, to_jsonl};
+use assay_domain::job::{FailureClass, GenerateSpec, Progress};
+use assay_judging::records::{
+    FinishReason, GENERATIONS_FILE, GenerationRecord, SAMPLING_FILE, SamplingRecord, to_jsonl,
+};
 use assay_model::generate::{
     self, Completion, GenerateProgress, GenerateSettings, GenerateWatch, Generator, PromptRow,
 };
 use assay_model::lora::Lora;
-use assay_model::sample::SampleSettings;
 use assay_text::chat::{Message, RenderOptions};
 use assay_text::rows::{self, Prompt, ReadLimits};
 
 use crate::engine::context::{Context, Finished, Stop, now};
 use crate::engine::model::{Loaded, Warm, environment, stop};
+
+mod sampling;
 
 /// Everything on local disk.
 pub(super) struct Files {
@@ -42,11 +45,12 @@ pub(super) fn run(
     };
     let adapters = Vec::from_iter(&lora);
     let rows = prompt_rows(spec, &prompts, model, lora.as_ref().map(|_| 0))?;
-    let sample = sample_settings(&spec.sampling, model);
-    context.log(format!("sampling: {}", serde_json::to_string(&sample).unwrap_or_default()))?;
+    let drawn = sampling::record(spec, model.folder.generation_config());
+    context.log(format!("sampling: {}", serde_json::to_string(&drawn.effective).unwrap_or_default()))?;
+    let new_tokens = drawn.effective.max_new_tokens.value as usize;
     let mut settings =
-        GenerateSettings::new(sample, spec.sampling.max_new_tokens as usize, model.tokenizer.eos_ids());
-    settings.samples = spec.sampling.samples;
+        GenerateSettings::new(sampling::settings(&drawn.effective), new_tokens, model.tokenizer.eos_ids());
+    settings.samples = drawn.effective.samples.value;
     let generator = Generator::new(&model.decoder, &adapters, settings).map_err(stop)?;
     let mut watch = Watch { started: now(), context, failed: None };
     let completions = generator.run(&rows, &mut watch).map_err(stop)?;
@@ -56,9 +60,9 @@ pub(super) fn run(
     let seconds = context.phase("generate");
     let records = records(spec, &prompts, &rows, &completions, model)?;
     let tokens = completions.iter().map(|completion| completion.ids.len() as u64).sum();
-    let path = write(&files.out, &records)?;
+    let folder = write(&files.out.join("generations"), &records, &drawn)?;
     let usage = context.usage(tokens, seconds, environment(device));
-    Ok(Finished { outputs: vec![(String::from("generations"), path)], usage })
+    Ok(Finished { outputs: vec![(String::from("generations"), folder)], usage })
 }
 
 fn selected(spec: &GenerateSpec, path: &Path) -> Result<Vec<Prompt>, Stop> {
@@ -88,24 +92,6 @@ fn prompt_rows(
         Ok(PromptRow { index, ids, adapter })
     };
     prompts.iter().enumerate().map(row).collect()
-}
-
-/// What the matrix says; what it leaves to the model comes from `generation_config.json`, and is off when that is silent.
-fn sample_settings(sampling: &Sampling, model: &Loaded) -> SampleSettings {
-    let defaults = match sampling.defaults {
-        SamplingDefaults::Matrix => &serde_json::Value::Null,
-        SamplingDefaults::Model => model.folder.generation_config(),
-    };
-    let number = |given: Option<f64>, name: &str, off: f64| given.or(defaults[name].as_f64()).unwrap_or(off);
-    let top_k = sampling.top_k.or_else(|| defaults["top_k"].as_u64().and_then(|top_k| top_k.try_into().ok()));
-    SampleSettings {
-        temperature: number(sampling.temperature, "temperature", 1.0),
-        top_p: number(sampling.top_p, "top_p", 1.0),
-        top_k: top_k.unwrap_or(0),
-        min_p: number(sampling.min_p, "min_p", 0.0),
-        repetition_penalty: number(sampling.repetition_penalty, "repetition_penalty", 1.0),
-        seed: sampling.seed,
-    }
 }
 
 fn records(
@@ -141,12 +127,16 @@ fn records(
     completions.iter().map(record).collect()
 }
 
-fn write(out: &Path, records: &[GenerationRecord]) -> Result<PathBuf, Stop> {
-    let path = out.join("generations.jsonl");
-    let text = to_jsonl(records).map_err(|error| Stop::bad_input(&error))?;
-    let written = fs::create_dir_all(out).and_then(|()| fs::write(&path, text));
-    written.map_err(|error| Stop::io(path.display(), &error))?;
-    Ok(path)
+/// The folder of the artifact: the answers, and how they were drawn.
+fn write(folder: &Path, records: &[GenerationRecord], drawn: &SamplingRecord) -> Result<PathBuf, Stop> {
+    let answers = to_jsonl(records).map_err(|error| Stop::bad_input(&error))?;
+    let drawn = serde_json::to_string_pretty(drawn).map_err(|error| Stop::bad_input(&error))?;
+    fs::create_dir_all(folder).map_err(|error| Stop::io(folder.display(), &error))?;
+    for (name, text) in [(GENERATIONS_FILE, answers), (SAMPLING_FILE, drawn)] {
+        let path = folder.join(name);
+        fs::write(&path, text).map_err(|error| Stop::io(path.display(), &error))?;
+    }
+    Ok(folder.to_owned())
 }
 
 struct Watch<'a, 'b> {

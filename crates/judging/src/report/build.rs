@@ -7,8 +7,8 @@ use super::types::{
     ComparisonReport, Execution, JudgeReport, Method, MissingCounts, Report, Reproducibility,
 };
 use super::{
-    agreement, bias, differences, lengths, method, orders, pairs, preregistration, rates, scores, seeds,
-    strengths, training,
+    agreement, bias, differences, lengths, method, orders, pairs, preregistration, rates, sampling, scores,
+    seeds, strengths, training,
 };
 use crate::pair::{Key, PairError};
 use crate::prompt::template;
@@ -111,6 +111,7 @@ pub fn build_report(inputs: &ReportInputs) -> Result<Report, ReportError> {
         agreement: agreement::agreement(spec, &joined),
         scores: scores::dimensions(spec, &joined),
         training,
+        sampling: sampling::samplings(inputs, &generations),
         generations,
         pairs: joined.into_iter().map(|pair| pair.report).collect(),
         reproducibility: reproducibility(inputs),

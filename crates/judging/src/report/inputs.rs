@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use assay_domain::MatrixId;
 use assay_domain::job::{JobSummary, ReportSpec};
 
-use crate::records::{GenerationRecord, KeyRecord, MetricRecord, RawVerdictRecord};
+use crate::records::{GenerationRecord, KeyRecord, MetricRecord, RawVerdictRecord, SamplingRecord};
 
 /// All records of a matrix. Lists may come in any order; the report sorts.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,6 +14,8 @@ pub struct ReportInputs {
     pub spec: ReportSpec,
     /// The lines of all `generations.jsonl`.
     pub generations: Vec<GenerationRecord>,
+    /// All `sampling.json`; generations of older builds have none.
+    pub samplings: Vec<SamplingRecord>,
     /// The lines of all `verdicts.jsonl`.
     pub verdicts: Vec<RawVerdictRecord>,
     /// The lines of all `keys.jsonl`; two judges' jobs may repeat each other's lines.

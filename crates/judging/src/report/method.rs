@@ -1,5 +1,6 @@
 //! What the report says about itself: how its numbers are made, and what to be wary of.
 
+use super::sampling;
 use super::types::{Method, Report};
 
 /// Two-sided level of all tests and intervals.
@@ -56,6 +57,7 @@ pub(super) fn warnings(report: &Report) -> Vec<String> {
     about_judges(report, &mut warnings);
     about_rows(report, &mut warnings);
     about_responses(report, &mut warnings);
+    warnings.extend(sampling::warnings(&report.sampling));
     warnings
 }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::differences::SystemDifference;
 use super::orders::OrderReport;
 use super::preregistration::Preregistration;
+use super::sampling::SamplingReport;
 use super::scores::{Contradictions, DimensionReport};
 use super::seeds::SeedPool;
 use super::strengths::StrengthReport;
@@ -57,6 +58,9 @@ pub struct Report {
     pub training: Vec<TrainingReport>,
     /// Lengths and truncation of each system's responses.
     pub generations: Vec<GenerationReport>,
+    /// How responses were drawn, base and tuned side by side; empty in reports of older builds.
+    #[serde(default)]
+    pub sampling: Vec<SamplingReport>,
     /// Every pair, with both responses and all verdicts.
     pub pairs: Vec<PairReport>,
     /// Digests, versions and seeds.

@@ -1,16 +1,17 @@
 //! A small matrix as its jobs would have written it: one training, two checkpoints, twelve prompts, two judges.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use assay_domain::job::{
-    AttemptSummary, Comparison, JobSummary, JudgeInfo, LossOn, Orders, Recipe, ReportSpec, Training, Usage,
+    AttemptSummary, Comparison, JobSummary, JudgeInfo, LossOn, Orders, Recipe, ReportSpec, Sampling,
+    SamplingDefaults, Training, Usage,
 };
 use assay_domain::{Attempt, Digest, Epoch, Fence, JobId, MatrixId, WorkKind};
 use assay_judging::pair::{Secret, blind, match_generations};
 use assay_judging::prompt::{Channel, template};
 use assay_judging::records::{
-    Evidence, FinishReason, GenerationRecord, KeyRecord, Label, LabelLogprobs, MetricRecord,
-    RawVerdictRecord, VerdictStatus,
+    EffectiveSampling, Evidence, FinishReason, GenerationRecord, KeyRecord, Label, LabelLogprobs,
+    MetricRecord, RawVerdictRecord, SamplingRecord, Setting, VerdictStatus,
 };
 use assay_judging::report::ReportInputs;
 
@@ -58,6 +59,7 @@ impl Sample {
         }
         ReportInputs {
             spec: self.spec(comparisons),
+            samplings: samplings(&all),
             generations: all,
             verdicts,
             keys,
@@ -216,6 +218,45 @@ fn generations(system: &str, step: u64) -> Vec<GenerationRecord> {
         }
     };
     PROMPTS.iter().enumerate().map(record).collect()
+}
+
+/// One for each system, with what the model's own configuration would give where the matrix is silent.
+fn samplings(records: &[GenerationRecord]) -> Vec<SamplingRecord> {
+    let systems: BTreeSet<&str> = records.iter().map(|record| record.system.as_str()).collect();
+    systems.into_iter().map(sampling).collect()
+}
+
+fn sampling(system: &str) -> SamplingRecord {
+    let matrix = Sampling {
+        name: "t075".into(),
+        defaults: SamplingDefaults::Model,
+        temperature: Some(0.75),
+        top_p: None,
+        top_k: None,
+        min_p: None,
+        repetition_penalty: None,
+        max_new_tokens: 48,
+        samples: 1,
+        seed: 7,
+    };
+    let effective = EffectiveSampling {
+        temperature: Setting::of(matrix.temperature, Some(0.6), 1.0),
+        top_p: Setting::of(matrix.top_p, Some(0.9), 1.0),
+        top_k: Setting::of(matrix.top_k, None, 0),
+        min_p: Setting::of(matrix.min_p, None, 0.0),
+        repetition_penalty: Setting::of(matrix.repetition_penalty, None, 1.0),
+        max_new_tokens: Setting::of(Some(matrix.max_new_tokens), None, 0),
+        samples: Setting::of(Some(matrix.samples), None, 1),
+        seed: Setting::of(Some(matrix.seed), None, 0),
+    };
+    SamplingRecord {
+        model: "smollm2-135m".into(),
+        prompts: "eval".into(),
+        system: system.into(),
+        matrix,
+        effective,
+        not_followed: BTreeMap::new(),
+    }
 }
 
 /// A judge with a taste, a slot bias and a label bias, all fixed.
