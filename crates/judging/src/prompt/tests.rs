@@ -14,6 +14,21 @@ fn pair() -> BlindPair {
     }
 }
 
+/// The matrix is checked against a list in `domain`, which must not depend on this crate.
+#[test]
+fn the_templates_that_a_matrix_may_name_are_those_that_exist() {
+    use assay_domain::matrix::{JUDGE_TEMPLATES, JudgeKind};
+    let channel = |kind| match kind {
+        JudgeKind::Logprob => Channel::Logprobs,
+        JudgeKind::Openai => Channel::Json,
+    };
+    let mut named = JUDGE_TEMPLATES.map(|(name, kind)| (name, channel(kind))).to_vec();
+    let mut exist: Vec<_> = templates().iter().map(|template| (template.name, template.channel)).collect();
+    named.sort_unstable_by_key(|(name, _)| *name);
+    exist.sort_unstable_by_key(|(name, _)| *name);
+    assert_eq!(named, exist);
+}
+
 #[test]
 fn every_template_has_a_user_message_and_fits_its_channel() {
     for template in templates() {
