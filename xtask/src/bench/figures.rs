@@ -11,6 +11,15 @@ enum Direction {
     Lower,
 }
 
+/// What the ratios ours / baseline should reach.
+#[derive(Clone, Copy)]
+pub(super) struct Targets {
+    /// At least.
+    pub(super) speed: f64,
+    /// At most.
+    pub(super) memory: f64,
+}
+
 /// One compared quantity.
 pub(super) struct Figure {
     name: String,
@@ -23,22 +32,34 @@ pub(super) struct Figure {
 }
 
 impl Figure {
-    /// Speed and memory of `[ours, baseline]` pairs. The target is to be no worse than what a user would run instead.
-    pub(super) fn compute(bench: &str, pairs: &[[Sample; 2]]) -> Vec<Self> {
+    /// Speed and memory of `[ours, baseline]` pairs.
+    pub(super) fn compute(comparison: &str, targets: Targets, pairs: &[[Sample; 2]]) -> Vec<Self> {
         let medians = |value: fn(&Sample) -> f64| {
             [0, 1].map(|side| median(pairs.iter().filter_map(|pair| pair.get(side)).map(value).collect()))
         };
-        let figure = |name: &str, unit, [ours, baseline]: [f64; 2], direction| Self {
-            name: format!("{bench} {name}"),
+        let figure = |name: &str, unit, [ours, baseline]: [f64; 2], direction, target| Self {
+            name: format!("{comparison} {name}"),
             unit,
             ours,
             baseline,
             direction,
-            target: 1.0,
+            target,
         };
         vec![
-            figure("speed", "tokens/s", medians(|sample| sample.tokens_per_s), Direction::Higher),
-            figure("peak memory", "MiB", medians(|sample| sample.peak_rss_mib), Direction::Lower),
+            figure(
+                "speed",
+                "tokens/s",
+                medians(|sample| sample.tokens_per_s),
+                Direction::Higher,
+                targets.speed,
+            ),
+            figure(
+                "peak memory",
+                "MiB",
+                medians(|sample| sample.peak_rss_mib),
+                Direction::Lower,
+                targets.memory,
+            ),
         ]
     }
 
@@ -99,7 +120,7 @@ pub(super) fn table(figures: &[Figure]) -> String {
 mod tests {
     use serde_json::json;
 
-    use super::{Figure, Sample, median};
+    use super::{Figure, Sample, Targets, median};
 
     #[test]
     fn medians() {
@@ -112,9 +133,15 @@ mod tests {
     fn met_follows_from_the_other_fields() {
         let sample = |tokens_per_s, peak_rss_mib| Sample { tokens_per_s, peak_rss_mib, raw: json!(null) };
         let pairs = [[sample(120.0, 900.0), sample(100.0, 600.0)]];
-        let figures: Vec<_> = Figure::compute("train", &pairs).iter().map(Figure::json).collect();
+        let compute = |speed, memory| -> Vec<_> {
+            let targets = Targets { speed, memory };
+            Figure::compute("train", targets, &pairs).iter().map(Figure::json).collect()
+        };
+        let figures = compute(1.2, 1.4);
         assert_eq!(figures[0]["ratio"], json!(1.2));
         assert_eq!((&figures[0]["direction"], &figures[0]["met"]), (&json!("higher"), &json!(true)));
         assert_eq!((&figures[1]["ratio"], &figures[1]["met"]), (&json!(1.5), &json!(false)));
+        let figures = compute(1.3, 1.5);
+        assert_eq!((&figures[0]["met"], &figures[1]["met"]), (&json!(false), &json!(true)));
     }
 }

@@ -31,7 +31,7 @@ impl Waiting {
 pub(super) struct Sample {
     pub(super) tokens_per_s: f64,
     pub(super) peak_rss_mib: f64,
-    /// The whole line.
+    /// The whole line, or those of all runs.
     pub(super) raw: Value,
 }
 
@@ -43,7 +43,8 @@ pub(super) struct Side {
     /// Between the program and what both sides share: a subcommand or a script.
     before: Vec<OsString>,
     shared: Vec<OsString>,
-    after: Vec<OsString>,
+    /// The last arguments of each run that one sample is made of: runs of equal work.
+    after: Vec<Vec<OsString>>,
     rows_flag: &'static str,
     threads: usize,
 }
@@ -61,10 +62,10 @@ impl Side {
         label: &'static str,
         program: PathBuf,
         before: [PathBuf; 1],
-        after: &[&str],
+        after: &[Vec<OsString>],
     ) -> Self {
         let before = before.map(OsString::from).to_vec();
-        Self { label, program, before, after: after.iter().map(OsString::from).collect(), ..self }
+        Self { label, program, before, after: after.to_vec(), ..self }
     }
 
     pub(super) fn label(&self) -> &'static str {
@@ -72,12 +73,13 @@ impl Side {
     }
 
     pub(super) fn run(&self, rows: u32, waiting: Waiting) -> Result<Sample> {
+        let samples = self.after.iter().map(|after| self.run_once(rows, waiting, after));
+        Ok(Sample::together(samples.collect::<Result<_>>()?))
+    }
+
+    fn run_once(&self, rows: u32, waiting: Waiting, after: &[OsString]) -> Result<Sample> {
         let mut command = Command::new(&self.program);
-        command
-            .args(&self.before)
-            .args(&self.shared)
-            .args([self.rows_flag, &rows.to_string()])
-            .args(&self.after);
+        command.args(&self.before).args(&self.shared).args([self.rows_flag, &rows.to_string()]).args(after);
         command.env("OMP_NUM_THREADS", self.threads.to_string()).env("HF_HUB_OFFLINE", "1");
         command.env("TQDM_DISABLE", "1");
         match waiting {
@@ -86,6 +88,21 @@ impl Side {
         };
         sample(&process::answer(&mut command)?)
             .with_context(|| format!("{} did not answer as `benches/README.md` has it", self.label))
+    }
+}
+
+impl Sample {
+    /// Runs of equal work, one after the other, as one: all their tokens in all their time.
+    fn together(mut runs: Vec<Self>) -> Self {
+        if runs.len() == 1 {
+            return runs.swap_remove(0);
+        }
+        let time: f64 = runs.iter().map(|run| run.tokens_per_s.recip()).sum();
+        Self {
+            tokens_per_s: runs.len() as f64 / time,
+            peak_rss_mib: runs.iter().map(|run| run.peak_rss_mib).fold(0.0, f64::max),
+            raw: runs.into_iter().map(|run| run.raw).collect(),
+        }
     }
 }
 
@@ -106,7 +123,15 @@ fn sample(stdout: &str) -> Result<Sample> {
 
 #[cfg(test)]
 mod tests {
-    use super::sample;
+    use super::{Sample, sample};
+
+    #[test]
+    fn separate_runs_add_their_time_and_not_their_memory() {
+        let run = |speed: f64| Sample { tokens_per_s: speed, peak_rss_mib: 10.0 * speed, raw: speed.into() };
+        let both = Sample::together(vec![run(60.0), run(30.0)]);
+        assert_eq!((both.tokens_per_s.round(), both.peak_rss_mib), (40.0, 600.0));
+        assert_eq!(both.raw, serde_json::json!([60.0, 30.0]));
+    }
 
     #[test]
     fn the_last_object_counts() {
