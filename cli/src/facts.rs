@@ -7,7 +7,7 @@ use assay_artifacts::LocalFile;
 use assay_domain::matrix::{ModelFacts, PromptRecord};
 use assay_domain::{Artifact, FileRef, ObjectKey};
 use assay_text::chat::{ChatTemplate, Message, RenderOptions};
-use assay_text::config::DecoderConfig;
+use assay_text::config::{DecoderConfig, Projection};
 use assay_text::folder::ModelFolder;
 use assay_text::rows::{self, LossOn, Prompt, ReadLimits, RowSettings};
 use assay_text::tokenizer::Tokenizer;
@@ -62,18 +62,10 @@ pub(crate) fn model(dir: &Path) -> anyhow::Result<ModelFacts> {
 }
 
 fn projections(config: &DecoderConfig) -> BTreeMap<String, (u32, u32)> {
-    let (hidden, inner) = (config.hidden_size, config.intermediate_size);
-    let (query, kv) = (config.query_size(), config.key_value_size());
-    let widths = [
-        ("q_proj", query, hidden),
-        ("k_proj", kv, hidden),
-        ("v_proj", kv, hidden),
-        ("o_proj", hidden, query),
-        ("gate_proj", inner, hidden),
-        ("up_proj", inner, hidden),
-        ("down_proj", hidden, inner),
-    ];
-    widths.into_iter().map(|(name, out, inside)| (name.to_owned(), (out as u32, inside as u32))).collect()
+    let widths = |projection: Projection| {
+        (projection.name.to_owned(), (projection.output as u32, projection.input as u32))
+    };
+    config.projections().into_iter().map(widths).collect()
 }
 
 /// The uncut length of each of the first rows of a file, in tokens, and how many rows the file has.

@@ -132,7 +132,7 @@ const CASES: &[Case] = &[
         "rank: 16",
         "targets: [q_proj, gate_prj]",
         &[
-            "trial.yaml:12:23: `recipes[0].targets[1]` is the text `gate_prj`: use one of `q_proj`, `k_proj`, `v_proj`, `o_proj`, `gate_proj`, `up_proj`, `down_proj`; did you mean `gate_proj`?",
+            "trial.yaml:12:23: `recipes[0].targets[1]` is the text `gate_prj`: use one of `q_proj`, `k_proj`, `v_proj`, `qkv_proj`, `o_proj`, `gate_proj`, `up_proj`, `gate_up_proj`, `down_proj`; did you mean `gate_proj`?",
         ],
     ),
     (

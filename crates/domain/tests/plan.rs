@@ -37,6 +37,31 @@ fn errors(resolved: &ResolvedMatrix) -> Vec<String> {
     plan(resolved).expect_err("it is wrong").iter().map(ToString::to_string).collect()
 }
 
+/// Targets that are left out are those of each model; named ones must be there.
+#[test]
+fn a_model_with_fused_projections_has_its_own_targets() {
+    let fuse = |text: &str| {
+        let mut resolved = resolved::resolve(matrix::parse("m.yaml", text, None).unwrap(), 8);
+        let facts = resolved.models.get_mut("b").unwrap();
+        facts.projections = ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]
+            .map(|name| (name.to_owned(), (64, 64)))
+            .into();
+        resolved
+    };
+    let jobs = plan(&fuse(&small(""))).unwrap();
+    let targets = |model: &str| {
+        jobs.iter().find_map(|job| {
+            let Work::Train(train) = &job.work else { return None };
+            (train.model == model).then(|| train.recipe.targets.join(" "))
+        })
+    };
+    assert_eq!(targets("a").unwrap(), "q_proj k_proj v_proj o_proj gate_proj up_proj down_proj");
+    assert_eq!(targets("b").unwrap(), "qkv_proj o_proj gate_up_proj down_proj");
+    let named = small("").replace("warmup_steps: 1", "warmup_steps: 1, targets: [q_proj]");
+    let refused = errors(&fuse(&named));
+    assert!(refused[0].contains("model `b` has no `q_proj`"), "{refused:?}");
+}
+
 #[test]
 fn the_demo_is_one_training_three_systems_two_judges() {
     let jobs = plan(&philosophy(None)).unwrap();

@@ -1,11 +1,14 @@
-//! A decoder of the Llama family described by data. All passes work on *flat tokens*: `hidden` is `[N, hidden_size]`,
+//! One decoder for all families, described by data. All passes work on *flat tokens*: `hidden` is `[N, hidden_size]`,
 //! where the N tokens may be whole sequences one after the other (training, prompts) or one token of each row
 //! (generation). Which tokens see which is the business of an [`Attention`]; LoRA is that of an [`Adapters`].
 
 mod adapters;
 mod attention;
 mod layer;
+mod mix;
+mod norm;
 mod rotary;
+mod softcap;
 mod weight;
 
 use std::path::Path;
@@ -17,9 +20,11 @@ use tch::{Device, Kind, Tensor};
 pub use adapters::{Adapters, NoAdapters, RowAdapters};
 pub use attention::{Attention, PackedCausal};
 use layer::Layer;
-pub(crate) use layer::rms_norm;
+pub(crate) use mix::Mix;
+use norm::RmsNorm;
 pub use rotary::Rotary;
 use rotary::RotaryTable;
+pub(crate) use softcap::Softcap;
 use weight::Weight;
 
 use crate::Result;
@@ -32,8 +37,10 @@ pub struct Decoder {
     device: Device,
     kind: Kind,
     embedding: Tensor,
+    /// What embeddings are multiplied with, rounded to `kind`.
+    embedding_scale: Option<Tensor>,
     layers: Vec<Layer>,
-    final_norm: Tensor,
+    final_norm: RmsNorm,
     head: Weight,
     rotary: RotaryTable,
 }
@@ -55,9 +62,14 @@ impl Decoder {
         let layers = (0..config.layer_count)
             .map(|index| Layer::load(&loader, &config, index))
             .collect::<Result<_>>()?;
-        let final_norm = loader.load("model.norm.weight", &[config.hidden_size])?;
+        let final_norm = RmsNorm::load(&loader, &config, "model.norm", config.hidden_size)?;
         let rotary = RotaryTable::new(&config, device)?;
-        Ok(Self { config, device, kind, embedding, layers, final_norm, head: Weight::new(head), rotary })
+        let embedding_scale = match config.scaled_embeddings {
+            true => Some(Tensor::f_full([1], (config.hidden_size as f64).sqrt(), (kind, device))?),
+            false => None,
+        };
+        let head = Weight::new(head);
+        Ok(Self { config, device, kind, embedding, embedding_scale, layers, final_norm, head, rotary })
     }
 
     /// Makes a packed copy of all weights, once, where the steps of generation are faster with it: on processors with
@@ -89,7 +101,11 @@ impl Decoder {
 
     /// Embeddings `[N, hidden_size]` of token ids `[N]` (int64, on the model's device).
     pub fn embed(&self, ids: &Tensor) -> Result<Tensor> {
-        Ok(self.embedding.f_index_select(0, ids)?)
+        let embedded = self.embedding.f_index_select(0, ids)?;
+        match &self.embedding_scale {
+            Some(scale) => Ok(embedded.f_mul(scale)?),
+            None => Ok(embedded),
+        }
     }
 
     /// The rotation of positions `[N]` (int64, on the model's device), shared by all layers of a pass.
@@ -128,14 +144,31 @@ impl Decoder {
 
     /// The final norm of hidden states `[N, hidden_size]`.
     pub fn final_norm(&self, hidden: &Tensor) -> Result<Tensor> {
-        rms_norm(hidden, &self.final_norm, self.config.norm_epsilon)
+        self.final_norm.forward(hidden)
     }
 
     /// Logits `[N, vocab_size]` of hidden states `[N, hidden_size]` before the final norm. Select the rows that are
     /// needed first: N logits of a large vocabulary are the largest tensor of a pass.
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
         let normed = self.final_norm(hidden)?;
-        self.head.product_of_few(&normed, None)
+        self.capped(self.head.product_of_few(&normed, None)?)
+    }
+
+    /// Logits `[N, vocab_size]` of hidden states `[N, hidden_size]` after the final norm, for many rows.
+    pub(crate) fn head_logits(&self, normed: &Tensor) -> Result<Tensor> {
+        self.capped(self.head.product(normed, None)?)
+    }
+
+    fn capped(&self, logits: Tensor) -> Result<Tensor> {
+        match self.logit_softcap() {
+            Some(cap) => cap.apply(&logits),
+            None => Ok(logits),
+        }
+    }
+
+    /// What the head's products went through to become logits.
+    pub(crate) fn logit_softcap(&self) -> Option<Softcap> {
+        self.config.logit_softcap.map(Softcap::new)
     }
 
     /// Weight of the output head `[vocab_size, hidden_size]`.

@@ -18,4 +18,4 @@ pub mod train;
 pub(crate) mod weights;
 
 pub use error::{ModelError, Result};
-pub use module::Module;
+pub use module::{Module, SizedModule};

@@ -16,7 +16,7 @@ pub use peft::base_model_of;
 pub(crate) use peft::tensor_bytes;
 
 use crate::random::seeded;
-use crate::{ModelError, Module, Result};
+use crate::{ModelError, Module, Result, SizedModule};
 
 /// Shape and scale of an adapter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -54,10 +54,19 @@ impl LoraConfig {
             return Err(ModelError::setting("dropout", self.dropout, "at least 0 and below 1"));
         }
         if self.targets.is_empty() {
-            let names: Vec<_> = Module::ALL.into_iter().map(Module::name).collect();
-            return Err(ModelError::setting("targets", "empty", format!("some of {}", names.join(", "))));
+            let names = Module::ALL.map(Module::name).join(", ");
+            return Err(ModelError::setting("targets", "empty", format!("some of {names}")));
         }
         Ok(())
+    }
+
+    /// Refuses targets that a model lacks.
+    fn check_targets(&self, model: &DecoderConfig) -> Result<()> {
+        let known: Vec<Module> = Module::of(model).iter().map(|sized| sized.module).collect();
+        let Some(target) = self.targets.iter().find(|target| !known.contains(target)) else { return Ok(()) };
+        let names: Vec<_> = known.into_iter().map(Module::name).collect();
+        let rule = format!("one of {} for model type `{}`", names.join(", "), model.model_type);
+        Err(ModelError::setting("targets", target.name(), rule))
     }
 }
 
@@ -113,6 +122,7 @@ impl Lora {
     /// An adapter whose factors are all zero, to be filled by a reader.
     fn zeros(config: LoraConfig, model: &DecoderConfig, device: Device) -> Result<Self> {
         config.check()?;
+        config.check_targets(model)?;
         let _guard = tch::no_grad_guard();
         let places = places(&config, model);
         let total: i64 = places.iter().map(Place::elements).sum();
@@ -187,8 +197,10 @@ fn places(config: &LoraConfig, model: &DecoderConfig) -> Vec<Place> {
     let rank = config.rank as i64;
     let mut places = Vec::new();
     for layer in 0..model.layer_count {
-        for module in Module::ALL.into_iter().filter(|module| config.targets.contains(module)) {
-            let (input, output) = module.widths(model);
+        for SizedModule { module, input, output } in Module::of(model) {
+            if !config.targets.contains(&module) {
+                continue;
+            }
             places.push(Place { layer, module, factor: Factor::A, shape: [rank, input as i64] });
             places.push(Place { layer, module, factor: Factor::B, shape: [output as i64, rank] });
         }

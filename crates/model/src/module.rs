@@ -1,6 +1,6 @@
-//! The seven projections of a layer that LoRA can adapt.
+//! The projections of a layer that LoRA can adapt: seven, or four where a family fuses them.
 
-use assay_text::config::DecoderConfig;
+use assay_text::config::{DecoderConfig, Projection};
 use serde::{Deserialize, Serialize};
 
 /// A projection of a decoder layer.
@@ -27,12 +27,47 @@ pub enum Module {
     /// Feed-forward down.
     #[serde(rename = "down_proj")]
     Down,
+    /// Attention's query, key and value in one.
+    #[serde(rename = "qkv_proj")]
+    QueryKeyValue,
+    /// Feed-forward gate and up in one.
+    #[serde(rename = "gate_up_proj")]
+    GateUp,
+}
+
+/// A projection with its widths in one model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SizedModule {
+    /// Which.
+    pub module: Module,
+    /// Width of its input.
+    pub input: usize,
+    /// Width of its output.
+    pub output: usize,
 }
 
 impl Module {
-    /// All seven, in the order of the forward pass.
-    pub const ALL: [Self; 7] =
-        [Self::Query, Self::Key, Self::Value, Self::Output, Self::Gate, Self::Up, Self::Down];
+    /// All that any family has. The order is part of dropout's masks: new ones come last.
+    pub const ALL: [Self; 9] = [
+        Self::Query,
+        Self::Key,
+        Self::Value,
+        Self::Output,
+        Self::Gate,
+        Self::Up,
+        Self::Down,
+        Self::QueryKeyValue,
+        Self::GateUp,
+    ];
+
+    /// Those of a model, in the order of the forward pass.
+    pub fn of(config: &DecoderConfig) -> Vec<SizedModule> {
+        let sized = |projection: Projection| {
+            let Projection { name, input, output } = projection;
+            Self::from_name(name).map(|module| SizedModule { module, input, output })
+        };
+        config.projections().into_iter().filter_map(sized).collect()
+    }
 
     /// The name in Hugging Face checkpoints and in `target_modules`.
     pub fn name(self) -> &'static str {
@@ -44,6 +79,8 @@ impl Module {
             Self::Gate => "gate_proj",
             Self::Up => "up_proj",
             Self::Down => "down_proj",
+            Self::QueryKeyValue => "qkv_proj",
+            Self::GateUp => "gate_up_proj",
         }
     }
 
@@ -55,20 +92,9 @@ impl Module {
     /// The path inside a layer, such as `self_attn.q_proj`.
     pub fn path(self) -> String {
         let parent = match self {
-            Self::Query | Self::Key | Self::Value | Self::Output => "self_attn",
-            Self::Gate | Self::Up | Self::Down => "mlp",
+            Self::Query | Self::Key | Self::Value | Self::QueryKeyValue | Self::Output => "self_attn",
+            Self::Gate | Self::Up | Self::GateUp | Self::Down => "mlp",
         };
         format!("{parent}.{}", self.name())
-    }
-
-    /// Widths of its input and output.
-    pub fn widths(self, config: &DecoderConfig) -> (usize, usize) {
-        match self {
-            Self::Query => (config.hidden_size, config.query_size()),
-            Self::Key | Self::Value => (config.hidden_size, config.key_value_size()),
-            Self::Output => (config.query_size(), config.hidden_size),
-            Self::Gate | Self::Up => (config.hidden_size, config.intermediate_size),
-            Self::Down => (config.intermediate_size, config.hidden_size),
-        }
     }
 }

@@ -1,79 +1,43 @@
-//! Hugging Face `config.json` to a [`DecoderConfig`]: one decoder described by data, for the whole Llama family.
-//! Old (`rope_theta`, `rope_scaling`) and new (`rope_parameters`) spellings are read; what the decoder cannot compute
-//! is refused by name, never ignored.
+//! Hugging Face `config.json` to a [`DecoderConfig`]: one decoder described by data, for every family.
+//! Old and new spellings are read, and what a file leaves out is what Transformers fills in. What the decoder cannot
+//! compute is refused by name, never ignored.
 
+mod error;
+mod family;
 mod fields;
+mod projections;
 mod rope;
+mod windows;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Serialize;
 use serde_json::Value;
 
+pub use error::ConfigError;
+use family::{AttentionBias, Family};
 use fields::Fields;
+pub use projections::Projection;
 pub use rope::RopeScaling;
 
 /// Model types that [`DecoderConfig::from_json`] accepts.
-pub const SUPPORTED_MODEL_TYPES: [&str; 4] = ["llama", "mistral", "qwen2", "qwen3"];
+pub const SUPPORTED_MODEL_TYPES: [&str; 6] = ["llama", "mistral", "qwen2", "qwen3", "phi3", "gemma2"];
 
-/// Why a `config.json` was refused.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file could not be read.
-    #[error("cannot read `{}`: is this a Hugging Face model folder?", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The file is not JSON.
-    #[error("`{}` is not valid JSON", path.display())]
-    Json {
-        /// The file.
-        path: PathBuf,
-        /// Where and why.
-        #[source]
-        source: serde_json::Error,
-    },
-    /// A field that the decoder needs is missing.
-    #[error("config.json has no `{field}`: the field is required for model type `{model_type}`")]
-    Missing {
-        /// The field.
-        field: String,
-        /// The model type of the file.
-        model_type: String,
-    },
-    /// A field holds a value of the wrong type or out of range.
-    #[error("config.json: `{field}` is {value}, but must be {rule}")]
-    Invalid {
-        /// The field.
-        field: String,
-        /// The value, as JSON.
-        value: String,
-        /// What it must be.
-        rule: String,
-    },
-    /// The model type is not one that the decoder computes.
-    #[error("model type `{model_type}` is not supported: use one of {}", SUPPORTED_MODEL_TYPES.join(", "))]
-    ModelType {
-        /// The model type of the file.
-        model_type: String,
-    },
-    /// A feature of the file is not one that the decoder computes.
-    #[error("config.json: `{feature}` is {value}, which is not supported ({rule})")]
-    Feature {
-        /// The field that asks for it.
-        feature: String,
-        /// The value, as JSON.
-        value: String,
-        /// What is supported.
-        rule: String,
-    },
+/// More layers than any model has: a file may not ask for unbounded memory.
+const LAYERS_MAX: usize = 4096;
+
+/// What the feed-forward gate goes through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Activation {
+    /// `x * sigmoid(x)`.
+    Silu,
+    /// GELU by the error function.
+    Gelu,
+    /// GELU by its approximation with a hyperbolic tangent.
+    GeluTanh,
 }
 
-/// A decoder-only transformer of the Llama family: RMSNorm, rotary positions, grouped-query attention, SwiGLU.
+/// A decoder-only transformer: RMSNorm, rotary positions, grouped-query attention, gated feed-forward.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DecoderConfig {
     /// `model_type` of the file.
@@ -92,22 +56,44 @@ pub struct DecoderConfig {
     pub kv_head_count: usize,
     /// Width of one head; `head_count * head_dim` may differ from `hidden_size`.
     pub head_dim: usize,
-    /// Longest sequence the positions were trained for, in tokens.
+    /// Longest sequence that is computed, in tokens: what positions were trained for, or with
+    /// [`RopeScaling::LongRope`] the length from which on other factors would hold.
     pub max_positions: usize,
     /// Epsilon of every RMSNorm.
     pub norm_epsilon: f64,
+    /// Norm weights are stored less 1, and multiplied in float32 (Gemma).
+    pub unit_offset_norms: bool,
+    /// A further RMSNorm after attention and after the feed-forward layer, before each is added (Gemma 2).
+    pub post_norms: bool,
     /// Base of the rotary frequencies.
     pub rope_theta: f64,
     /// How the rotary frequencies are stretched.
     pub rope_scaling: RopeScaling,
+    /// Width of the part of a head that is turned, from its start; the rest keeps its place (`partial_rotary_factor`).
+    /// If odd, one more is turned.
+    pub rotary_dim: usize,
+    /// What `query * key` is multiplied with before the softmax.
+    pub attention_scale: f64,
+    /// Scores stay within this: `cap * tanh(score / cap)`.
+    pub attention_softcap: Option<f64>,
+    /// Logits stay within this.
+    pub logit_softcap: Option<f64>,
+    /// Per layer, how many tokens a token sees, itself included; none: all before it.
+    pub windows: Vec<Option<usize>>,
+    /// One projection for query, key and value, and one for gate and up (Phi-3).
+    pub fused_projections: bool,
     /// Biases on the query, key and value projections.
     pub qkv_bias: bool,
     /// Bias on the attention's output projection.
     pub output_bias: bool,
     /// Biases on the three feed-forward projections.
     pub mlp_bias: bool,
+    /// What the gate goes through.
+    pub activation: Activation,
     /// RMSNorm over each query and key head before the rotation (Qwen3).
     pub qk_norm: bool,
+    /// Embeddings are multiplied with the root of `hidden_size`, rounded to the type of the weights (Gemma).
+    pub scaled_embeddings: bool,
     /// The output head is the embedding.
     pub tied_embeddings: bool,
     /// First token of a text, if the file names one.
@@ -129,31 +115,48 @@ impl DecoderConfig {
     /// Reads a parsed `config.json`.
     pub fn from_json(value: &Value) -> Result<Self, ConfigError> {
         let fields = Fields::new(value)?;
-        refuse_unsupported(&fields)?;
-        let head_count = fields.size("num_attention_heads")?;
-        let hidden_size = fields.size("hidden_size")?;
-        let (rope_theta, rope_scaling) = rope::read(&fields)?;
-        let model_type = fields.model_type.as_str();
-        // Only Qwen2 has the biases by architecture; elsewhere `attention_bias` puts one on all four projections.
-        let attention_bias = fields.flag("attention_bias", false)? && model_type != "qwen2";
+        let family = Family::of(&fields)?;
+        family.refuse_unsupported(&fields)?;
+        let (hidden_size, head_count) = (fields.size("hidden_size")?, fields.size("num_attention_heads")?);
+        let head_dim = fields.size_unless_null("head_dim", family.head_dim)?;
+        let head_dim = head_dim.unwrap_or(hidden_size / head_count);
+        let kv_head_count = fields.size_unless_null("num_key_value_heads", family.kv_head_count)?;
+        let layer_count = fields.at_most("num_hidden_layers", LAYERS_MAX)?;
+        let rope = rope::read(&fields, family, head_dim)?;
+        let query_scalar = match family.query_scalar {
+            Some(default) => fields.positive_or("query_pre_attn_scalar", default)?,
+            None => head_dim as f64,
+        };
+        let attention_bias =
+            family.attention_bias == AttentionBias::AsFileSays && fields.flag("attention_bias", false)?;
         let config = Self {
-            model_type: model_type.to_owned(),
+            model_type: family.model_type.to_owned(),
             vocab_size: fields.size("vocab_size")?,
             hidden_size,
             intermediate_size: fields.size("intermediate_size")?,
-            layer_count: fields.size("num_hidden_layers")?,
+            layer_count,
             head_count,
-            kv_head_count: fields.size_or("num_key_value_heads", head_count)?,
-            head_dim: fields.size_or("head_dim", hidden_size / head_count)?,
-            max_positions: fields.size_or("max_position_embeddings", 2048)?,
-            norm_epsilon: fields.positive_or("rms_norm_eps", 1e-6)?,
-            rope_theta,
-            rope_scaling,
-            qkv_bias: model_type == "qwen2" || attention_bias,
+            kv_head_count: kv_head_count.unwrap_or(head_count),
+            head_dim,
+            max_positions: rope.max_positions,
+            norm_epsilon: fields.positive_or("rms_norm_eps", family.norm_epsilon)?,
+            unit_offset_norms: family.unit_offset_norms,
+            post_norms: family.post_norms,
+            rope_theta: rope.theta,
+            rope_scaling: rope.scaling,
+            rotary_dim: rope.dim,
+            attention_scale: 1.0 / query_scalar.sqrt(),
+            attention_softcap: family.softcap(&fields, "attn_logit_softcapping", 50.0)?,
+            logit_softcap: family.softcap(&fields, "final_logit_softcapping", 30.0)?,
+            windows: windows::read(&fields, family, layer_count)?,
+            fused_projections: family.fused_projections,
+            qkv_bias: family.attention_bias == AttentionBias::QueryKeyValue || attention_bias,
             output_bias: attention_bias,
-            mlp_bias: fields.flag("mlp_bias", false)? && model_type == "llama",
-            qk_norm: model_type == "qwen3",
-            tied_embeddings: fields.flag("tie_word_embeddings", false)?,
+            mlp_bias: family.mlp_bias && fields.flag("mlp_bias", false)?,
+            activation: family.activation(&fields)?,
+            qk_norm: family.qk_norm,
+            scaled_embeddings: family.scaled_embeddings,
+            tied_embeddings: fields.flag("tie_word_embeddings", family.tied)?,
             bos_token_id: fields.token_ids("bos_token_id")?.first().copied(),
             eos_token_ids: fields.token_ids("eos_token_id")?,
         };
@@ -162,50 +165,33 @@ impl DecoderConfig {
     }
 
     fn check_heads(&self) -> Result<(), ConfigError> {
+        let refused = |field: &str, value: usize, rule: String| {
+            Err(ConfigError::Invalid { field: field.to_owned(), value: value.to_string(), rule })
+        };
         if !self.head_count.is_multiple_of(self.kv_head_count) {
-            return Err(ConfigError::Invalid {
-                field: "num_key_value_heads".to_owned(),
-                value: self.kv_head_count.to_string(),
-                rule: format!("a divisor of `num_attention_heads` ({})", self.head_count),
-            });
+            let rule = format!("a divisor of `num_attention_heads` ({})", self.head_count);
+            return refused("num_key_value_heads", self.kv_head_count, rule);
         }
-        if !self.head_dim.is_multiple_of(2) {
-            return Err(ConfigError::Invalid {
-                field: "head_dim".to_owned(),
-                value: self.head_dim.to_string(),
-                rule: "even, as rotary positions turn pairs".to_owned(),
-            });
+        if self.head_dim == 0 || !self.head_dim.is_multiple_of(2) {
+            let rule = "even and above 0, as rotary positions turn pairs";
+            return refused("head_dim", self.head_dim, rule.to_owned());
+        }
+        if self.query_size() > fields::SIZE_MAX {
+            let rule = format!("such that all heads are at most {} wide together", fields::SIZE_MAX);
+            return refused("head_dim", self.head_dim, rule);
         }
         Ok(())
     }
 
-    /// Width of the query projection's output.
+    /// Width of all query heads.
     pub fn query_size(&self) -> usize {
         self.head_count * self.head_dim
     }
 
-    /// Width of the key projection's output, and of the value's.
+    /// Width of all key heads, and of all value heads.
     pub fn key_value_size(&self) -> usize {
         self.kv_head_count * self.head_dim
     }
-}
-
-fn refuse_unsupported(fields: &Fields<'_>) -> Result<(), ConfigError> {
-    if !SUPPORTED_MODEL_TYPES.contains(&fields.model_type.as_str()) {
-        return Err(ConfigError::ModelType { model_type: fields.model_type.clone() });
-    }
-    fields.only("hidden_act", "only `silu`", |value| value == "silu")?;
-    fields.only("quantization_config", "weights must be plain float32, bfloat16 or float16", |_| false)?;
-    fields.only("partial_rotary_factor", "only 1", |value| value.as_f64() == Some(1.0))?;
-    fields.only("layer_types", "only layers of `full_attention`", |value| {
-        value.as_array().is_some_and(|types| types.iter().all(|kind| kind == "full_attention"))
-    })?;
-    fields.only("use_sliding_window", "only full attention", |value| value == false)?;
-    if fields.model_type == "mistral" {
-        // Mistral has no switch beside the window: a width means that it is used.
-        fields.only("sliding_window", "only full attention", |_| false)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

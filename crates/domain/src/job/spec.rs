@@ -25,7 +25,8 @@ pub struct Recipe {
     pub alpha: f64,
     /// Dropout on the LoRA branch's input, in [0, 1).
     pub dropout: f64,
-    /// The projections that get an adapter, of `q_proj k_proj v_proj o_proj gate_proj up_proj down_proj`.
+    /// The projections that get an adapter, of `q_proj k_proj v_proj o_proj gate_proj up_proj down_proj`, in models that
+    /// fuse them of `qkv_proj o_proj gate_up_proj down_proj`.
     pub targets: Vec<String>,
     /// Rank-stabilised scale.
     pub rslora: bool,

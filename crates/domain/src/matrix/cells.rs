@@ -68,7 +68,8 @@ impl Matrix {
         cells
     }
 
-    /// A recipe with its defaults and the model's overrides; none when it has no such recipe.
+    /// A recipe with its defaults and the model's overrides; none when it has no such recipe. Targets that are left out
+    /// stay empty: [`super::ResolvedMatrix::recipe_for`] knows those of the model.
     pub fn recipe_for(&self, model: &str, recipe: &str) -> Option<(Recipe, Checkpoints)> {
         let entry = self.recipes.iter().find(|entry| entry.name == recipe)?;
         let mut settings = entry.settings.clone();
@@ -134,7 +135,7 @@ impl RecipeSettings {
     /// What is left out is as in the method. Targets are put in the order of the model, so that the order in which a
     /// person lists them is no part of the job key.
     pub(crate) fn resolved(self, name: &str) -> Recipe {
-        let named = |target: &Target| self.targets.as_ref().is_none_or(|targets| targets.contains(target));
+        let named = |target: &Target| self.targets.as_ref().is_some_and(|targets| targets.contains(target));
         Recipe {
             name: name.to_owned(),
             rank: self.rank.unwrap_or(16),

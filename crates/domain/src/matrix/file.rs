@@ -16,16 +16,27 @@ pub enum Target {
     QProj,
     KProj,
     VProj,
+    QkvProj,
     OProj,
     GateProj,
     UpProj,
+    GateUpProj,
     DownProj,
 }
 
 impl Target {
     /// All, in the order in which a layer uses them.
-    pub const ALL: [Self; 7] =
-        [Self::QProj, Self::KProj, Self::VProj, Self::OProj, Self::GateProj, Self::UpProj, Self::DownProj];
+    pub const ALL: [Self; 9] = [
+        Self::QProj,
+        Self::KProj,
+        Self::VProj,
+        Self::QkvProj,
+        Self::OProj,
+        Self::GateProj,
+        Self::UpProj,
+        Self::GateUpProj,
+        Self::DownProj,
+    ];
 
     /// The tensor's name.
     pub const fn as_str(self) -> &'static str {
@@ -33,9 +44,11 @@ impl Target {
             Self::QProj => "q_proj",
             Self::KProj => "k_proj",
             Self::VProj => "v_proj",
+            Self::QkvProj => "qkv_proj",
             Self::OProj => "o_proj",
             Self::GateProj => "gate_proj",
             Self::UpProj => "up_proj",
+            Self::GateUpProj => "gate_up_proj",
             Self::DownProj => "down_proj",
         }
     }
@@ -172,7 +185,8 @@ pub struct RecipeSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
     pub dropout: Option<f64>,
-    /// The projections that get an adapter; all seven when left out.
+    /// The projections that get an adapter, such as `q_proj` (Phi-3 has `qkv_proj` and `gate_up_proj` for five of them);
+    /// all of the model when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub targets: Option<Vec<Target>>,

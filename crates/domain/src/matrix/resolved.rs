@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Matrix;
+use super::{Checkpoints, Matrix, Target};
 use crate::Artifact;
+use crate::job::Recipe;
 
 /// All that planning reads; a value that travels as canonical JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -126,6 +127,19 @@ pub struct JudgeFacts {
 }
 
 impl ResolvedMatrix {
+    /// A recipe for a model, complete: targets that are left out are all projections of the model.
+    pub fn recipe_for(&self, model: &str, recipe: &str) -> Option<(Recipe, Checkpoints)> {
+        let (mut recipe, checkpoints) = self.matrix.recipe_for(model, recipe)?;
+        if recipe.targets.is_empty() {
+            let present = |name: &&str| {
+                self.models.get(model).is_some_and(|facts| facts.projections.contains_key(*name))
+            };
+            recipe.targets =
+                Target::ALL.map(Target::as_str).into_iter().filter(present).map(str::to_owned).collect();
+        }
+        Some((recipe, checkpoints))
+    }
+
     /// Rows of a data set that are used: (training, validation).
     pub fn rows_of(&self, data: &str) -> Option<(u32, u32)> {
         let set = self.matrix.data.iter().find(|set| set.name == data)?;

@@ -114,7 +114,7 @@ fn prompts(
 fn training(resolved: &ResolvedMatrix, of: (&str, &str, &str), errors: &mut Vec<MatrixError>) {
     let (model, data, recipe) = of;
     let matrix = &resolved.matrix;
-    let Some((recipe, checkpoints)) = matrix.recipe_for(model, recipe) else { return };
+    let Some((recipe, checkpoints)) = resolved.recipe_for(model, recipe) else { return };
     let Some(rows) = resolved.rows_of(data).map(|(train, _)| train).filter(|rows| *rows > 0) else { return };
     let schedule = Schedule::of(&recipe, checkpoints, rows);
     schedule_errors(matrix, &recipe, &schedule, &format!("{rows} rows of `{data}`"), errors);

@@ -91,7 +91,7 @@ impl<'a> Plan<'a> {
         let found = (
             resolved.models.get(model),
             resolved.data.get(data),
-            resolved.matrix.recipe_for(model, recipe),
+            resolved.recipe_for(model, recipe),
             resolved.rows_of(data),
         );
         let (Some(facts), Some(set), Some((recipe, checkpoints)), Some((train_rows, valid_rows))) = found

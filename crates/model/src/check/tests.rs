@@ -40,6 +40,22 @@ fn a_key_head_for_each_query_matches() {
     passes("multi-head");
 }
 
+#[test]
+fn a_window_shorter_than_the_text_matches() {
+    passes("mistral");
+}
+
+#[test]
+fn fused_projections_match() {
+    passes("phi3");
+}
+
+/// Caps on scores and logits, every other layer in a window, norms on both sides.
+#[test]
+fn capped_scores_and_alternating_windows_match() {
+    passes("gemma2");
+}
+
 fn passes(name: &str) {
     let report = check(&fixture(name), Device::Cpu).unwrap();
     assert!(report.passed, "{report}");

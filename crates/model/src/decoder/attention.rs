@@ -3,6 +3,7 @@
 use assay_text::config::DecoderConfig;
 use tch::{Device, Tensor};
 
+use super::Mix;
 use crate::Result;
 
 /// Attention of one layer over flat tokens.
@@ -12,17 +13,17 @@ pub trait Attention {
     fn attend(&mut self, layer: usize, query: &Tensor, key: &Tensor, value: &Tensor) -> Result<Tensor>;
 }
 
-/// Whole sequences one after the other, each causal within itself: no padding is stored or computed.
+/// Whole sequences one after the other, each causal within itself and in the windows of the model: no padding is stored or computed.
 #[derive(Debug, Clone)]
 pub struct PackedCausal {
     lengths: Vec<i64>,
-    grouped: bool,
+    mix: Mix,
 }
 
 impl PackedCausal {
     /// For sequences of these lengths, in tokens; none may be 0.
     pub fn new(lengths: &[i64], config: &DecoderConfig) -> Self {
-        Self { lengths: lengths.to_vec(), grouped: config.head_count != config.kv_head_count }
+        Self { lengths: lengths.to_vec(), mix: Mix::new(config) }
     }
 
     /// The position of each flat token in its sequence, `[N]`.
@@ -30,30 +31,13 @@ impl PackedCausal {
         let positions: Vec<i64> = self.lengths.iter().flat_map(|length| 0..*length).collect();
         Ok(Tensor::f_from_slice(&positions)?.f_to_device(device)?)
     }
-
-    fn attend_one(&self, query: &Tensor, key: &Tensor, value: &Tensor) -> Result<Tensor> {
-        let batched = |tensor: &Tensor| tensor.f_transpose(0, 1)?.f_unsqueeze(0);
-        let (query, key, value) = (batched(query)?, batched(key)?, batched(value)?);
-        let mask = None::<&Tensor>;
-        let output = Tensor::f_scaled_dot_product_attention(
-            &query,
-            &key,
-            &value,
-            mask,
-            0.0,
-            true,
-            None,
-            self.grouped,
-        )?;
-        Ok(output.f_squeeze_dim(0)?.f_transpose(0, 1)?)
-    }
 }
 
 impl Attention for PackedCausal {
-    fn attend(&mut self, _: usize, query: &Tensor, key: &Tensor, value: &Tensor) -> Result<Tensor> {
+    fn attend(&mut self, layer: usize, query: &Tensor, key: &Tensor, value: &Tensor) -> Result<Tensor> {
         let width = query.size()[1] * query.size()[2];
         let output = if self.lengths.len() == 1 {
-            self.attend_one(query, key, value)?
+            self.mix.causal(layer, query, key, value)?
         } else {
             let split = |tensor: &Tensor| tensor.f_split_with_sizes(&self.lengths[..], 0);
             let (queries, keys, values) = (split(query)?, split(key)?, split(value)?);
@@ -61,7 +45,7 @@ impl Attention for PackedCausal {
                 .iter()
                 .zip(&keys)
                 .zip(&values)
-                .map(|((query, key), value)| self.attend_one(query, key, value))
+                .map(|((query, key), value)| self.mix.causal(layer, query, key, value))
                 .collect::<Result<_>>()?;
             Tensor::f_cat(&outputs, 0)?
         };

@@ -1,15 +1,17 @@
-//! One decoder layer: attention and feed-forward, each after an RMSNorm and added to its input.
+//! One decoder layer: attention and feed-forward, each after an RMSNorm (and in Gemma 2 before another) and added to
+//! its input.
 
-use assay_text::config::DecoderConfig;
-use tch::{Device, Kind, Tensor};
+use assay_text::config::{Activation, DecoderConfig};
+use tch::{Device, Tensor};
 
+use super::norm::RmsNorm;
 use super::weight::Weight;
 use super::{Adapters, Attention, Rotary};
 use crate::weights::WeightLoader;
-use crate::{Module, Result};
+use crate::{Module, Result, SizedModule};
 
-const QUERY_KEY_VALUE: [Module; 3] = [Module::Query, Module::Key, Module::Value];
-const GATE_UP: [Module; 2] = [Module::Gate, Module::Up];
+const QUERY_KEY_VALUE: [Module; 4] = [Module::Query, Module::Key, Module::Value, Module::QueryKeyValue];
+const GATE_UP: [Module; 3] = [Module::Gate, Module::Up, Module::GateUp];
 
 /// Frozen projections that share an input, stacked into one matrix product.
 #[derive(Debug)]
@@ -21,24 +23,25 @@ struct Projection {
 }
 
 impl Projection {
+    /// Those of `wanted` that the model has.
     fn load(
         loader: &WeightLoader<'_>,
         config: &DecoderConfig,
         layer: usize,
-        modules: &[Module],
+        wanted: &[Module],
         has_bias: bool,
     ) -> Result<Self> {
-        let name = |module: &Module, part: &str| format!("model.layers.{layer}.{}.{part}", module.path());
-        let widths = modules.iter().map(|module| module.widths(config)).collect::<Vec<_>>();
-        let shaped = |part: &str, shape: &dyn Fn(usize, usize) -> Vec<usize>| {
-            let parts = modules.iter().zip(&widths);
-            parts.map(|(module, (input, output))| (name(module, part), shape(*input, *output))).collect()
+        let mut sized = Module::of(config);
+        sized.retain(|sized| wanted.contains(&sized.module));
+        let tensors = |part: &str, shape: &dyn Fn(&SizedModule) -> Vec<usize>| -> Vec<_> {
+            let name = |sized: &SizedModule| format!("model.layers.{layer}.{}.{part}", sized.module.path());
+            sized.iter().map(|sized| (name(sized), shape(sized))).collect()
         };
-        let weights: Vec<_> = shaped("weight", &|input, output| vec![output, input]);
-        let biases: Vec<_> = shaped("bias", &|_, output| vec![output]);
+        let weights = tensors("weight", &|sized| vec![sized.output, sized.input]);
+        let biases = tensors("bias", &|sized| vec![sized.output]);
         Ok(Self {
-            modules: modules.to_vec(),
-            widths: widths.iter().map(|(_, output)| *output as i64).collect(),
+            modules: sized.iter().map(|sized| sized.module).collect(),
+            widths: sized.iter().map(|sized| sized.output as i64).collect(),
             weight: Weight::new(by_columns(loader.load_stacked(&weights)?)?),
             bias: if has_bias { Some(loader.load_stacked(&biases)?) } else { None },
         })
@@ -70,33 +73,41 @@ fn by_columns(weight: Tensor) -> Result<Tensor> {
 /// The frozen weights of one layer.
 #[derive(Debug)]
 pub(super) struct Layer {
-    attention_norm: Tensor,
+    attention_norm: RmsNorm,
     query_key_value: Projection,
-    query_norm: Option<Tensor>,
-    key_norm: Option<Tensor>,
+    query_norm: Option<RmsNorm>,
+    key_norm: Option<RmsNorm>,
     output: Projection,
-    feed_forward_norm: Tensor,
+    post_attention_norm: Option<RmsNorm>,
+    feed_forward_norm: RmsNorm,
     gate_up: Projection,
     down: Projection,
+    post_feed_forward_norm: Option<RmsNorm>,
 }
 
 impl Layer {
     pub(super) fn load(loader: &WeightLoader<'_>, config: &DecoderConfig, index: usize) -> Result<Self> {
-        let norm = |part: &str, width| loader.load(&format!("model.layers.{index}.{part}.weight"), &[width]);
-        let head_norm = |part: &str| match config.qk_norm {
-            true => norm(part, config.head_dim).map(Some),
-            false => Ok(None),
+        let norm =
+            |part: &str, width| RmsNorm::load(loader, config, &format!("model.layers.{index}.{part}"), width);
+        let norm_if = |has: bool, part: &str, width| {
+            if has { norm(part, width).map(Some) } else { Ok(None) }
         };
         let projection = |modules: &[Module], bias| Projection::load(loader, config, index, modules, bias);
+        let (hidden, post_norms) = (config.hidden_size, config.post_norms);
+        // The name means the norm after attention where there is one, else that before the feed-forward layer.
+        let feed_forward_norm =
+            if post_norms { "pre_feedforward_layernorm" } else { "post_attention_layernorm" };
         Ok(Self {
-            attention_norm: norm("input_layernorm", config.hidden_size)?,
+            attention_norm: norm("input_layernorm", hidden)?,
             query_key_value: projection(&QUERY_KEY_VALUE, config.qkv_bias)?,
-            query_norm: head_norm("self_attn.q_norm")?,
-            key_norm: head_norm("self_attn.k_norm")?,
+            query_norm: norm_if(config.qk_norm, "self_attn.q_norm", config.head_dim)?,
+            key_norm: norm_if(config.qk_norm, "self_attn.k_norm", config.head_dim)?,
             output: projection(&[Module::Output], config.output_bias)?,
-            feed_forward_norm: norm("post_attention_layernorm", config.hidden_size)?,
+            post_attention_norm: norm_if(post_norms, "post_attention_layernorm", hidden)?,
+            feed_forward_norm: norm(feed_forward_norm, hidden)?,
             gate_up: projection(&GATE_UP, config.mlp_bias)?,
             down: projection(&[Module::Down], config.mlp_bias)?,
+            post_feed_forward_norm: norm_if(post_norms, "post_feedforward_layernorm", hidden)?,
         })
     }
 
@@ -114,39 +125,51 @@ impl Layer {
         attention: &mut dyn Attention,
         adapters: &dyn Adapters,
     ) -> Result<Tensor> {
-        let normed = rms_norm(hidden, &self.attention_norm, config.norm_epsilon)?;
+        let normed = self.attention_norm.forward(hidden)?;
         let projected = self.query_key_value.forward(index, &normed, adapters)?;
+        let (query, kv) = (config.query_size() as i64, config.key_value_size() as i64);
+        let projected = parts(projected, &[query, kv, kv])?;
         let heads = |tensor: &Tensor| {
             tensor.f_view([-1, tensor.size()[1] / config.head_dim as i64, config.head_dim as i64])
         };
-        let query = turn(&heads(&projected[0])?, self.query_norm.as_ref(), config, rotary)?;
-        let key = turn(&heads(&projected[1])?, self.key_norm.as_ref(), config, rotary)?;
+        let query = rotary.apply(&normed_if(self.query_norm.as_ref(), heads(&projected[0])?)?)?;
+        let key = rotary.apply(&normed_if(self.key_norm.as_ref(), heads(&projected[1])?)?)?;
         let mixed = attention.attend(index, &query, &key, &heads(&projected[2])?)?;
-        let hidden = hidden.f_add(&only(self.output.forward(index, &mixed, adapters)?))?;
-        let normed = rms_norm(&hidden, &self.feed_forward_norm, config.norm_epsilon)?;
-        let gate_up = self.gate_up.forward(index, &normed, adapters)?;
-        let activated = gate_up[0].f_silu()?.f_mul(&gate_up[1])?;
-        Ok(hidden.f_add(&only(self.down.forward(index, &activated, adapters)?))?)
+        let mixed = only(self.output.forward(index, &mixed, adapters)?);
+        let hidden = hidden.f_add(&normed_if(self.post_attention_norm.as_ref(), mixed)?)?;
+        let normed = self.feed_forward_norm.forward(&hidden)?;
+        let inner = config.intermediate_size as i64;
+        let gate_up = parts(self.gate_up.forward(index, &normed, adapters)?, &[inner, inner])?;
+        let activated = activate(config.activation, &gate_up[0])?.f_mul(&gate_up[1])?;
+        let output = only(self.down.forward(index, &activated, adapters)?);
+        Ok(hidden.f_add(&normed_if(self.post_feed_forward_norm.as_ref(), output)?)?)
     }
 }
 
-fn turn(heads: &Tensor, norm: Option<&Tensor>, config: &DecoderConfig, rotary: &Rotary) -> Result<Tensor> {
+fn activate(activation: Activation, gate: &Tensor) -> Result<Tensor> {
+    match activation {
+        Activation::Silu => Ok(gate.f_silu()?),
+        Activation::Gelu => Ok(gate.f_gelu("none")?),
+        Activation::GeluTanh => Ok(gate.f_gelu("tanh")?),
+    }
+}
+
+fn normed_if(norm: Option<&RmsNorm>, input: Tensor) -> Result<Tensor> {
     match norm {
-        Some(weight) => rotary.apply(&rms_norm(heads, weight, config.norm_epsilon)?),
-        None => rotary.apply(heads),
+        Some(norm) => norm.forward(&input),
+        None => Ok(input),
+    }
+}
+
+/// The outputs of separate projections, or those inside the one of a fused projection.
+fn parts(outputs: Vec<Tensor>, widths: &[i64]) -> Result<Vec<Tensor>> {
+    match &outputs[..] {
+        [fused] => Ok(fused.f_split_with_sizes(widths, -1)?),
+        _ => Ok(outputs),
     }
 }
 
 /// The output of a projection of one module.
 fn only(mut outputs: Vec<Tensor>) -> Tensor {
     outputs.swap_remove(0)
-}
-
-/// RMSNorm over the last dimension, in float32 as Transformers does, in the input's type again before the weight.
-pub(crate) fn rms_norm(input: &Tensor, weight: &Tensor, epsilon: f64) -> Result<Tensor> {
-    let kind = input.f_kind()?;
-    let wide = input.f_to_kind(Kind::Float)?;
-    let mean_square = wide.f_square()?.f_mean_dim(&[-1i64][..], true, Kind::Float)?;
-    let scaled = wide.f_mul(&mean_square.f_add_scalar(epsilon)?.f_rsqrt()?)?;
-    Ok(scaled.f_to_kind(kind)?.f_mul(weight)?)
 }

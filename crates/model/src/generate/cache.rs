@@ -6,7 +6,7 @@ use assay_text::config::DecoderConfig;
 use tch::{Device, Kind, Tensor};
 
 use crate::Result;
-use crate::decoder::Attention;
+use crate::decoder::{Attention, Mix};
 
 /// Slots are filled without gaps: rows 0 to `lengths.len()` are in use.
 #[derive(Debug)]
@@ -15,6 +15,7 @@ pub(super) struct KvCache {
     layers: Vec<(Tensor, Tensor)>,
     kv_heads: i64,
     head_dim: i64,
+    mix: Mix,
     slots: i64,
     capacity: i64,
     /// Tokens in each used slot.
@@ -33,7 +34,8 @@ impl KvCache {
         let (kv_heads, head_dim, slots) = (config.kv_head_count as i64, config.head_dim as i64, slots as i64);
         let empty = || Tensor::f_zeros([slots, kv_heads, 0, head_dim], (kind, device));
         let layers = (0..config.layer_count).map(|_| Ok((empty()?, empty()?))).collect::<Result<_>>()?;
-        Ok(Self { layers, kv_heads, head_dim, slots, capacity: 0, lengths: Vec::new() })
+        let mix = Mix::new(config);
+        Ok(Self { layers, kv_heads, head_dim, mix, slots, capacity: 0, lengths: Vec::new() })
     }
 
     /// Makes room for `positions` tokens in every slot.
@@ -134,24 +136,40 @@ impl KvCache {
             })
             .collect();
         let positions = Tensor::f_from_slice(&positions)?.f_to_device(device)?;
-        let mask = self.mask(&positions, longest)?;
+        let windows = self.mix.windows().iter();
+        let views = windows.map(|window| self.view(*window, &positions, longest)).collect::<Result<_>>()?;
         let lines = Tensor::f_from_slice(&lines)?.f_to_device(device)?;
-        Ok(StepPass { cache: self, positions, lines, longest, mask })
+        Ok(StepPass { cache: self, positions, lines, views })
     }
 
-    /// 0 where a row may look and minus infinity where it may not; none if all rows are equally long.
-    fn mask(&self, positions: &Tensor, longest: i64) -> Result<Option<Tensor>> {
-        if self.lengths.iter().all(|length| *length == longest) {
-            return Ok(None);
+    /// What layers with this window look at; `longest` counts the new tokens in.
+    fn view(&self, window: Option<i64>, positions: &Tensor, longest: i64) -> Result<PastView> {
+        let shortest = self.lengths.iter().copied().min().unwrap_or(0);
+        let start = window.map_or(0, |window| (shortest - window).max(0));
+        let length = longest - start;
+        let fits = window.is_none_or(|window| length <= window);
+        if fits && shortest == longest {
+            return Ok(PastView { start, length, mask: None });
         }
         let (kind, device) = (self.layers[0].0.kind(), positions.device());
-        let beyond = Tensor::f_arange(longest, (Kind::Int64, device))?
-            .f_unsqueeze(0)?
-            .f_gt_tensor(&positions.f_unsqueeze(1)?)?;
-        let mask = Tensor::f_zeros([self.lengths.len() as i64, longest], (kind, device))?;
-        let mask = mask.f_masked_fill(&beyond, f64::NEG_INFINITY)?;
-        Ok(Some(mask.f_unsqueeze(1)?.f_unsqueeze(1)?))
+        let (places, own) =
+            (Tensor::f_arange_start(start, longest, (Kind::Int64, device))?, positions.f_unsqueeze(1)?);
+        let mut hidden = places.f_unsqueeze(0)?.f_gt_tensor(&own)?;
+        if let Some(window) = window {
+            hidden = hidden.f_logical_or(&places.f_unsqueeze(0)?.f_le_tensor(&own.f_sub_scalar(window)?)?)?;
+        }
+        let mask = Tensor::f_zeros([self.lengths.len() as i64, length], (kind, device))?;
+        let mask = mask.f_masked_fill(&hidden, f64::NEG_INFINITY)?.f_unsqueeze(1)?.f_unsqueeze(1)?;
+        Ok(PastView { start, length, mask: Some(mask) })
     }
+}
+
+/// The part of the past that layers of one window look at.
+struct PastView {
+    start: i64,
+    length: i64,
+    /// 0 where a row may look and minus infinity where it may not, `[rows, 1, 1, length]`; none if all may look at all.
+    mask: Option<Tensor>,
 }
 
 /// Attention of one new token per row over its own past.
@@ -161,8 +179,8 @@ pub(super) struct StepPass<'a> {
     pub(super) positions: Tensor,
     /// Where each new key and value goes, in lines of `head_dim`, `[N * kv_heads]`.
     lines: Tensor,
-    longest: i64,
-    mask: Option<Tensor>,
+    /// In the order of [`Mix::windows`].
+    views: Vec<PastView>,
 }
 
 impl Attention for StepPass<'_> {
@@ -174,20 +192,12 @@ impl Attention for StepPass<'_> {
             let mut lines = block.f_view([-1, head_dim])?;
             let _written = lines.f_index_copy_(0, &self.lines, &new.f_reshape([-1, head_dim])?)?;
         }
-        let past = |block: &Tensor| block.f_narrow(0, 0, rows)?.f_narrow(2, 0, self.longest);
+        let view = &self.views[cache.mix.window_of(layer)];
+        let past = |block: &Tensor| block.f_narrow(0, 0, rows)?.f_narrow(2, view.start, view.length);
         // The query heads of a group look at the same keys: as if they were tokens of one sequence, so that keys and
         // values are read in place and never repeated.
         let query = query.f_reshape([rows, kv_heads, -1, head_dim])?;
-        let output = Tensor::f_scaled_dot_product_attention(
-            &query,
-            &past(keys)?,
-            &past(values)?,
-            self.mask.as_ref(),
-            0.0,
-            false,
-            None,
-            false,
-        )?;
+        let output = cache.mix.over(&query, &past(keys)?, &past(values)?, view.mask.as_ref())?;
         Ok(output.f_reshape([rows, -1])?)
     }
 }

@@ -8,7 +8,7 @@ use super::*;
 use crate::decoder::NoAdapters;
 use crate::lora::tests::random_lora;
 
-const FAMILIES: [&str; 4] = ["llama32", "smollm2", "qwen2-tied", "qwen3"];
+const FAMILIES: [&str; 7] = ["llama32", "smollm2", "qwen2-tied", "qwen3", "mistral", "phi3", "gemma2"];
 
 fn folder(family: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/parity").join(family)

@@ -36,7 +36,7 @@ const MUST_BE_UNSET: [&str; 14] = [
 impl Lora {
     /// Reads an adapter folder for a model of this shape.
     pub fn read(dir: &Path, model: &DecoderConfig, device: Device) -> Result<Self> {
-        let config = read_config(dir)?;
+        let config = read_config(dir, model)?;
         let mut lora = Self::zeros(config, model, device)?;
         let path = dir.join(TENSOR_FILE);
         let files = TensorFiles::open_file(&path)?;
@@ -104,7 +104,7 @@ fn read_json(path: &Path) -> Result<Value> {
     serde_json::from_slice(&bytes).map_err(|error| refused(format!("is not valid JSON: {error}")))
 }
 
-fn read_config(dir: &Path) -> Result<LoraConfig> {
+fn read_config(dir: &Path, model: &DecoderConfig) -> Result<LoraConfig> {
     let path = dir.join(CONFIG_FILE);
     let value = read_json(&path)?;
     let refused = |problem: String| ModelError::Adapter { path: path.clone(), problem };
@@ -135,13 +135,15 @@ fn read_config(dir: &Path) -> Result<LoraConfig> {
         alpha: number("lora_alpha")?,
         dropout: value.get("lora_dropout").and_then(Value::as_f64).unwrap_or(0.0),
         rslora: value.get("use_rslora").and_then(Value::as_bool).unwrap_or(false),
-        targets: targets(&value).map_err(refused)?,
+        targets: targets(&value, model).map_err(refused)?,
     })
 }
 
-fn targets(config: &Value) -> std::result::Result<BTreeSet<Module>, String> {
+/// The targets that the model has: like PEFT, a list may name modules of other families too, as long as one is left.
+fn targets(config: &Value, model: &DecoderConfig) -> std::result::Result<BTreeSet<Module>, String> {
+    let present: BTreeSet<Module> = Module::of(model).iter().map(|sized| sized.module).collect();
     let names = match config.get("target_modules") {
-        Some(Value::String(all)) if all == "all-linear" => return Ok(Module::ALL.into()),
+        Some(Value::String(all)) if all == "all-linear" => return Ok(present),
         Some(Value::Array(names)) => names,
         other => return Err(format!("`target_modules` is {other:?}, but must be a list of module names")),
     };
@@ -151,7 +153,16 @@ fn targets(config: &Value) -> std::result::Result<BTreeSet<Module>, String> {
             .and_then(Module::from_name)
             .ok_or_else(|| format!("`target_modules` has {name}, but the known modules are {known}"))
     };
-    names.iter().map(module).collect()
+    let named: BTreeSet<Module> = names.iter().map(module).collect::<std::result::Result<_, _>>()?;
+    let targets: BTreeSet<Module> = named.intersection(&present).copied().collect();
+    if targets.is_empty() {
+        let present: Vec<_> = present.into_iter().map(Module::name).collect();
+        let (present, model_type) = (present.join(", "), &model.model_type);
+        return Err(format!(
+            "`target_modules` has none of {present}, the modules of model type `{model_type}`"
+        ));
+    }
+    Ok(targets)
 }
 
 fn peft_config(config: &LoraConfig, base_model: Option<&str>) -> Value {

@@ -22,9 +22,13 @@ fn config(targets: &[Module]) -> LoraConfig {
     }
 }
 
+fn all(model: &DecoderConfig) -> Vec<Module> {
+    Module::of(model).iter().map(|sized| sized.module).collect()
+}
+
 /// An adapter on all modules whose both factors are random, for tests of what adapters do.
 pub(crate) fn random_lora(model: &DecoderConfig, seed: u64) -> Lora {
-    let lora = Lora::new(config(&Module::ALL), model, seed, Device::Cpu).unwrap();
+    let lora = Lora::new(config(&all(model)), model, seed, Device::Cpu).unwrap();
     let _guard = tch::no_grad_guard();
     let _filled = seeded(seed, || lora.flat().shallow_clone().uniform_(-0.1, 0.1));
     lora
@@ -36,7 +40,7 @@ fn equal_adapters_have_equal_digests() {
     assert_eq!(digest(1), digest(1));
     assert_ne!(digest(1), digest(2));
     let scaled = |alpha| {
-        let config = LoraConfig { alpha, ..config(&Module::ALL) };
+        let config = LoraConfig { alpha, ..config(&all(&model())) };
         Lora::new(config, &model(), 7, Device::Cpu).unwrap().digest().unwrap()
     };
     assert_ne!(scaled(8.0), scaled(16.0));
@@ -44,16 +48,16 @@ fn equal_adapters_have_equal_digests() {
 
 #[test]
 fn a_new_adapter_is_kaiming_uniform_and_changes_nothing_yet() {
-    let lora = Lora::new(config(&Module::ALL), &model(), 7, Device::Cpu).unwrap();
+    let lora = Lora::new(config(&all(&model())), &model(), 7, Device::Cpu).unwrap();
     let (a, b) = lora.pair(1, Module::Down).unwrap();
     assert_eq!((a.size(), b.size()), (vec![4, 24], vec![16, 4]));
     let bound = 1.0 / 24f64.sqrt();
     let largest = f64::try_from(a.detach().abs().max()).unwrap();
     assert!(largest <= bound && largest > bound * 0.8, "{largest} of {bound}");
     assert_eq!(f64::try_from(b.detach().abs().max()).unwrap(), 0.0);
-    let again = Lora::new(config(&Module::ALL), &model(), 7, Device::Cpu).unwrap();
+    let again = Lora::new(config(&all(&model())), &model(), 7, Device::Cpu).unwrap();
     assert_eq!(lora.flat(), again.flat());
-    let other = Lora::new(config(&Module::ALL), &model(), 8, Device::Cpu).unwrap();
+    let other = Lora::new(config(&all(&model())), &model(), 8, Device::Cpu).unwrap();
     assert_ne!(lora.flat(), other.flat());
 }
 
@@ -96,6 +100,25 @@ fn an_adapter_that_would_be_misread_is_refused() {
     assert!(text(refusal("target_modules", json!(["lm_head"]))).contains("the known modules are q_proj"));
     assert!(matches!(refusal("r", json!(8)), ModelError::Shape { .. }));
     assert!(matches!(refusal("target_modules", json!(["k_proj"])), ModelError::TensorFile(_)));
+}
+
+#[test]
+fn targets_of_other_families_are_passed_over_when_read_and_refused_when_new() {
+    let dir = tempfile::tempdir().unwrap();
+    let lora = Lora::new(config(&[Module::Query]), &model(), 3, Device::Cpu).unwrap();
+    lora.write(dir.path(), None).unwrap();
+    let path = dir.path().join("adapter_config.json");
+    let mut written: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let mut read = |targets: serde_json::Value| {
+        written["target_modules"] = targets;
+        std::fs::write(&path, written.to_string()).unwrap();
+        Lora::read(dir.path(), &model(), Device::Cpu)
+    };
+    assert_eq!(read(json!(["q_proj", "qkv_proj"])).unwrap().flat(), lora.flat());
+    let none = read(json!(["gate_up_proj"])).unwrap_err().to_string();
+    assert!(none.contains("none of q_proj, k_proj") && none.contains("model type `llama`"), "{none}");
+    let new = Lora::new(config(&[Module::GateUp]), &model(), 3, Device::Cpu).unwrap_err().to_string();
+    assert!(new.starts_with("setting `targets` is gate_up_proj, but must be one of q_proj"), "{new}");
 }
 
 #[test]

@@ -24,8 +24,8 @@ pub(super) fn sum_and_gradient(
         let _guard = tch::no_grad_guard();
         let normed = normed.f_detach()?;
         let mut gradients = Vec::new();
-        let sum = for_each_chunk(model, &normed, &batch.targets, |probabilities, targets| {
-            gradients.push(head_gradient(model, probabilities, targets, scale)?);
+        let sum = for_each_chunk(model, &normed, &batch.targets, |chunk| {
+            gradients.push(head_gradient(model, chunk, scale)?);
             Ok(())
         })?;
         (sum, Tensor::f_cat(&gradients, 0)?)
@@ -53,27 +53,37 @@ pub(super) fn of_rows(
         let mut attention = batch.attention.clone();
         let hidden = model.hidden(&batch.ids, &batch.positions, &mut attention, adapters)?;
         let normed = model.final_norm(&hidden.f_index_select(0, &batch.predicting)?)?;
-        sum += for_each_chunk(model, &normed, &batch.targets, |_, _| Ok(()))?;
+        sum += for_each_chunk(model, &normed, &batch.targets, |_| Ok(()))?;
         predicted += batch.targets.numel() as u64;
     }
     Ok((sum, predicted))
 }
 
-/// Sums the losses chunk by chunk; `each` gets the chunk's probabilities, which it may overwrite, and targets.
+/// Some of the predictions of a batch.
+struct Chunk {
+    /// `[P, vocab_size]`.
+    logits: Tensor,
+    /// Their softmax in float32.
+    probabilities: Tensor,
+    /// `[P, 1]`.
+    targets: Tensor,
+}
+
+/// Sums the losses chunk by chunk.
 fn for_each_chunk(
     model: &Decoder,
     normed: &Tensor,
     targets: &Tensor,
-    mut each: impl FnMut(Tensor, &Tensor) -> Result<()>,
+    mut each: impl FnMut(Chunk) -> Result<()>,
 ) -> Result<f64> {
     let chunk = (CHUNK_ELEMENTS / model.config().vocab_size as i64).max(1);
     let mut sum = 0.0;
     for (normed, targets) in normed.f_split(chunk, 0)?.iter().zip(targets.f_split(chunk, 0)?) {
-        let logits = normed.f_linear(model.head(), None::<Tensor>)?;
+        let logits = model.head_logits(normed)?;
         let targets = targets.f_unsqueeze(1)?;
         let probabilities = logits.f_softmax(-1, Kind::Float)?;
         sum -= log_sum(&logits, &probabilities, &targets)?;
-        each(probabilities, &targets)?;
+        each(Chunk { logits, probabilities, targets })?;
     }
     Ok(sum)
 }
@@ -92,10 +102,15 @@ fn log_sum(logits: &Tensor, probabilities: &Tensor, targets: &Tensor) -> Result<
     Ok(logs.f_sum(Kind::Double)?.f_double_value(&[])?)
 }
 
-/// Gradient of `scale * sum of losses` with respect to the head's input: `(softmax - one_hot) * scale * W`.
-fn head_gradient(model: &Decoder, mut probabilities: Tensor, targets: &Tensor, scale: f64) -> Result<Tensor> {
+/// Gradient of `scale * sum of losses` with respect to the head's input: `(softmax - one_hot) * scale * W`, with the
+/// slope of the cap between the two where logits are capped.
+fn head_gradient(model: &Decoder, chunk: Chunk, scale: f64) -> Result<Tensor> {
+    let Chunk { logits, mut probabilities, targets } = chunk;
     let minus_one = Tensor::f_full(targets.size(), -1.0, (Kind::Float, targets.device()))?;
-    let difference = probabilities.f_scatter_add_(1, targets, &minus_one)?;
+    let mut difference = probabilities.f_scatter_add_(1, &targets, &minus_one)?;
+    if let Some(cap) = model.logit_softcap() {
+        difference = difference.f_mul_(&cap.slope(&logits)?)?;
+    }
     let gradient = difference.f_to_kind(model.kind())?.f_matmul(model.head())?;
     Ok(gradient.f_mul_scalar(scale)?)
 }

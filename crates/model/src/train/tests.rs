@@ -35,7 +35,7 @@ fn settings() -> TrainSettings {
 }
 
 fn lora(model: &Decoder, dropout: f64) -> Lora {
-    let targets = Module::ALL.into_iter().collect();
+    let targets = Module::of(model.config()).iter().map(|sized| sized.module).collect();
     let config = LoraConfig { rank: 4, alpha: 8.0, dropout, rslora: false, targets };
     Lora::new(config, model.config(), 11, Device::Cpu).unwrap()
 }

@@ -4,6 +4,9 @@ use serde_json::{Map, Value};
 
 use super::ConfigError;
 
+/// Wider than any model: products of a few sizes still fit in 64 bits.
+pub(super) const SIZE_MAX: usize = 1 << 24;
+
 /// The object of a `config.json` and its model type.
 pub(super) struct Fields<'a> {
     object: &'a Map<String, Value>,
@@ -47,6 +50,34 @@ impl<'a> Fields<'a> {
         self.get(field).map_or(Ok(default), |value| positive_size(field, value))
     }
 
+    /// Null is none; `absent` stands for a field that is not there.
+    pub(super) fn size_unless_null(
+        &self,
+        field: &str,
+        absent: Option<usize>,
+    ) -> Result<Option<usize>, ConfigError> {
+        match self.object.get(field) {
+            None => Ok(absent),
+            Some(Value::Null) => Ok(None),
+            Some(value) => positive_size(field, value).map(Some),
+        }
+    }
+
+    pub(super) fn at_most(&self, field: &str, most: usize) -> Result<usize, ConfigError> {
+        match self.size(field)? {
+            size if size <= most => Ok(size),
+            size => Err(invalid(field, &Value::from(size), &format!("at most {most}"))),
+        }
+    }
+
+    /// A whole number that may be 0.
+    pub(super) fn count_or(&self, field: &str, default: usize) -> Result<usize, ConfigError> {
+        self.get(field).map_or(Ok(default), |value| {
+            let count = value.as_u64().and_then(|count| usize::try_from(count).ok());
+            count.ok_or_else(|| invalid(field, value, "a whole number"))
+        })
+    }
+
     pub(super) fn positive(&self, field: &str) -> Result<f64, ConfigError> {
         match self.get(field) {
             Some(value) => positive_number(field, value),
@@ -56,6 +87,24 @@ impl<'a> Fields<'a> {
 
     pub(super) fn positive_or(&self, field: &str, default: f64) -> Result<f64, ConfigError> {
         self.get(field).map_or(Ok(default), |value| positive_number(field, value))
+    }
+
+    /// Null is none; `absent` stands for a field that is not there.
+    pub(super) fn positive_unless_null(&self, field: &str, absent: f64) -> Result<Option<f64>, ConfigError> {
+        match self.object.get(field) {
+            None => Ok(Some(absent)),
+            Some(Value::Null) => Ok(None),
+            Some(value) => positive_number(field, value).map(Some),
+        }
+    }
+
+    /// A list of this many numbers above 0.
+    pub(super) fn positives(&self, field: &str, count: usize) -> Result<Vec<f64>, ConfigError> {
+        let value = self.get(field).ok_or_else(|| self.missing(field))?;
+        let list = value.as_array().filter(|list| list.len() == count);
+        let rule = format!("a list of {count} numbers, one for each turned pair");
+        let list = list.ok_or_else(|| invalid(field, value, &rule))?;
+        list.iter().map(|number| positive_number(field, number)).collect()
     }
 
     pub(super) fn flag(&self, field: &str, default: bool) -> Result<bool, ConfigError> {
@@ -106,8 +155,8 @@ fn positive_size(field: &str, value: &Value) -> Result<usize, ConfigError> {
     value
         .as_u64()
         .and_then(|size| usize::try_from(size).ok())
-        .filter(|size| *size > 0)
-        .ok_or_else(|| invalid(field, value, "a whole number above 0"))
+        .filter(|size| (1..=SIZE_MAX).contains(size))
+        .ok_or_else(|| invalid(field, value, &format!("a whole number from 1 to {SIZE_MAX}")))
 }
 
 fn positive_number(field: &str, value: &Value) -> Result<f64, ConfigError> {

@@ -63,30 +63,160 @@ fn end_of_text_may_be_one_token_or_many() {
     assert_eq!(many.eos_token_ids, [1, 8, 9]);
 }
 
+/// A file with nothing but what no family has a default for.
+fn bare(model_type: &str) -> Value {
+    json!({
+        "model_type": model_type, "vocab_size": 512, "hidden_size": 256, "intermediate_size": 160,
+        "num_hidden_layers": 3, "num_attention_heads": 64
+    })
+}
+
+fn windows(value: &Value) -> Vec<Option<usize>> {
+    DecoderConfig::from_json(value).unwrap().windows
+}
+
+#[test]
+fn fields_that_are_left_out_are_those_of_transformers() {
+    let all_of = |value: &Value| DecoderConfig::from_json(value).unwrap();
+    let shape = |model_type: &str| {
+        let config = all_of(&bare(model_type));
+        (config.kv_head_count, config.head_dim, config.max_positions, config.tied_embeddings)
+    };
+    assert_eq!(shape("llama"), (64, 4, 2048, false));
+    assert_eq!(shape("mistral"), (8, 4, 131_072, false));
+    assert_eq!(shape("qwen2"), (32, 4, 32_768, false));
+    assert_eq!(shape("qwen3"), (32, 128, 32_768, false));
+    assert_eq!(shape("phi3"), (64, 4, 4096, false));
+    assert_eq!(shape("gemma2"), (4, 256, 8192, true));
+    assert_eq!(all_of(&bare("phi3")).norm_epsilon, 1e-5);
+    assert_eq!(all_of(&with(bare("mistral"), "num_key_value_heads", Value::Null)).kv_head_count, 64);
+    let gemma = all_of(&bare("gemma2"));
+    assert_eq!((gemma.attention_softcap, gemma.logit_softcap), (Some(50.0), Some(30.0)));
+    assert_eq!((gemma.attention_scale, gemma.activation), (1.0 / 16.0, Activation::GeluTanh));
+    let uncapped = all_of(&with(bare("gemma2"), "final_logit_softcapping", Value::Null));
+    assert_eq!((uncapped.attention_softcap, uncapped.logit_softcap), (Some(50.0), None));
+}
+
+#[test]
+fn windows_follow_the_rule_of_the_family() {
+    let slid = |model_type: &str| with(base(model_type), "sliding_window", json!(16));
+    assert_eq!(windows(&base("mistral")), [Some(4096); 3], "as in Transformers");
+    assert_eq!(windows(&slid("mistral")), [Some(16); 3]);
+    assert_eq!(windows(&with(base("mistral"), "sliding_window", Value::Null)), [None; 3]);
+    assert_eq!(windows(&base("phi3")), [None; 3]);
+    assert_eq!(windows(&slid("phi3")), [Some(16); 3]);
+    assert_eq!(windows(&slid("gemma2")), [Some(16), None, Some(16)]);
+    let used = with(slid("qwen2"), "use_sliding_window", json!(true));
+    assert_eq!(windows(&used), [None; 3], "28 layers come first");
+    assert_eq!(windows(&with(used.clone(), "max_window_layers", json!(2))), [None, None, Some(16)]);
+    assert_eq!(windows(&with(used.clone(), "max_window_layers", json!(0))), [Some(16); 3]);
+    let types = json!(["sliding_attention", "full_attention", "full_attention"]);
+    assert_eq!(windows(&with(used, "layer_types", types.clone())), [Some(16), None, None]);
+    assert_eq!(windows(&with(slid("gemma2"), "layer_types", types)), [Some(16), None, None]);
+    let unused = with(slid("qwen2"), "use_sliding_window", json!(false));
+    assert_eq!(windows(&unused), [None; 3]);
+}
+
+#[test]
+fn phi3_turns_a_part_of_each_head_by_its_own_factors() {
+    let long = json!({
+        "type": "su", "short_factor": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], "long_factor": [9, 9, 9, 9, 9, 9]
+    });
+    let old = with(with(base("phi3"), "partial_rotary_factor", json!(0.75)), "rope_scaling", long);
+    let old = with(
+        with(old, "max_position_embeddings", json!(1024)),
+        "original_max_position_embeddings",
+        json!(64),
+    );
+    let config = DecoderConfig::from_json(&old).unwrap();
+    assert_eq!((config.rotary_dim, config.max_positions), (12, 64), "longer texts have other factors");
+    let frequencies = config.rotary_frequencies();
+    assert!((frequencies[1] - 10_000f64.powf(-2.0 / 12.0) / 2.0).abs() < 1e-15);
+    assert!((config.rotary_factor() - (1.0 + 16f64.ln() / 64f64.ln()).sqrt()).abs() < 1e-15);
+    let new = json!({
+        "rope_type": "longrope", "partial_rotary_factor": 0.75, "rope_theta": 10000.0,
+        "short_factor": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], "long_factor": [9, 9, 9, 9, 9, 9]
+    });
+    let mut renamed = old;
+    renamed["rope_scaling"] = Value::Null;
+    renamed["partial_rotary_factor"] = Value::Null;
+    assert_eq!(DecoderConfig::from_json(&with(renamed, "rope_parameters", new)).unwrap(), config);
+}
+
 #[test]
 fn what_cannot_be_computed_is_refused_by_name() {
+    let longrope = json!({"type": "longrope", "short_factor": [1.0], "long_factor": [1.0]});
+    let nested = json!({"full_attention": {"rope_type": "default"}});
+    let types = |kind: &str| json!([kind, kind, kind]);
     let cases = [
-        (base("gemma2"), "model type `gemma2` is not supported: use one of llama, mistral, qwen2, qwen3"),
         (
-            with(base("llama"), "hidden_act", json!("gelu")),
-            "config.json: `hidden_act` is \"gelu\", which is not supported (only `silu`)",
+            base("mixtral"),
+            "model type `mixtral` is not supported: use one of llama, mistral, qwen2, qwen3, phi3, gemma2",
         ),
         (
-            with(base("qwen2"), "use_sliding_window", json!(true)),
-            "config.json: `use_sliding_window` is true, which is not supported (only full attention)",
+            with(base("llama"), "hidden_act", json!("relu")),
+            "config.json: `hidden_act` is \"relu\", which is not supported \
+             (only `silu`, `gelu` and `gelu_pytorch_tanh`)",
+        ),
+        (
+            with(base("llama"), "sliding_window", json!(64)),
+            "config.json: `sliding_window` is 64, which is not supported (model type `llama` has none)",
+        ),
+        (
+            with(base("mistral"), "attention_bias", json!(true)),
+            "config.json: `attention_bias` is true, which is not supported (model type `mistral` has none)",
+        ),
+        (
+            with(base("llama"), "attention_dropout", json!(0.1)),
+            "config.json: `attention_dropout` is 0.1, which is not supported (only 0: dropout is the adapter's)",
         ),
         (
             with(base("llama"), "rope_scaling", json!({"type": "yarn", "factor": 4.0})),
             "config.json: `rope_scaling.rope_type` is \"yarn\", which is not supported \
-             (only `default`, `linear` and `llama3`)",
+             (only `default`, `linear`, `llama3` and `longrope`)",
         ),
+        (
+            with(base("phi3"), "rope_scaling", longrope),
+            "config.json: `short_factor` is [1.0], but must be a list of 8 numbers, one for each turned pair",
+        ),
+        (
+            with(base("qwen3"), "rope_parameters", nested),
+            "config.json: `rope_parameters.full_attention` is {\"rope_type\":\"default\"}, which is not supported \
+             (one set of rotary parameters for all layers)",
+        ),
+        (
+            with(base("gemma2"), "layer_types", types("chunked_attention")),
+            "config.json: `layer_types` is \"chunked_attention\", which is not supported \
+             (only `full_attention` and `sliding_attention`)",
+        ),
+        (
+            with(base("qwen2"), "layer_types", types("sliding_attention")),
+            "config.json: `sliding_window` is null, but must be in use and a number of tokens, as some layers slide",
+        ),
+    ];
+    for (value, message) in cases {
+        assert_eq!(refusal(&value), message);
+    }
+}
+
+#[test]
+fn sizes_out_of_range_are_refused_with_their_rule() {
+    let cases = [
         (
             with(base("llama"), "num_key_value_heads", json!(3)),
             "config.json: `num_key_value_heads` is 3, but must be a divisor of `num_attention_heads` (4)",
         ),
         (
             with(base("llama"), "hidden_size", json!(-1)),
-            "config.json: `hidden_size` is -1, but must be a whole number above 0",
+            "config.json: `hidden_size` is -1, but must be a whole number from 1 to 16777216",
+        ),
+        (
+            with(base("llama"), "hidden_size", json!(2)),
+            "config.json: `head_dim` is 0, but must be even and above 0, as rotary positions turn pairs",
+        ),
+        (
+            with(base("llama"), "num_hidden_layers", json!(1_000_000)),
+            "config.json: `num_hidden_layers` is 1000000, but must be at most 4096",
         ),
         (
             with(base("llama"), "vocab_size", Value::Null),
@@ -96,14 +226,4 @@ fn what_cannot_be_computed_is_refused_by_name() {
     for (value, message) in cases {
         assert_eq!(refusal(&value), message);
     }
-}
-
-#[test]
-fn a_sliding_window_that_is_not_used_is_accepted() {
-    let unused =
-        with(with(base("qwen2"), "sliding_window", json!(32768)), "use_sliding_window", json!(false));
-    assert!(DecoderConfig::from_json(&unused).is_ok());
-    assert!(
-        refusal(&with(base("mistral"), "sliding_window", json!(4096))).contains("`sliding_window` is 4096")
-    );
 }

@@ -1,0 +1,118 @@
+//! The arithmetic of attention, the same for training, prompts and generation: scores, cap, mask, softmax, values.
+
+use assay_text::config::DecoderConfig;
+use tch::{Kind, Tensor};
+
+use super::Softcap;
+use crate::Result;
+
+/// What a model's config says of attention.
+#[derive(Debug, Clone)]
+pub(crate) struct Mix {
+    scale: f64,
+    softcap: Option<Softcap>,
+    grouped: bool,
+    /// The different windows of all layers.
+    windows: Vec<Option<i64>>,
+    /// Per layer, which of them.
+    window_of: Vec<usize>,
+}
+
+impl Mix {
+    pub(crate) fn new(config: &DecoderConfig) -> Self {
+        let mut windows: Vec<Option<usize>> = config.windows.clone();
+        windows.sort_unstable();
+        windows.dedup();
+        let window_of = |window| windows.partition_point(|other| other < window);
+        Self {
+            scale: config.attention_scale,
+            softcap: config.attention_softcap.map(Softcap::new),
+            grouped: config.head_count != config.kv_head_count,
+            window_of: config.windows.iter().map(window_of).collect(),
+            windows: windows.into_iter().map(|window| window.map(|window| window as i64)).collect(),
+        }
+    }
+
+    /// The different windows of all layers: how many tokens a token sees, itself included; none: all before it.
+    pub(crate) fn windows(&self) -> &[Option<i64>] {
+        &self.windows
+    }
+
+    /// The place in [`Mix::windows`] of this layer's window.
+    pub(crate) fn window_of(&self, layer: usize) -> usize {
+        self.window_of[layer]
+    }
+
+    /// One whole sequence, causal: `query` `[N, heads, head_dim]`, `key` and `value` `[N, kv_heads, head_dim]`. Answers
+    /// `[N, heads, head_dim]`.
+    pub(super) fn causal(
+        &self,
+        layer: usize,
+        query: &Tensor,
+        key: &Tensor,
+        value: &Tensor,
+    ) -> Result<Tensor> {
+        let length = query.size()[0];
+        let window = self.windows[self.window_of[layer]].filter(|window| *window < length);
+        let batched = |tensor: &Tensor| tensor.f_transpose(0, 1)?.f_unsqueeze(0);
+        let (key, value) = (batched(key)?, batched(value)?);
+        if window.is_none() && self.softcap.is_none() {
+            let output = Tensor::f_scaled_dot_product_attention(
+                &batched(query)?,
+                &key,
+                &value,
+                None::<&Tensor>,
+                0.0,
+                true,
+                Some(self.scale),
+                self.grouped,
+            )?;
+            return Ok(output.f_squeeze_dim(0)?.f_transpose(0, 1)?);
+        }
+        // The query heads of a group become more rows over the same keys: keys and values are never repeated.
+        let (heads, kv_heads, width) = (query.size()[1], key.size()[1], query.size()[2]);
+        let groups = heads / kv_heads;
+        let folded = query.f_reshape([length, kv_heads, groups, width])?.f_permute([1, 2, 0, 3])?;
+        let folded = folded.f_reshape([1, kv_heads, groups * length, width])?;
+        let mask = causal_mask(length, window, query)?.f_repeat([groups, 1])?;
+        let output = self.over(&folded, &key, &value, Some(&mask))?;
+        let output = output.f_reshape([kv_heads, groups, length, width])?.f_permute([2, 0, 1, 3])?;
+        Ok(output.f_reshape([length, heads, width])?)
+    }
+
+    /// `query` `[B, kv_heads, Q, head_dim]` over `key` and `value` `[B, kv_heads, K, head_dim]`; `mask`, added to the
+    /// scores, broadcasts to `[B, kv_heads, Q, K]`.
+    pub(crate) fn over(
+        &self,
+        query: &Tensor,
+        key: &Tensor,
+        value: &Tensor,
+        mask: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let Some(softcap) = self.softcap else {
+            let scale = Some(self.scale);
+            return Ok(Tensor::f_scaled_dot_product_attention(
+                query, key, value, mask, 0.0, false, scale, false,
+            )?);
+        };
+        let scores = query.f_matmul(&key.f_transpose(2, 3)?)?.f_mul_scalar(self.scale)?;
+        let scores = softcap.apply(&scores)?;
+        let scores = match mask {
+            Some(mask) => scores.f_add(mask)?,
+            None => scores,
+        };
+        let weights = scores.f_softmax(-1, Kind::Float)?.f_to_kind(query.f_kind()?)?;
+        Ok(weights.f_matmul(value)?)
+    }
+}
+
+/// 0 where row i may look at column j, `0 <= i - j < window`, and minus infinity elsewhere: `[length, length]`.
+fn causal_mask(length: i64, window: Option<i64>, like: &Tensor) -> Result<Tensor> {
+    let seen = Tensor::f_ones([length, length], (Kind::Bool, like.device()))?.f_tril(0)?;
+    let seen = match window {
+        Some(window) => seen.f_triu(1 - window)?,
+        None => seen,
+    };
+    let mask = Tensor::f_zeros([length, length], (like.f_kind()?, like.device()))?;
+    Ok(mask.f_masked_fill(&seen.f_logical_not()?, f64::NEG_INFINITY)?)
+}

@@ -1,0 +1,43 @@
+//! RMSNorm over the last dimension, in float32 as Transformers does.
+
+use assay_text::config::DecoderConfig;
+use tch::{Kind, Tensor};
+
+use crate::Result;
+use crate::weights::WeightLoader;
+
+/// One norm of a model.
+#[derive(Debug)]
+pub(super) struct RmsNorm {
+    /// Float32 with `unit_offset`.
+    weight: Tensor,
+    epsilon: f64,
+    /// Multiplied in float32, rounded after; otherwise rounded before.
+    unit_offset: bool,
+}
+
+impl RmsNorm {
+    pub(super) fn load(
+        loader: &WeightLoader<'_>,
+        config: &DecoderConfig,
+        name: &str,
+        width: usize,
+    ) -> Result<Self> {
+        let unit_offset = config.unit_offset_norms;
+        let stored = loader.load(&format!("{name}.weight"), &[width])?;
+        let weight = if unit_offset { stored.f_to_kind(Kind::Float)?.f_add_scalar(1.0)? } else { stored };
+        Ok(Self { weight, epsilon: config.norm_epsilon, unit_offset })
+    }
+
+    /// `input` over its root mean square, times the weight, in the input's type.
+    pub(super) fn forward(&self, input: &Tensor) -> Result<Tensor> {
+        let kind = input.f_kind()?;
+        let wide = input.f_to_kind(Kind::Float)?;
+        let mean_square = wide.f_square()?.f_mean_dim(&[-1i64][..], true, Kind::Float)?;
+        let scaled = wide.f_mul(&mean_square.f_add_scalar(self.epsilon)?.f_rsqrt()?)?;
+        if self.unit_offset {
+            return Ok(scaled.f_mul(&self.weight)?.f_to_kind(kind)?);
+        }
+        Ok(scaled.f_to_kind(kind)?.f_mul(&self.weight)?)
+    }
+}

@@ -1,0 +1,136 @@
+//! Every family against Transformers and PEFT, on tiny models that Python makes anew: windows, caps, fused projections,
+//! partial and stretched rotation, one key head or as many as queries, two targets or all, shards, file types, spellings.
+#![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails the test")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use assay_model::check::check;
+use assay_model::decoder::{Decoder, RowAdapters};
+use assay_model::generate::{GenerateProgress, GenerateSettings, GenerateWatch, Generator, PromptRow};
+use assay_model::lora::{Lora, LoraConfig};
+use assay_model::sample::SampleSettings;
+use assay_model::train::{TrainRow, TrainSettings, Trainer};
+use assay_model::{Module, SizedModule};
+use assay_tests::{Need, need};
+use assay_text::safetensors::TensorFiles;
+use serde_json::{Value, json};
+use tch::{Device, Kind, Tensor};
+
+struct NoWatch;
+
+impl GenerateWatch for NoWatch {
+    fn seconds(&self) -> f64 {
+        0.0
+    }
+
+    fn progress(&mut self, _: GenerateProgress) {}
+
+    fn is_cancelled(&self) -> bool {
+        false
+    }
+}
+
+fn python(python: &Path, script: &str, arguments: &[&Path]) -> Vec<u8> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(script);
+    let output = Command::new(python)
+        .arg(script)
+        .args(arguments)
+        .envs([("HF_HUB_OFFLINE", "1"), ("TOKENIZERS_PARALLELISM", "false")])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+#[test]
+fn every_family_is_that_of_transformers_and_peft() {
+    let Some(interpreter) = need(Need::Python) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let made = python(&interpreter, "fixtures/make_parity.py", &[dir.path()]);
+    let made = String::from_utf8(made).unwrap();
+    assert!(made.lines().count() >= 12, "{made}");
+    for name in made.lines() {
+        let folder = dir.path().join(name);
+        let report = check(&folder, Device::Cpu).unwrap();
+        assert!(report.passed, "{report}");
+        cached_generation_is_that_of_transformers(&folder);
+    }
+    for (name, modules) in [("phi3", ["qkv_proj", "down_proj"]), ("gemma2", ["k_proj", "gate_proj"])] {
+        peft_reads_our_adapter(&interpreter, &dir.path().join(name), &modules.map(module));
+    }
+}
+
+fn module(name: &str) -> Module {
+    Module::from_name(name).unwrap()
+}
+
+/// Beside rows of other lengths, in a batch that is refilled while it runs, far beyond the windows.
+fn cached_generation_is_that_of_transformers(folder: &Path) {
+    let model = Decoder::load(folder, Device::Cpu, Kind::Float).unwrap();
+    let expected = ids(folder, "greedy_ids");
+    let mut prompts: Vec<PromptRow> = (1..8)
+        .map(|length| PromptRow { index: length, ids: (0..length as u32).map(|id| id * 7 % 96).collect() })
+        .collect();
+    prompts.insert(3, PromptRow { index: 99, ids: ids(folder, "prompt_ids") });
+    let greedy = SampleSettings { temperature: 0.0, ..SampleSettings::default() };
+    let settings = GenerateSettings { batch: 3, ..GenerateSettings::new(greedy, expected.len(), &[]) };
+    let answers = Generator::new(&model, None, settings).unwrap().run(&prompts, &mut NoWatch).unwrap();
+    let answer = answers.into_iter().find(|answer| answer.index == 99).unwrap();
+    assert_eq!(answer.ids, expected, "{}", folder.display());
+}
+
+fn ids(folder: &Path, name: &str) -> Vec<u32> {
+    let files = TensorFiles::open_file(&folder.join("golden.safetensors")).unwrap();
+    let bytes = files.tensor(name).unwrap().bytes;
+    bytes.chunks_exact(8).map(|bytes| i64::from_le_bytes(bytes.try_into().unwrap()) as u32).collect()
+}
+
+/// An adapter that we made, trained and wrote: PEFT takes it by the names of the family.
+fn peft_reads_our_adapter(interpreter: &Path, folder: &Path, targets: &[Module]) {
+    let model = Decoder::load(folder, Device::Cpu, Kind::Float).unwrap();
+    let sequence = ids(folder, "greedy_ids");
+    let adapter: PathBuf = folder.join("ours");
+    trained(&model, &sequence, targets).write(&adapter, None).unwrap();
+    let lora = Lora::read(&adapter, model.config(), Device::Cpu).unwrap();
+    let length = sequence.len() as i64;
+    let flat = Tensor::from_slice(&sequence.iter().map(|id| i64::from(*id)).collect::<Vec<_>>());
+    let adapters = RowAdapters::new().with(0..length, &lora);
+    let logits = model.sequence_logits(&flat, &[length], &adapters).unwrap();
+    let file = folder.join("ours.safetensors");
+    Tensor::write_safetensors(&[("logits.0", logits)], &file).unwrap();
+
+    let asked = json!({ "model": folder, "adapter": adapter, "logits": file, "sequences": [sequence] });
+    let path = folder.join("asked.json");
+    std::fs::write(&path, asked.to_string()).unwrap();
+    let found: Value =
+        serde_json::from_slice(&python(interpreter, "peft_logits.py", &[path.as_path()])).unwrap();
+    let (base, tuned) = (found["base"].as_f64().unwrap(), found["tuned"].as_f64().unwrap());
+    assert!(tuned < 5e-5 && base > 1e-2, "{}: {found}", folder.display());
+}
+
+fn trained(model: &Decoder, sequence: &[u32], targets: &[Module]) -> Lora {
+    let known: Vec<Module> =
+        Module::of(model.config()).iter().map(|SizedModule { module, .. }| *module).collect();
+    assert!(targets.iter().all(|target| known.contains(target)));
+    let config = LoraConfig {
+        rank: 4,
+        alpha: 8.0,
+        dropout: 0.0,
+        rslora: false,
+        targets: targets.iter().copied().collect(),
+    };
+    let lora = Lora::new(config, model.config(), 7, Device::Cpu).unwrap();
+    let settings = TrainSettings {
+        epochs: 3,
+        micro_batch: 1,
+        accumulation: 1,
+        learning_rate: 2e-2,
+        warmup_steps: 0,
+        ..TrainSettings::default()
+    };
+    let rows = vec![TrainRow::all(sequence.to_vec())];
+    let mut trainer = Trainer::new(model, lora, settings, rows, Vec::new()).unwrap();
+    while trainer.step().unwrap().is_some() {}
+    trainer.into_lora()
+}
