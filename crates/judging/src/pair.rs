@@ -178,12 +178,17 @@ pub enum PairError {
 /// A choice names a label, so only the label decides; the slot is where the response was read, nothing more.
 #[must_use]
 pub fn resolve(choice: Choice, key: &KeyRecord) -> Winner {
+    resolve_label(choice, key.tuned_label())
+}
+
+/// [`resolve`] for what has no key: an imported verdict, whose file says which label, slot or name the tuned system had.
+pub(crate) fn resolve_label(choice: Choice, tuned_label: Label) -> Winner {
     let chosen = match choice {
         Choice::A => Label::A,
         Choice::B => Label::B,
         Choice::Tie => return Winner::Tie,
     };
-    if chosen == key.tuned_label() { Winner::Tuned } else { Winner::Base }
+    if chosen == tuned_label { Winner::Tuned } else { Winner::Base }
 }
 
 /// Pairs a tuned system's generations with its base's, by prompt and sample.

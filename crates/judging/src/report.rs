@@ -4,6 +4,7 @@
 //! results and the same blinding secret have equal reports apart from it ([`Report::without_execution`]).
 
 mod build;
+pub mod import;
 mod inputs;
 mod types;
 

@@ -1,11 +1,12 @@
 //! Computes the report: joins records to pairs, then hands them to one module per section.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use assay_domain::job::{JudgeInfo, ReportSpec};
 
 use super::inputs::ReportInputs;
-use super::types::{
-    ComparisonReport, Execution, JudgeReport, Method, MissingCounts, Report, Reproducibility,
-};
+use super::pairs::JoinedPair;
+use super::types::{ComparisonReport, Execution, JudgeReport, MissingCounts, Report, Reproducibility};
 use super::{
     agreement, bias, differences, lengths, method, orders, pairs, preregistration, rates, sampling, scores,
     seeds, strengths, training,
@@ -83,26 +84,37 @@ pub fn build_report(inputs: &ReportInputs) -> Result<Report, ReportError> {
     let spec = &inputs.spec;
     let key = Key::new(inputs.keys.iter().cloned())?;
     let joined = pairs::join(inputs, &key)?;
-    let panel = panel_of(inputs);
-    let training = training::runs(inputs)?;
-    let generations = lengths::generations(inputs)?;
+    let mut report = assemble(spec, joined, &models(inputs));
+    report.training = training::runs(inputs)?;
+    report.generations = lengths::generations(inputs)?;
+    report.sampling = sampling::samplings(inputs, &report.generations);
+    report.preregistration = preregistration::preregistration(spec, &report.method);
+    report.reproducibility = reproducibility(inputs);
+    report.execution = execution(inputs);
+    Ok(finish(report))
+}
+
+/// All that follows from verdicts, wherever they were made; `models` are those that answered, by judge.
+pub(super) fn assemble(
+    spec: &ReportSpec,
+    joined: Vec<JoinedPair>,
+    models: &BTreeMap<String, Vec<String>>,
+) -> Report {
+    let panel = panel_of(spec);
     let mut comparisons: Vec<ComparisonReport> = spec
         .comparisons
         .iter()
         .map(|comparison| rates::comparison(comparison, spec, &joined, &panel))
         .collect();
     rates::correct_for_families(&mut comparisons);
-    let judges: Vec<JudgeReport> =
-        spec.judges.iter().map(|info| judge_report(info, inputs, &joined)).collect();
-    let smoke = spec.judges.iter().filter(|judge| panel.contains(&judge.name)).all(|judge| judge.smoke);
-    let method = method::method(&panel, spec.bootstrap_seed);
-    let mut report = Report {
+    let judge = |info| judge_report(info, models, &joined);
+    Report {
         schema: "assay-report-v1".to_owned(),
         matrix: spec.matrix.clone(),
-        smoke,
-        preregistration: preregistration::preregistration(spec, &method),
-        method,
-        judges,
+        smoke: spec.judges.iter().filter(|judge| panel.contains(&judge.name)).all(|judge| judge.smoke),
+        preregistration: preregistration::Preregistration::default(),
+        method: method::method(&panel, spec.bootstrap_seed),
+        judges: spec.judges.iter().map(judge).collect(),
         checkpoint_differences: differences::checkpoints(spec, &joined, &panel),
         system_differences: differences::systems(spec, &joined, &panel),
         seed_pools: seeds::pools(spec, &joined, &panel),
@@ -110,34 +122,43 @@ pub fn build_report(inputs: &ReportInputs) -> Result<Report, ReportError> {
         comparisons,
         agreement: agreement::agreement(spec, &joined),
         scores: scores::dimensions(spec, &joined),
-        training,
-        sampling: sampling::samplings(inputs, &generations),
-        generations,
+        training: Vec::new(),
+        sampling: Vec::new(),
+        generations: Vec::new(),
         pairs: joined.into_iter().map(|pair| pair.report).collect(),
-        reproducibility: reproducibility(inputs),
-        execution: execution(inputs),
-    };
-    let warnings = method::warnings(&report);
-    report.method = Method { warnings, ..report.method };
-    Ok(report)
+        reproducibility: Reproducibility::default(),
+        import: None,
+        execution: Execution::default(),
+    }
+}
+
+/// Adds what a reader should know first: it is said of the whole report.
+pub(super) fn finish(mut report: Report) -> Report {
+    report.method.warnings = method::warnings(&report);
+    report
 }
 
 /// The judges of the panel's rows: smoke judges never stand beside real ones.
-fn panel_of(inputs: &ReportInputs) -> Vec<String> {
-    let available = || inputs.spec.judges.iter().filter(|judge| judge.unavailable.is_none());
+fn panel_of(spec: &ReportSpec) -> Vec<String> {
+    let available = || spec.judges.iter().filter(|judge| judge.unavailable.is_none());
     let any_real = available().any(|judge| !judge.smoke);
     available().filter(|judge| !(any_real && judge.smoke)).map(|judge| judge.name.clone()).collect()
 }
 
+/// By judge, what providers said that they were.
+fn models(inputs: &ReportInputs) -> BTreeMap<String, Vec<String>> {
+    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for verdict in &inputs.verdicts {
+        found.entry(verdict.judge.clone()).or_default().insert(verdict.model.clone());
+    }
+    found.into_iter().map(|(judge, models)| (judge, models.into_iter().collect())).collect()
+}
+
 fn judge_report(
-    info: &assay_domain::job::JudgeInfo,
-    inputs: &ReportInputs,
-    joined: &[pairs::JoinedPair],
+    info: &JudgeInfo,
+    models: &BTreeMap<String, Vec<String>>,
+    joined: &[JoinedPair],
 ) -> JudgeReport {
-    let mut models: Vec<String> =
-        inputs.verdicts.iter().filter(|v| v.judge == info.name).map(|v| v.model.clone()).collect();
-    models.sort();
-    models.dedup();
     let mut missing = MissingCounts::default();
     let mut verdicts = 0;
     for pass in joined.iter().filter_map(|pair| pair.verdict(&info.name)).flat_map(|verdict| &verdict.passes)
@@ -147,7 +168,7 @@ fn judge_report(
     }
     JudgeReport {
         info: info.clone(),
-        models,
+        models: models.get(&info.name).cloned().unwrap_or_default(),
         verdicts,
         missing,
         position: bias::position(&info.name, joined),

@@ -58,6 +58,7 @@ pub(super) fn warnings(report: &Report) -> Vec<String> {
     about_rows(report, &mut warnings);
     about_responses(report, &mut warnings);
     warnings.extend(sampling::warnings(&report.sampling));
+    about_import(report, &mut warnings);
     warnings
 }
 
@@ -66,6 +67,13 @@ fn about_judges(report: &Report, warnings: &mut Vec<String>) {
         let name = &judge.info.name;
         if let Some(reason) = &judge.info.unavailable {
             warnings.push(format!("judge {name} did not take part: {reason}"));
+        }
+        if judge.models.len() > 1 {
+            warnings.push(format!(
+                "judge {name} drifted: {} different models answered ({})",
+                judge.models.len(),
+                judge.models.join(", ")
+            ));
         }
         if let Some(share) = judge.position.consistency.filter(|share| *share < CONSISTENCY_MIN) {
             warnings.push(format!(
@@ -111,4 +119,20 @@ fn about_responses(report: &Report, warnings: &mut Vec<String>) {
             warnings.push(format!("{} {}: {} responses are empty", set.model, set.system, set.empty));
         }
     }
+}
+
+fn about_import(report: &Report, warnings: &mut Vec<String>) {
+    let Some(import) = &report.import else { return };
+    let mut say = |count: usize, what: &str| {
+        if count > 0 {
+            warnings.push(format!("{}: {count} {what}", import.file));
+        }
+    };
+    say(import.left_out.len(), "rows could not be placed and were left out; they are listed below");
+    say(import.unreadable.len(), "verdicts could not be read and are missing; they are listed below");
+    say(
+        import.duplicates.len(),
+        "times a judge judged a pair more often than its design asks for; such a pair counts once, as the mean of its \
+         verdicts; they are listed below",
+    );
 }

@@ -9,7 +9,7 @@ use super::types::{PairReport, PairVerdict, PassReport, ResponseReport};
 use crate::logprob::{Preference, combine};
 use crate::pair::Key;
 use crate::records::{
-    Evidence, GenerationRecord, KeyRecord, RawVerdictRecord, ResolvedRecord, VerdictStatus, Winner,
+    Evidence, GenerationRecord, KeyRecord, RawVerdictRecord, ResolvedRecord, Slot, VerdictStatus, Winner,
 };
 use crate::stats::panel::{mean_present, plurality, score_of};
 
@@ -258,11 +258,20 @@ pub(super) fn pair_verdict(
         judge: judge.to_owned(),
         status,
         winner: winner.filter(|_| ok),
-        score: mean_present(winners.iter().map(|winner| Some(score_of(*winner)))).filter(|_| ok),
+        score: mean_over_orders(&passes).filter(|_| ok),
         p_tuned: preference.map(|preference| preference.p_tuned),
         label_mass_min: preference.map(|preference| preference.label_mass_min),
         passes,
     }
+}
+
+/// The mean over replicates of each order, then over orders: a repetition must not weigh an order up.
+fn mean_over_orders(passes: &[PassReport]) -> Option<f64> {
+    let of_slot = |slot: Option<Slot>| {
+        let here = passes.iter().filter(|pass| pass.tuned_slot == slot);
+        mean_present(here.map(|pass| pass.winner.map(score_of)))
+    };
+    mean_present([Some(Slot::First), Some(Slot::Second), None].map(of_slot))
 }
 
 fn pass_report(record: &ResolvedRecord) -> PassReport {

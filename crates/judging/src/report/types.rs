@@ -7,6 +7,7 @@ use assay_domain::job::{Comparison, JobSummary, JudgeInfo, Training};
 use serde::{Deserialize, Serialize};
 
 use super::differences::SystemDifference;
+use super::import::ImportReport;
 use super::orders::OrderReport;
 use super::preregistration::Preregistration;
 use super::sampling::SamplingReport;
@@ -65,6 +66,9 @@ pub struct Report {
     pub pairs: Vec<PairReport>,
     /// Digests, versions and seeds.
     pub reproducibility: Reproducibility,
+    /// Where the verdicts come from, if they were made elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub import: Option<ImportReport>,
     /// What depends on when, where and how often jobs ran.
     pub execution: Execution,
 }
