@@ -20,7 +20,7 @@ use tracing::Instrument as _;
 use crate::courier::Courier;
 use crate::executor::{AttemptContext, Executor, Failure, Finished, Inputs, Shared};
 use crate::lease::{LeaseClock, Lost};
-use crate::link::Link;
+use crate::link::{Link, Refusal};
 use crate::log::AttemptLog;
 use crate::segments::Segments;
 use crate::stop::Stop;
@@ -210,8 +210,8 @@ impl<E: Executor> Attempt<E> {
         self.log.flush(&self.courier.link).await;
         let failure = match outcome {
             Ok((outputs, usage)) => match self.complete(&outputs, &usage).await {
-                Err(Rejection::StaleAttempt { .. }) | Ok(()) => return,
-                Err(rejection) => Failure::new(FailureClass::Crashed, rejection.to_string()),
+                Err(Refusal::Rejected(Rejection::StaleAttempt { .. })) | Ok(()) => return,
+                Err(refusal) => Failure::new(FailureClass::Crashed, refusal.to_string()),
             },
             Err(failure) => failure,
         };
@@ -231,7 +231,7 @@ impl<E: Executor> Attempt<E> {
         metrics::attempt_ended(kind, outcome, self.offered.elapsed().as_secs_f64());
     }
 
-    async fn complete(&self, outputs: &[Artifact], usage: &Usage) -> Result<(), Rejection> {
+    async fn complete(&self, outputs: &[Artifact], usage: &Usage) -> Result<(), Refusal> {
         let item = CompletedItem {
             lease: Some(lease_ref(&self.assignment.lease)),
             outputs_json: to_json(outputs),
@@ -246,14 +246,14 @@ impl<E: Executor> Attempt<E> {
                 metrics::tokens(self.assignment.job.work.kind().as_str(), usage.tokens);
                 tracing::info!("attempt succeeded");
             }
-            Err(rejection) => tracing::warn!(%rejection, "completion refused"),
+            Err(refusal) => tracing::warn!(%refusal, "completion refused"),
         }
         heard
     }
 }
 
 /// Says until it is heard that an attempt failed.
-pub(crate) async fn say_failed(link: &Link, lease: &Lease, failure: &Failure) -> Result<(), Rejection> {
+pub(crate) async fn say_failed(link: &Link, lease: &Lease, failure: &Failure) -> Result<(), Refusal> {
     let item = FailedItem {
         lease: Some(lease_ref(lease)),
         class: class_text(failure.class).to_owned(),

@@ -17,6 +17,7 @@ use tracing::Instrument as _;
 
 use crate::courier::Courier;
 use crate::lease::Lost;
+use crate::link::Refusal;
 use crate::log::AttemptLog;
 use crate::segments::Segments;
 use crate::stop::Stop;
@@ -177,9 +178,9 @@ impl AttemptContext {
         let body = Body::Checkpointed(CheckpointedBatch { items: vec![item] });
         match courier.link.until_heard(body).await {
             Ok(()) => Ok(()),
-            Err(rejection) => {
-                let failure = Failure::new(FailureClass::Crashed, rejection.to_string());
-                if matches!(rejection, Rejection::StaleAttempt { .. }) {
+            Err(refusal) => {
+                let failure = Failure::new(FailureClass::Crashed, refusal.to_string());
+                if let Refusal::Rejected(rejection @ Rejection::StaleAttempt { .. }) = refusal {
                     self.shared.stop.silence(Lost::Refused(rejection));
                 }
                 Err(failure)

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout_at};
 
 use crate::clock::Moment;
-use crate::link::Link;
+use crate::link::{Link, Refusal};
 
 /// A renewal goes out when this part of the lease has passed.
 const RENEWALS_PER_LEASE: u32 = 3;
@@ -85,8 +85,9 @@ impl LeaseClock {
                     shown = Some(newest);
                     self.pause(sent, &mut progress).await;
                 }
-                Some(Err(rejection)) => return Lost::Refused(rejection),
-                None => link.up_again().await,
+                Some(Err(Refusal::Rejected(rejection))) => return Lost::Refused(rejection),
+                // Unreadable is unheard: the lease runs out unless another one is understood.
+                Some(Err(Refusal::Unreadable(_))) | None => link.up_again().await,
             }
         }
     }

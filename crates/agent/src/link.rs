@@ -28,11 +28,25 @@ pub(crate) enum Event {
     Refused(String),
 }
 
+/// Why the coordinator did not take what was said. Saying it again changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    /// It decided against it.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// It cannot read it, and ended the stream for that.
+    #[error("the coordinator cannot take it: {0}")]
+    Unreadable(String),
+}
+
 /// One thing to say.
 pub(crate) struct Word {
     body: Body,
-    answer: Option<oneshot::Sender<v1::Answer>>,
+    answer: Option<oneshot::Sender<Answered>>,
 }
+
+/// What became of a word: its answer, or why the stream ended at it.
+pub(crate) type Answered = Result<v1::Answer, String>;
 
 /// Speaks to the coordinator. Clones are the same link.
 #[derive(Clone)]
@@ -82,7 +96,7 @@ impl Connection {
 
 impl Link {
     /// Says one item and waits for its answer; none when the stream broke or the answer did not come in time.
-    pub(crate) async fn ask(&self, body: Body) -> Option<Result<(), Rejection>> {
+    pub(crate) async fn ask(&self, body: Body) -> Option<Result<(), Refusal>> {
         if self.channel.borrow().is_none() {
             return None;
         }
@@ -91,9 +105,12 @@ impl Link {
             self.words.send(Word { body, answer: Some(answer) }).await.ok()?;
             answered.await.ok()
         };
-        let answer = tokio::time::timeout(self.answer_limit, asked).await.ok()??;
+        let answer = match tokio::time::timeout(self.answer_limit, asked).await.ok()?? {
+            Ok(answer) => answer,
+            Err(why) => return Some(Err(Refusal::Unreadable(why))),
+        };
         match item_outcome(answer.items.first()?) {
-            Ok(outcome) => Some(outcome),
+            Ok(outcome) => Some(outcome.map_err(Refusal::from)),
             Err(error) => {
                 tracing::warn!(%error, "an answer of the coordinator cannot be understood");
                 None
@@ -102,7 +119,7 @@ impl Link {
     }
 
     /// Says one item until it is heard, over as many streams as it takes.
-    pub(crate) async fn until_heard(&self, body: Body) -> Result<(), Rejection> {
+    pub(crate) async fn until_heard(&self, body: Body) -> Result<(), Refusal> {
         let mut back_off = BackOff::new(self.back_off.0, self.back_off.1);
         loop {
             self.up().await;

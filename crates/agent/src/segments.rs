@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use assay_domain::LogSegment;
 use assay_domain::segment::LOG;
-use assay_domain::{LogSegment, Rejection};
 use assay_proto::convert::{lease_ref, to_json};
 use assay_proto::v1::{LoggedBatch, LoggedItem, worker_message::Body};
 use tokio::sync::Mutex;
 
 use crate::courier::Courier;
+use crate::link::Refusal;
 use crate::log::{AttemptLog, Written};
 
 pub(crate) struct Segments {
@@ -101,7 +102,7 @@ impl Segments {
         }
     }
 
-    async fn send(&self, part: &Part) -> Result<Result<(), Rejection>, String> {
+    async fn send(&self, part: &Part) -> Result<Result<(), Refusal>, String> {
         let (source, into) = (self.log.path().to_owned(), self.folder.join(part.number.to_string()));
         let (from, to, copy) = (part.first_byte, part.through.bytes, into.clone());
         let copied = tokio::task::spawn_blocking(move || copy_part(&source, from, to, &copy)).await;

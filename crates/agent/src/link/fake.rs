@@ -33,7 +33,7 @@ impl FakeCoordinator {
     pub(crate) async fn hear(&mut self, answer: Option<Result<(), Rejection>>) -> Body {
         let word = self.words.recv().await.unwrap();
         if let (Some(to), Some(outcome)) = (word.answer, answer) {
-            let _ = to.send(v1::Answer { sequence: 1, items: vec![item_answer(outcome)] });
+            let _ = to.send(Ok(v1::Answer { sequence: 1, items: vec![item_answer(outcome)] }));
         }
         word.body
     }
@@ -43,6 +43,6 @@ impl FakeCoordinator {
         let word = self.words.recv().await.unwrap();
         tokio::time::sleep(pause).await;
         let answer = v1::Answer { sequence: 1, items: vec![item_answer(Ok(()))] };
-        let _ = word.answer.unwrap().send(answer);
+        let _ = word.answer.unwrap().send(Ok(answer));
     }
 }

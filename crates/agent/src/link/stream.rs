@@ -19,7 +19,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status, Streaming};
 
-use super::{Event, Word};
+use super::{Answered, Event, Word};
 use crate::config::{AgentConfig, Coordinator};
 
 /// A channel whose calls carry the token and the current span.
@@ -170,7 +170,13 @@ impl Keeper {
                         }
                     }
                     Ok(None) => return End::Lost(String::from("the coordinator ended the stream")),
-                    Err(status) => return End::Lost(format!("{}: {}", status.code(), status.message())),
+                    Err(status) => {
+                        let why = format!("{}: {}", status.code(), status.message());
+                        if matches!(status.code(), Code::InvalidArgument | Code::OutOfRange) {
+                            asked.unreadable(why.clone());
+                        }
+                        return End::Lost(why);
+                    }
                 },
                 // A place in the stream first, then the word for it: the coordinator is heard even while it takes nothing.
                 word = next_word(&words, &mut self.spoken) => match word {
@@ -220,7 +226,8 @@ async fn next_word<'a>(
 #[derive(Default)]
 struct Asked {
     last: u64,
-    waiting: HashMap<u64, oneshot::Sender<v1::Answer>>,
+    last_answered: u64,
+    waiting: HashMap<u64, oneshot::Sender<Answered>>,
 }
 
 impl Asked {
@@ -240,9 +247,18 @@ impl Asked {
     }
 
     fn answered(&mut self, answer: v1::Answer) {
+        self.last_answered = answer.sequence;
         if let Some(waiting) = self.waiting.remove(&answer.sequence) {
             // An error means that whoever asked gave up.
-            let _ = waiting.send(answer);
+            let _ = waiting.send(Ok(answer));
+        }
+    }
+
+    /// The coordinator ended the stream over a word that it will never take. It reads and answers in order: that word is the
+    /// one after the last answer. Whoever said it must not say it again; the others will, on the next stream.
+    fn unreadable(&mut self, why: String) {
+        if let Some(waiting) = self.waiting.remove(&(self.last_answered + 1)) {
+            let _ = waiting.send(Err(why));
         }
     }
 }

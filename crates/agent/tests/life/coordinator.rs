@@ -33,6 +33,8 @@ pub(crate) struct Script {
     pub(crate) segments_cut_off: u32,
     /// Parts of logs are refused.
     pub(crate) segments_refused: bool,
+    /// So many completions are heard and end the stream as something that cannot be read.
+    pub(crate) completions_unreadable: u32,
     /// Attempts that are not current: refused in answers and named in welcomes.
     pub(crate) stale: HashSet<Lease>,
     /// Streams that are refused with this.
@@ -136,10 +138,14 @@ impl Coordinator {
 
 impl Shared {
     async fn break_stream(&self) {
+        self.end_stream(Status::unavailable("broken by the test")).await;
+    }
+
+    async fn end_stream(&self, status: Status) {
         let stream = self.stream.lock().unwrap().take();
         if let Some(stream) = stream {
             // The worker may be gone already.
-            let _ = stream.send(Err(Status::unavailable("broken by the test"))).await;
+            let _ = stream.send(Err(status)).await;
         }
     }
 
@@ -194,9 +200,18 @@ impl Shared {
             cut_off
         });
         let refused = matches!(heard, Heard::Stored(..)) && script(&|script| script.segments_refused);
+        let unreadable = matches!(heard, Heard::Completed(..))
+            && script(&|script| {
+                let unreadable = script.completions_unreadable > 0;
+                script.completions_unreadable = script.completions_unreadable.saturating_sub(1);
+                unreadable
+            });
         self.heard.send(heard).await.unwrap();
         if cut_off {
             return self.break_stream().await;
+        }
+        if unreadable {
+            return self.end_stream(Status::invalid_argument("`outputs_json` has too many bytes")).await;
         }
         self.answer(message.sequence, &lease, refused).await;
     }

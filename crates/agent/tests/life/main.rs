@@ -156,6 +156,28 @@ async fn a_completion_is_repeated_until_it_is_heard() {
 }
 
 #[tokio::test]
+async fn a_completion_that_will_never_be_taken_fails_the_attempt_with_the_coordinators_reason() {
+    let mut coordinator = Coordinator::start().await;
+    let mut agent = Agent::start(&coordinator);
+    coordinator.until(ready(1)).await;
+    coordinator.script().completions_unreadable = u32::MAX;
+    coordinator.offer(&assignment(0, 1)).await;
+    agent.next_run().await.end(nothing());
+    coordinator.until(completed).await;
+    let again = |heard: &Heard| completed(heard).is_some();
+    let (lease, class, reason) = coordinator.until_without(failed, again).await;
+    assert_eq!((lease, class.as_str()), (assignment(0, 1).lease, "crashed"));
+    assert!(reason.contains("`outputs_json` has too many bytes"), "{reason}");
+    coordinator.until_without(ready(1), again).await;
+    coordinator.script().completions_unreadable = 0;
+    coordinator.offer(&assignment(0, 2)).await;
+    agent.next_run().await.end(nothing());
+    let (lease, _) = coordinator.until(completed).await;
+    assert_eq!(lease, assignment(0, 2).lease);
+    agent.shut_down().await;
+}
+
+#[tokio::test]
 async fn a_stop_cancels_and_the_next_lease_waits_for_the_cancelled_run() {
     let mut coordinator = Coordinator::start().await;
     let mut agent = Agent::start(&coordinator);

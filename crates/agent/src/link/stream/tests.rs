@@ -37,3 +37,25 @@ async fn the_link_is_up_before_anyone_hears_of_the_welcome() {
     greeting.await.unwrap();
     assert!(matches!(heard.recv().await, Some(Event::Welcomed(_))));
 }
+
+#[tokio::test]
+async fn the_word_after_the_last_answer_is_refused_even_if_who_said_it_gave_up() {
+    let (words, _outbound) = mpsc::channel(10);
+    let mut asked = Asked::default();
+    let say = |asked: &mut Asked| {
+        let (answer, answered) = oneshot::channel();
+        let body = worker_message::Body::Ready(v1::Ready::default());
+        asked.say(words.try_reserve().unwrap(), Word { body, answer: Some(answer) });
+        answered
+    };
+    let mut said = [say(&mut asked), say(&mut asked), say(&mut asked)];
+    asked.answered(v1::Answer { sequence: 1, items: Vec::new() });
+    assert!(matches!(said[0].try_recv(), Ok(Ok(_))));
+    said[1].close();
+    let mut last = say(&mut asked);
+    asked.unreadable(String::from("the second"));
+    assert!(said[2].try_recv().is_err() && last.try_recv().is_err(), "an innocent word is refused");
+    asked.answered(v1::Answer { sequence: 3, items: Vec::new() });
+    asked.unreadable(String::from("the fourth"));
+    assert_eq!(last.try_recv().unwrap().unwrap_err(), "the fourth");
+}
