@@ -43,6 +43,8 @@ pub struct Limits {
     pub retry_hold_max_ms: u64,
     /// Attempts of a job that may fail or be lost before the job fails.
     pub attempts_max: usize,
+    /// Times that something a job made may be found bad in the object store before the job fails.
+    pub losses_max: usize,
     /// Commands that wait for the engine; callers wait for a place.
     pub queue_max: usize,
     /// Commands decided before one sync.
@@ -97,6 +99,7 @@ impl Default for Limits {
             retry_hold_ms: 1_000,
             retry_hold_max_ms: 60_000,
             attempts_max: 5,
+            losses_max: 3,
             queue_max: 1_024,
             batch_commands_max: 512,
             batch_bytes_max: 8 << 20,

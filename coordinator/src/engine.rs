@@ -240,6 +240,7 @@ impl Engine {
             Command::Renew { connection, renewals, reply } => self.renew(connection, renewals, reply),
             Command::Checkpointed { items, reply } => self.checkpointed(items, reply)?,
             Command::Completed { items, reply } => self.completed(items, reply)?,
+            Command::InputFiles { lease, reply } => self.input_files(&lease, reply),
             Command::Failed { items, reply } => self.failed(items, reply)?,
             Command::Logged { items, reply } => self.logged(items, reply)?,
             Command::LogLines { lines } => self.log_lines(lines),
@@ -331,7 +332,7 @@ impl Engine {
     }
 
     fn policy(&self) -> Policy {
-        Policy { attempts_max: self.limits.attempts_max }
+        Policy { attempts_max: self.limits.attempts_max, losses_max: self.limits.losses_max }
     }
 
     fn close(&mut self) {

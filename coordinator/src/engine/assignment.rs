@@ -3,7 +3,7 @@
 use assay_domain::job::AttemptSummary;
 use assay_domain::job::{JobSummary, Source};
 use assay_domain::state::{AttemptRecord, Matrix, Outcome, Phase};
-use assay_domain::{Artifact, Assignment, JobId, Lease, PlannedJob, WorkKind};
+use assay_domain::{Artifact, Assignment, FileRef, JobId, Lease, PlannedJob, WorkKind};
 
 /// The assignment of a lease; none when its job is not in the matrix.
 pub(super) fn assignment(matrix: &Matrix, lease: &Lease, lease_ms: u64) -> Option<Assignment> {
@@ -25,6 +25,18 @@ pub(super) fn assignment(matrix: &Matrix, lease: &Lease, lease_ms: u64) -> Optio
         traceparent: assay_proto::convert::traceparent(&matrix.submitted.id),
         lease_ms,
     })
+}
+
+/// All files that an attempt of the lease's job reads, as far as they are there.
+pub(super) fn input_files(matrix: &Matrix, lease: &Lease) -> Vec<FileRef> {
+    let ordinal = lease.job.ordinal as usize;
+    let planned = matrix.submitted.plan.get(ordinal);
+    let inputs = planned.iter().flat_map(|planned| &planned.inputs).filter_map(|input| match &input.source {
+        Source::Upload { artifact } => Some(artifact),
+        Source::Output { job, name } => matrix.output(*job, name),
+    });
+    let resume = matrix.jobs.get(ordinal).and_then(|job| job.resume()).map(|(_, artifact)| artifact);
+    inputs.chain(resume).flat_map(|artifact| &artifact.files).cloned().collect()
 }
 
 fn inputs(matrix: &Matrix, planned: &PlannedJob) -> Option<Vec<(String, Artifact)>> {
@@ -62,6 +74,7 @@ fn attempt(record: &AttemptRecord) -> AttemptSummary {
         Outcome::Failed { reason, .. } => format!("failed: {reason}"),
         Outcome::Lost => String::from("lost"),
         Outcome::Cancelled => String::from("cancelled"),
+        Outcome::Undone { reason } => format!("undone: {reason}"),
     };
     AttemptSummary {
         fence: record.fence,

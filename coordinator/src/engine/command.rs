@@ -1,12 +1,13 @@
 //! What the engine is asked, and the handle that asks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
+use assay_domain::decide::Failed;
 use assay_domain::event::{SubmittedMatrix, WorkerInfo};
-use assay_domain::job::{FailureClass, Usage};
+use assay_domain::job::Usage;
 use assay_domain::state::{FinishedJob, Matrix};
 use assay_domain::{
     Artifact, Assignment, Attempt, Epoch, FileRef, JobId, JobKey, Lease, LogSegment, MatrixId, Progress,
@@ -89,6 +90,11 @@ pub(crate) enum Command {
         items: Vec<CompletedItem>,
         reply: Reply<ItemAnswers>,
     },
+    /// The files that a current attempt reads.
+    InputFiles {
+        lease: Lease,
+        reply: Reply<Vec<FileRef>>,
+    },
     Failed {
         items: Vec<FailedItem>,
         reply: Reply<ItemAnswers>,
@@ -112,6 +118,8 @@ pub(crate) struct Submission {
     pub(crate) matrix: SubmittedMatrix,
     /// Finished jobs whose objects were seen.
     pub(crate) finished: BTreeMap<JobKey, FinishedJob>,
+    /// Finished jobs whose objects were not seen.
+    pub(crate) absent: BTreeSet<JobKey>,
     pub(crate) fresh: bool,
 }
 
@@ -229,8 +237,7 @@ pub(crate) struct CompletedItem {
 #[derive(Debug)]
 pub(crate) struct FailedItem {
     pub(crate) lease: Lease,
-    pub(crate) class: FailureClass,
-    pub(crate) reason: String,
+    pub(crate) failed: Failed,
 }
 
 /// What goes to a worker.

@@ -33,10 +33,11 @@ impl Engine {
         submission: Submission,
         reply: Reply<Result<Submitted, Rejection>>,
     ) -> Result<(), EngineError> {
-        let Submission { matrix, finished, fresh } = submission;
+        let Submission { matrix, finished, absent, fresh } = submission;
         let read = ReadSet {
             submitted: self.archive.by_submit_key(&matrix.submit_key)?,
             finished,
+            absent,
             fresh,
             ..ReadSet::default()
         };

@@ -191,6 +191,7 @@ pub(super) fn archived_by(state: &State, event: &Event) -> Option<Matrix> {
         | Event::JobSucceeded { .. }
         | Event::AttemptFailed { .. }
         | Event::AttemptLost { .. }
+        | Event::ArtifactLost { .. }
         | Event::JobFailed { .. }
         | Event::MatrixCancelled { .. } => None,
     }

@@ -1,12 +1,12 @@
 //! What workers say, in the order of an attempt's life, and what becomes of those that are not heard.
 
-use assay_domain::decide::{self, Ask, Memory};
+use assay_domain::decide::{self, Ask, Failed, Memory};
 use assay_domain::job::FailureClass;
 use assay_domain::state::ReadSet;
-use assay_domain::{Event, Lease, Progress, Rejection, WorkerId};
+use assay_domain::{Event, FileRef, JobId, Lease, Progress, Rejection, WorkerId};
 
 use super::archive::winner_of;
-use super::assignment::assignment;
+use super::assignment::{assignment, input_files};
 use super::command::{
     CheckpointedItem, CompletedItem, Connected, ConnectionId, FailedItem, Hello, ItemAnswers, Outbound,
     Reply, StopReason, TooManyConnections,
@@ -63,10 +63,9 @@ impl Engine {
         for lease in lost {
             let reason =
                 String::from("the worker does not have it: the offer did not arrive, or the worker lost it");
-            let class = FailureClass::Released;
+            let failed = Failed { class: FailureClass::Released, reason, lost: Vec::new() };
             let at = self.clock.unix();
-            let events =
-                decide::fail(&self.state, self.policy(), &lease, class, reason, at).unwrap_or_default();
+            let events = decide::fail(&self.state, self.policy(), &lease, failed, at).unwrap_or_default();
             self.record_all(events)?;
         }
         Ok(())
@@ -137,14 +136,21 @@ impl Engine {
         Ok(())
     }
 
+    pub(super) fn input_files(&mut self, lease: &Lease, reply: Reply<Vec<FileRef>>) {
+        let current = decide::renew(&self.state, lease).is_ok();
+        let matrix = self.state.matrix(&lease.job.matrix).filter(|_| current);
+        let files = matrix.map(|matrix| input_files(matrix, lease)).unwrap_or_default();
+        self.answer(reply, files);
+    }
+
     pub(super) fn failed(
         &mut self,
         items: Vec<FailedItem>,
         reply: Reply<ItemAnswers>,
     ) -> Result<(), EngineError> {
         let mut answers = Vec::with_capacity(items.len());
-        for FailedItem { lease, class, reason } in items {
-            let decided = decide::fail(&self.state, self.policy(), &lease, class, reason, self.clock.unix());
+        for FailedItem { lease, failed } in items {
+            let decided = decide::fail(&self.state, self.policy(), &lease, failed, self.clock.unix());
             answers.push(self.take(decided, None)?);
         }
         self.answer(reply, answers);
@@ -267,7 +273,7 @@ impl Engine {
             Event::AttemptFailed { lease, class, reason, .. } => {
                 self.tables.leases.remove(lease);
                 tracing::warn!(lease = %lease, ?class, reason, "attempt failed");
-                if *class != FailureClass::Released {
+                if class.counts() {
                     self.hold(lease);
                 }
             }
@@ -275,6 +281,10 @@ impl Engine {
                 self.stop(lease, StopReason::Stale);
                 self.tables.leases.remove(lease);
                 self.hold(lease);
+            }
+            Event::ArtifactLost { job, reason, .. } => {
+                tracing::error!(job = %job, reason, "an artifact was lost: its job runs again");
+                self.stop_stale(job);
             }
             Event::MatrixCancelled { matrix, .. } => {
                 let leases = self.tables.leases.keys().filter(|lease| lease.job.matrix == *matrix);
@@ -292,6 +302,16 @@ impl Engine {
             | Event::Checkpointed { .. }
             | Event::Logged { .. }
             | Event::JobFailed { .. } => {}
+        }
+    }
+
+    /// An attempt that cannot bring what was lost ends.
+    fn stop_stale(&mut self, job: &JobId) {
+        let of_job = self.tables.leases.keys().filter(|lease| lease.job == *job);
+        let stale = of_job.filter(|lease| decide::renew(&self.state, lease).is_err());
+        for lease in stale.cloned().collect::<Vec<_>>() {
+            self.stop(&lease, StopReason::Stale);
+            self.tables.leases.remove(&lease);
         }
     }
 

@@ -11,10 +11,12 @@ use sha2::{Digest, Sha256};
 
 use crate::disk::{Disk, DiskLock, DiskRead, FolderError, SyncSite, ensure_folder, lock_folder};
 
+mod bad;
 mod error;
 mod key;
 mod upload;
 
+pub use bad::Found;
 pub use error::ObjectError;
 pub use key::{KEY_MAX_BYTES, KEY_PART_MAX_BYTES, ObjectKey};
 pub use upload::Upload;
@@ -57,6 +59,8 @@ struct Shared {
     /// Folders that this process has made durable.
     folders: Mutex<BTreeSet<PathBuf>>,
     poison: Mutex<Option<String>>,
+    /// Held while a bad object goes, so that a good one that takes its place does not.
+    repairs: Mutex<()>,
     _lock: Box<dyn DiskLock>,
 }
 
@@ -78,6 +82,7 @@ impl LocalObjects {
             next_upload: AtomicU64::new(0),
             folders: Mutex::default(),
             poison: Mutex::default(),
+            repairs: Mutex::default(),
             _lock: lock,
         };
         Ok(LocalObjects { shared: Arc::new(shared) })

@@ -1,21 +1,28 @@
 //! Whether the objects that an attempt or a plan names are in the store: seen before the engine is told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use assay_domain::job::Source;
 use assay_domain::state::FinishedJob;
-use assay_domain::{Artifact, FileRef, JobKey, Lease, ObjectKey, PlannedJob, Rejection};
+use assay_domain::{Artifact, FileRef, JobKey, Lease, LostObject, ObjectKey, PlannedJob, Rejection};
 use tonic::Status;
 
 use super::internal;
 use crate::fatal::Fatal;
-use crate::objects::local::{self, LocalObjects, ObjectError};
+use crate::objects::local::{self, Expected, LocalObjects, ObjectError};
 
 /// Looks into the store.
 #[derive(Debug, Clone)]
 pub(crate) struct Named {
     pub(crate) objects: LocalObjects,
     pub(crate) fatal: Fatal,
+}
+
+/// What of earlier runs can be taken.
+#[derive(Debug, Default)]
+pub(super) struct Present {
+    pub(super) finished: BTreeMap<JobKey, FinishedJob>,
+    pub(super) absent: BTreeSet<JobKey>,
 }
 
 impl Named {
@@ -43,19 +50,43 @@ impl Named {
         .await
     }
 
-    /// The finished jobs all of whose outputs are still in the store.
-    pub(super) async fn present(
-        &self,
-        finished: BTreeMap<JobKey, FinishedJob>,
-    ) -> Result<BTreeMap<JobKey, FinishedJob>, Status> {
+    /// The finished jobs all of whose outputs are still in the store, and the keys of the others.
+    pub(super) async fn present(&self, finished: BTreeMap<JobKey, FinishedJob>) -> Result<Present, Status> {
         self.look(move |objects| {
-            let mut present = BTreeMap::new();
+            let mut present = Present::default();
             for (key, job) in finished {
                 if all_there(objects, job.outputs.iter().flat_map(|artifact| &artifact.files))? {
-                    present.insert(key, job);
+                    present.finished.insert(key, job);
+                } else {
+                    present.absent.insert(key);
                 }
             }
             Ok(present)
+        })
+        .await
+    }
+
+    /// Those of the files that are not in the store as they should be. Their keys are free afterwards.
+    pub(super) async fn lost(&self, files: Vec<FileRef>) -> Result<Vec<LostObject>, Status> {
+        self.look(move |objects| {
+            let mut lost = Vec::new();
+            for file in files {
+                let key = local::ObjectKey::parse(file.key.as_str())?;
+                let expected = Expected { size_bytes: file.bytes, sha256: *file.digest.as_bytes() };
+                match objects.remove_if_bad(&key, expected) {
+                    Ok(Some(found)) => lost.push(LostObject { file, found: found.to_string() }),
+                    Ok(None) => {}
+                    // A disk that cannot read proves nothing; the worker's words stand as they are.
+                    Err(error @ ObjectError::Io { .. }) => {
+                        tracing::error!(
+                            error = crate::chain(&error),
+                            "a suspected object cannot be looked at"
+                        );
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(lost)
         })
         .await
     }

@@ -4,6 +4,7 @@
 
 mod life;
 mod logs;
+mod lost;
 mod matrix;
 mod objects;
 mod people;

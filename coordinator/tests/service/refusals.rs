@@ -147,7 +147,7 @@ async fn a_stream_ends_with_the_reason_for_what_it_does_not_understand() {
     let lease = v1::LeaseRef { job_id: "m-1/0".into(), epoch: 1, attempt: 1 };
     let long = v1::Renewal { lease: Some(lease.clone()), progress_json: "x".repeat(20_000) };
     let no_lease = v1::FailedItem { class: "crashed".into(), ..v1::FailedItem::default() };
-    let no_class = v1::FailedItem { lease: Some(lease), class: "tired".into(), reason: String::new() };
+    let no_class = v1::FailedItem { lease: Some(lease), class: "tired".into(), ..Default::default() };
     let bad_info = v1::Hello { worker_json: "{}".into(), ..hello("w", &[]) };
     for (messages, words) in [
         (vec![Said::Ready(v1::Ready { slots: 1 })], "the first message of a stream is `hello`"),

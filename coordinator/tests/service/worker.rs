@@ -137,10 +137,27 @@ impl<'a> Worker<'a> {
     }
 
     pub(crate) async fn fail(&mut self, lease: &Lease, class: &str, reason: &str) -> Result<(), Rejection> {
+        self.fail_with(lease, class, reason, &[]).await
+    }
+
+    /// The attempt could not read inputs as they should be.
+    pub(crate) async fn suspect(&mut self, lease: &Lease, keys: &[&ObjectKey]) -> Result<(), Rejection> {
+        self.fail_with(lease, "transient", "an input cannot be read", keys).await
+    }
+
+    async fn fail_with(
+        &mut self,
+        lease: &Lease,
+        class: &str,
+        reason: &str,
+        suspects: &[&ObjectKey],
+    ) -> Result<(), Rejection> {
+        let suspect = |key: &&ObjectKey| v1::SuspectObject { key: key.to_string(), found: "?".into() };
         let item = v1::FailedItem {
             lease: Some(convert::lease_ref(lease)),
             class: class.into(),
             reason: reason.into(),
+            suspects: suspects.iter().map(suspect).collect(),
         };
         self.answer(Said::Failed(v1::FailedBatch { items: vec![item] })).await
     }

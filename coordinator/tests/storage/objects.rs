@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 
 use assay_coordinator::disk::RealDisk;
-use assay_coordinator::objects::local::{Expected, LocalObjects, ObjectError, ObjectKey, Stored};
+use assay_coordinator::objects::local::{Expected, Found, LocalObjects, ObjectError, ObjectKey, Stored};
 use sha2::{Digest, Sha256};
 
 fn store(root: &Path) -> LocalObjects {
@@ -53,6 +53,44 @@ fn stored_once_read_in_ranges_deleted() {
     assert!(objects.delete(&key(name)).expect("delete") && !objects.delete(&key(name)).expect("delete"));
     assert_eq!(reader.read_at(0, &mut range).expect("still readable"), 500);
     assert!(matches!(objects.open(&key(name)), Err(ObjectError::NotFound { .. })));
+    assert_eq!(left_over(root.path()), [""; 0]);
+}
+
+#[test]
+fn a_bad_object_goes_and_a_good_one_stays() {
+    let root = tempfile::tempdir().expect("root");
+    let objects = store(root.path());
+    let (good, file) = (expected(b"hello"), root.path().join("a/b"));
+    assert_eq!(objects.remove_if_bad(&key("a/b"), good).expect("look"), Some(Found::Nothing));
+    put(&objects, "a/b", b"hello", good).expect("put");
+    assert_eq!(objects.remove_if_bad(&key("a/b"), good).expect("look"), None);
+    for (bytes, found) in
+        [(&b"hallo"[..], "has sha256 d3751d33"), (b"hell", "has 4 bytes"), (b"", "has 0 bytes")]
+    {
+        fs::write(&file, bytes).expect("damage");
+        let said = objects.remove_if_bad(&key("a/b"), good).expect("look").expect("it is bad").to_string();
+        assert!(said.starts_with(found), "{said}");
+        assert!(!file.exists());
+        // The key is free for the right bytes.
+        assert_eq!(put(&objects, "a/b", b"hello", good).expect("put"), Stored::Created);
+    }
+}
+
+#[test]
+fn an_upload_that_was_damaged_is_replaced_by_the_same_upload() {
+    let root = tempfile::tempdir().expect("root");
+    let objects = store(root.path());
+    let name = format!("sha256/{}", hex::encode(Sha256::digest(b"hello")));
+    put(&objects, &name, b"hello", expected(b"hello")).expect("put");
+    for damaged in [&b"hallo"[..], b"hell"] {
+        fs::write(root.path().join(&name), damaged).expect("damage");
+        assert_eq!(put(&objects, &name, b"hello", expected(b"hello")).expect("put"), Stored::Created);
+        assert_eq!(fs::read(root.path().join(&name)).expect("read"), b"hello");
+        assert_eq!(put(&objects, &name, b"hello", expected(b"hello")).expect("put"), Stored::AlreadyThere);
+    }
+    // Other bytes under that key are still refused.
+    let error = put(&objects, &name, b"other", expected(b"other")).expect_err("conflict");
+    assert!(matches!(error, ObjectError::Conflict { .. }), "{error}");
     assert_eq!(left_over(root.path()), [""; 0]);
 }
 

@@ -9,7 +9,9 @@ use assay_artifacts::TransferError;
 use assay_domain::job::{FailureClass, Usage};
 use assay_domain::{Artifact, Assignment, Lease, Progress, Rejection};
 use assay_proto::convert::{lease_ref, to_json};
-use assay_proto::v1::{CompletedBatch, CompletedItem, FailedBatch, FailedItem, worker_message::Body};
+use assay_proto::v1::{
+    CompletedBatch, CompletedItem, FailedBatch, FailedItem, SuspectObject, worker_message::Body,
+};
 use assay_telemetry::{metrics, names, propagate};
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
@@ -18,7 +20,7 @@ use tokio::time::{Instant, timeout};
 use tracing::Instrument as _;
 
 use crate::courier::Courier;
-use crate::executor::{AttemptContext, Executor, Failure, Finished, Inputs, Shared};
+use crate::executor::{AttemptContext, Executor, Failure, Finished, Inputs, Shared, Suspect};
 use crate::lease::{LeaseClock, Lost};
 use crate::link::{Link, Refusal};
 use crate::log::AttemptLog;
@@ -258,8 +260,13 @@ pub(crate) async fn say_failed(link: &Link, lease: &Lease, failure: &Failure) ->
         lease: Some(lease_ref(lease)),
         class: class_text(failure.class).to_owned(),
         reason: failure.reason.clone(),
+        suspects: failure.suspects.iter().map(suspect).collect(),
     };
     link.until_heard(Body::Failed(FailedBatch { items: vec![item] })).await
+}
+
+fn suspect(suspect: &Suspect) -> SuspectObject {
+    SuspectObject { key: suspect.key.clone(), found: suspect.found.clone() }
 }
 
 /// The agent gives the attempt back.
@@ -276,6 +283,7 @@ const fn class_text(class: FailureClass) -> &'static str {
         FailureClass::Stalled => "stalled",
         FailureClass::Crashed => "crashed",
         FailureClass::Released => "released",
+        FailureClass::InputLost => "input_lost",
     }
 }
 
@@ -292,6 +300,7 @@ mod tests {
             FailureClass::Stalled,
             FailureClass::Crashed,
             FailureClass::Released,
+            FailureClass::InputLost,
         ] {
             assert_eq!(to_json(&class), format!("\"{}\"", class_text(class)));
         }

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tonic::{Code, Request, Response, Status};
 
 use crate::config::AgentLimits;
-use crate::executor::Failure;
+use crate::executor::{Failure, Suspect};
 use crate::link::{AuthorizedChannel, Link};
 
 /// What moves the files of one attempt.
@@ -51,7 +51,10 @@ impl Courier {
         into: &Path,
     ) -> Result<PathBuf, Failure> {
         let fetched = self.cache.fetch(&self.transfers, artifact, into, &InputSigner { courier: self }).await;
-        fetched.map_err(|error| failure(&format!("input `{role}`"), &error))
+        fetched.map_err(|error| Failure {
+            suspects: suspect(&error).into_iter().collect(),
+            ..failure(&format!("input `{role}`"), &error)
+        })
     }
 
     /// The same courier, showing how many bytes it has moved.
@@ -88,6 +91,7 @@ impl Courier {
                 .max_decoding_message_size(self.limits.message_bytes_max);
             let mut asked = Request::new(request.clone());
             asked.set_timeout(limit);
+            assay_telemetry::propagate::inject(asked.metadata_mut());
             let status = match call(client, asked).await {
                 Ok(answer) => return Ok(answer.into_inner()),
                 Err(status) => status,
@@ -124,6 +128,7 @@ fn failure(what: &str, error: &TransferError) -> Failure {
         // A lost or damaged object is made again, a full disk may be another worker's good one.
         TransferError::File { .. }
         | TransferError::WrongDigest { .. }
+        | TransferError::WrongSize { .. }
         | TransferError::Missing { .. }
         | TransferError::Unreachable { .. }
         | TransferError::CacheTooSmall { .. }
@@ -132,6 +137,26 @@ fn failure(what: &str, error: &TransferError) -> Failure {
     };
     let failure = Failure::from_error(class, error);
     Failure { reason: format!("{what}: {}", failure.reason), ..failure }
+}
+
+/// The object that an error puts under suspicion.
+fn suspect(error: &TransferError) -> Option<Suspect> {
+    let (key, found) = match error {
+        TransferError::WrongDigest { key, actual, .. } => (key.to_string(), format!("sha256 {actual}")),
+        TransferError::WrongSize { key, actual_bytes, .. } => {
+            (key.to_string(), format!("{actual_bytes} bytes"))
+        }
+        TransferError::Missing { key } => (key.clone(), String::from("nothing")),
+        TransferError::File { .. }
+        | TransferError::NotAnArtifact { .. }
+        | TransferError::Conflict { .. }
+        | TransferError::Refused { .. }
+        | TransferError::Unreachable { .. }
+        | TransferError::CacheTooSmall { .. }
+        | TransferError::CacheInUse { .. }
+        | TransferError::Sign(_) => return None,
+    };
+    Some(Suspect { key, found })
 }
 
 struct OutputSigner<'a> {

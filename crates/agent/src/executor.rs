@@ -45,12 +45,21 @@ pub struct Failure {
     pub class: FailureClass,
     /// The chain of reasons, for people.
     pub reason: String,
+    /// Objects of the inputs that were not as they should be.
+    pub(crate) suspects: Vec<Suspect>,
+}
+
+/// An object that could not be read as it should be. Whether it is bad, or the way here was, the coordinator finds out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Suspect {
+    pub(crate) key: String,
+    pub(crate) found: String,
 }
 
 impl Failure {
     /// A failure with its reason.
     pub fn new(class: FailureClass, reason: impl Into<String>) -> Self {
-        Self { class, reason: reason.into() }
+        Self { class, reason: reason.into(), suspects: Vec::new() }
     }
 
     /// A failure whose reason is an error and all its sources.
@@ -62,7 +71,7 @@ impl Failure {
             reason.push_str(&cause.to_string());
             source = cause.source();
         }
-        Self { class, reason }
+        Self::new(class, reason)
     }
 }
 

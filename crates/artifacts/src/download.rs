@@ -65,7 +65,10 @@ impl Transfers {
         match answer.status() {
             StatusCode::PARTIAL_CONTENT if part.length > 0 => {}
             // The store does not do ranges, or the part is longer than the object.
-            StatusCode::OK => part.empty().await?,
+            StatusCode::OK => {
+                part.empty().await?;
+                right_size(file, answer.content_length())?;
+            }
             StatusCode::RANGE_NOT_SATISFIABLE => {
                 part.empty().await?;
                 return Err(Trouble::Again(String::from("the part kept was no part of the object")));
@@ -81,6 +84,17 @@ impl Transfers {
             return Err(Trouble::Again(format!("ended after {} of {} bytes", part.length, file.bytes)));
         }
         Ok(())
+    }
+}
+
+/// The length that the store announces is the object's: another one will not change by trying again.
+fn right_size(file: &FileRef, announced: Option<u64>) -> Result<(), TransferError> {
+    match announced {
+        Some(actual_bytes) if actual_bytes != file.bytes => {
+            let (key, expected_bytes) = (file.key.clone(), file.bytes);
+            Err(TransferError::WrongSize { key, expected_bytes, actual_bytes })
+        }
+        Some(_) | None => Ok(()),
     }
 }
 

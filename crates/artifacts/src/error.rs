@@ -52,6 +52,16 @@ pub enum TransferError {
         /// What came.
         actual: Digest,
     },
+    /// The store has fewer or more bytes than the artifact says.
+    #[error("object `{key}` has {actual_bytes} bytes, not {expected_bytes}: it was damaged in the store")]
+    WrongSize {
+        /// The key.
+        key: ObjectKey,
+        /// The bytes that it should have.
+        expected_bytes: u64,
+        /// The bytes that it has.
+        actual_bytes: u64,
+    },
     /// The store does not have the object.
     #[error("object `{key}` is not in the store")]
     Missing {
@@ -115,6 +125,7 @@ impl TransferError {
             | Self::NotAnArtifact { .. }
             | Self::Conflict { .. }
             | Self::WrongDigest { .. }
+            | Self::WrongSize { .. }
             | Self::Missing { .. }
             | Self::Refused { .. }
             | Self::CacheTooSmall { .. }

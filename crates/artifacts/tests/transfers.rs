@@ -233,10 +233,12 @@ async fn wrong_bytes_are_refused_and_not_kept() {
     let (server, disk) = (Server::start().await, Disk::new(1 << 20));
     let artifact = server.artifact(&[("w.bin", b"good")]);
     let key = artifact.files[0].key.to_string();
-    for wrong in [&b"evil"[..], b"good and more"] {
+    for wrong in [&b"evil"[..], b"good and more", b"goo", b""] {
         server.world.lock().unwrap().objects.insert(key.clone(), wrong.to_vec());
         let error = disk.fetch(&server, &artifact).await.unwrap_err();
-        assert!(matches!(error, TransferError::WrongDigest { .. }), "{error}");
+        let size_is_wrong = matches!(error, TransferError::WrongSize { .. });
+        assert!(size_is_wrong || matches!(error, TransferError::WrongDigest { .. }), "{error}");
+        assert_eq!(size_is_wrong, wrong.len() != 4, "{error}");
         assert!(!disk.object(&artifact).exists());
     }
     server.world.lock().unwrap().objects.insert(key, b"good".to_vec());

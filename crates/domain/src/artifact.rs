@@ -105,6 +105,15 @@ pub struct Artifact {
     pub files: Vec<FileRef>,
 }
 
+/// An object that was found bad where it lies: other bytes than were accepted, or none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostObject {
+    /// The file as it should be.
+    pub file: FileRef,
+    /// What is there instead, after "it": `is missing`, `has sha256 ...`.
+    pub found: String,
+}
+
 impl Artifact {
     /// The digest of the whole: of the one file, or of the folder.
     pub fn digest(&self) -> Digest {
@@ -112,6 +121,11 @@ impl Artifact {
             [only] => only.digest,
             files => Digest::of_folder(files.iter().map(|file| (file.path.as_str(), file.digest))),
         }
+    }
+
+    /// Whether one of its files lies under a key.
+    pub fn has(&self, key: &ObjectKey) -> bool {
+        self.files.iter().any(|file| file.key == *key)
     }
 
     /// The bytes of all files.

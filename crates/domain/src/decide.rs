@@ -10,20 +10,24 @@ use crate::job::{FailureClass, Usage};
 use crate::segment::{AttemptLog, LATE_SEGMENTS_MAX, LOG};
 use crate::state::{AttemptRecord, JobState, Matrix, Outcome, Phase, ReadSet, is_finished};
 use crate::{
-    Artifact, Attempt, Event, Fence, JobId, Lease, LogSegment, MatrixId, Rejection, State, UnixMillis,
-    WorkKind, WorkerId,
+    Artifact, Attempt, Event, Fence, JobId, Lease, LogSegment, LostObject, MatrixId, Rejection, State,
+    UnixMillis, WorkKind, WorkerId,
 };
+
+mod lost;
 
 /// Limits on trying again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
     /// Attempts of a job that may fail or be lost before the job fails.
     pub attempts_max: usize,
+    /// Times that something a job made may be lost before the job fails.
+    pub losses_max: usize,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { attempts_max: 5 }
+        Self { attempts_max: 5, losses_max: 3 }
     }
 }
 
@@ -75,7 +79,9 @@ fn reuse(state: &State, read: &ReadSet, matrix: &SubmittedMatrix) -> Vec<Event> 
         return Vec::new();
     }
     let found = matrix.plan.iter().filter_map(|job| {
-        let finished = read.finished.get(&job.key).cloned().or_else(|| state.finished_by_key(&job.key))?;
+        // What finished after the read set was made was seen to be there when it was accepted.
+        let newer = || state.finished_by_key(&job.key).filter(|_| !read.absent.contains(&job.key));
+        let finished = read.finished.get(&job.key).cloned().or_else(newer)?;
         Some(Event::JobReused {
             job: JobId { matrix: matrix.id.clone(), ordinal: job.ordinal },
             from: finished.job,
@@ -179,7 +185,8 @@ pub fn logged(
     Ok(vec![Event::Logged { lease: lease.clone(), segment, at }])
 }
 
-/// A training attempt brings a checkpoint; one accepted before for the same step stands.
+/// A training attempt brings a checkpoint; an adapter accepted before for the same step stands, and its resume state counts only
+/// where it is newer than all there are.
 pub fn checkpointed(
     state: &State,
     lease: &Lease,
@@ -189,7 +196,8 @@ pub fn checkpointed(
     at: UnixMillis,
 ) -> Result<Vec<Event>, Rejection> {
     let (_, job) = current_job(state, lease)?;
-    if job.checkpoints.contains_key(&step) {
+    let newest = job.resume().is_none_or(|(newest, _)| newest < step);
+    if job.checkpoints.get(&step).is_some_and(|point| point.resume.is_some() || !newest) {
         return Ok(Vec::new());
     }
     Ok(vec![Event::Checkpointed { lease: lease.clone(), step, adapter, resume, at }])
@@ -224,47 +232,58 @@ pub fn complete(
     Ok(events)
 }
 
-/// An attempt says that it failed: it is tried again unless that cannot help or was done often enough.
+/// How an attempt failed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failed {
+    /// As the worker says.
+    pub class: FailureClass,
+    /// As the worker says.
+    pub reason: String,
+    /// Objects of its inputs that the coordinator itself found to be bad.
+    pub lost: Vec<LostObject>,
+}
+
+/// An attempt says that it failed: it is tried again unless that cannot help or was done often enough. Inputs that were lost are
+/// made again first.
 pub fn fail(
     state: &State,
     policy: Policy,
     lease: &Lease,
-    class: FailureClass,
-    reason: String,
+    failed: Failed,
     at: UnixMillis,
 ) -> Result<Vec<Event>, Rejection> {
     if said_before(state.job(&lease.job), lease.fence) {
         return Ok(Vec::new());
     }
-    let (_, job) = current_job(state, lease)?;
-    let counted = job.attempts_counted() + usize::from(class != FailureClass::Released);
+    let (matrix, job) = current_job(state, lease)?;
+    let Failed { class, reason, lost } = failed;
+    let class = lost::class(matrix, lease, class, &lost);
+    let counted = job.attempts_counted() + usize::from(class.counts());
     let final_reason = match class {
         FailureClass::BadInput => Some(reason.clone()),
+        FailureClass::InputLost => lost::upload(matrix, lease, &lost),
         FailureClass::OutOfMemory
         | FailureClass::Transient
         | FailureClass::Stalled
         | FailureClass::Crashed
         | FailureClass::Released => given_up(policy, counted, &reason),
     };
-    let first = Event::AttemptFailed { lease: lease.clone(), class, reason, at };
-    Ok(with_end(state, first, &lease.job, final_reason, at))
+    let mut events = vec![Event::AttemptFailed { lease: lease.clone(), class, reason, at }];
+    events.extend(final_reason.map(|reason| Event::JobFailed { job: lease.job.clone(), reason, at }));
+    lost::make_again(state, policy, &lost, at, &mut events);
+    Ok(with_archived(state, events, at))
 }
 
 /// Leases ran out: their attempts are lost. Leases that are not current any more are passed over.
 pub fn expire(state: &State, policy: Policy, leases: &[Lease], at: UnixMillis) -> Vec<Event> {
-    let (mut events, mut matrices) = (Vec::new(), BTreeSet::new());
+    let mut events = Vec::new();
     for lease in leases.iter().collect::<BTreeSet<_>>() {
         let Ok((_, job)) = current_job(state, lease) else { continue };
         let reason = given_up(policy, job.attempts_counted() + 1, "the worker was lost");
         events.push(Event::AttemptLost { lease: lease.clone(), at });
         events.extend(reason.map(|reason| Event::JobFailed { job: lease.job.clone(), reason, at }));
-        matrices.insert(&lease.job.matrix);
     }
-    // All of them together can end a matrix that none of them alone would.
-    let archived: Vec<Event> =
-        matrices.into_iter().filter_map(|matrix| archive(state, matrix, &events, at)).collect();
-    events.extend(archived);
-    events
+    with_archived(state, events, at)
 }
 
 /// A person cancels a matrix; one that is finished stays as it is.
@@ -319,22 +338,19 @@ fn submitted_by<'a>(events: &'a [Event], id: &MatrixId) -> Option<&'a SubmittedM
         | Event::JobSucceeded { .. }
         | Event::AttemptFailed { .. }
         | Event::AttemptLost { .. }
+        | Event::ArtifactLost { .. }
         | Event::JobFailed { .. }
         | Event::MatrixCancelled { .. }
         | Event::MatrixArchived { .. } => None,
     })
 }
 
-fn with_end(
-    state: &State,
-    first: Event,
-    job: &JobId,
-    final_reason: Option<String>,
-    at: UnixMillis,
-) -> Vec<Event> {
-    let mut events = vec![first];
-    events.extend(final_reason.map(|reason| Event::JobFailed { job: job.clone(), reason, at }));
-    events.extend(archive(state, &job.matrix, &events, at));
+/// All of the events together can end a matrix that none of them alone would.
+fn with_archived(state: &State, mut events: Vec<Event>, at: UnixMillis) -> Vec<Event> {
+    let matrices: BTreeSet<&MatrixId> = events.iter().filter_map(Event::matrix).collect();
+    let archived: Vec<Event> =
+        matrices.into_iter().filter_map(|matrix| archive(state, matrix, &events, at)).collect();
+    events.extend(archived);
     events
 }
 

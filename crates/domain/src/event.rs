@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::job::{FailureClass, PlannedJob, Usage};
 use crate::{
-    Artifact, DeviceKind, Digest, Epoch, JobId, Lease, LogSegment, MatrixId, SubmitKey, UnixMillis, WorkKind,
-    WorkerId,
+    Artifact, DeviceKind, Digest, Epoch, JobId, Lease, LogSegment, MatrixId, ObjectKey, SubmitKey,
+    UnixMillis, WorkKind, WorkerId,
 };
 
 /// A matrix as accepted: its plan is a value and never made again.
@@ -149,6 +149,19 @@ pub enum Event {
         /// When.
         at: UnixMillis,
     },
+    /// An output that had been accepted was found bad in the store: what made it runs again.
+    ArtifactLost {
+        /// The job that had it, its own or taken from an equal job.
+        job: JobId,
+        /// The artifact.
+        name: String,
+        /// The object of it that is bad.
+        key: ObjectKey,
+        /// What was found.
+        reason: String,
+        /// When.
+        at: UnixMillis,
+    },
     /// A job will not be tried again.
     JobFailed {
         /// The job.
@@ -184,7 +197,9 @@ impl Event {
             | Self::MatrixSubmitted { .. }
             | Self::MatrixCancelled { .. }
             | Self::MatrixArchived { .. } => None,
-            Self::JobReused { job, .. } | Self::JobFailed { job, .. } => Some(job),
+            Self::JobReused { job, .. } | Self::ArtifactLost { job, .. } | Self::JobFailed { job, .. } => {
+                Some(job)
+            }
             Self::JobLeased { lease, .. }
             | Self::Checkpointed { lease, .. }
             | Self::Logged { lease, .. }
@@ -199,7 +214,9 @@ impl Event {
         match self {
             Self::EpochRaised { .. } | Self::WorkerRegistered { .. } | Self::WorkerForgotten { .. } => None,
             Self::MatrixSubmitted { matrix } => Some(&matrix.id),
-            Self::JobReused { job, .. } | Self::JobFailed { job, .. } => Some(&job.matrix),
+            Self::JobReused { job, .. } | Self::ArtifactLost { job, .. } | Self::JobFailed { job, .. } => {
+                Some(&job.matrix)
+            }
             Self::JobLeased { lease, .. }
             | Self::Checkpointed { lease, .. }
             | Self::Logged { lease, .. }

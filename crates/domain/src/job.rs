@@ -307,6 +307,16 @@ pub struct Assignment {
     pub lease_ms: u64,
 }
 
+impl FailureClass {
+    /// Whether the attempt counts against its job.
+    pub const fn counts(self) -> bool {
+        match self {
+            Self::Released | Self::InputLost => false,
+            Self::BadInput | Self::OutOfMemory | Self::Transient | Self::Stalled | Self::Crashed => true,
+        }
+    }
+}
+
 /// Why an attempt failed, as far as it decides what happens next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -323,4 +333,7 @@ pub enum FailureClass {
     Crashed,
     /// The worker was told to stop and handed the job back; counts against nothing.
     Released,
+    /// An input was lost in the store: what made it runs again, and this counts against nothing. The coordinator's own finding,
+    /// never a worker's word.
+    InputLost,
 }

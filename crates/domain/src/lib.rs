@@ -15,7 +15,7 @@ pub mod rejection;
 pub mod segment;
 pub mod state;
 
-pub use artifact::{Artifact, FileRef, ObjectKey};
+pub use artifact::{Artifact, FileRef, LostObject, ObjectKey};
 pub use digest::Digest;
 pub use event::Event;
 pub use id::{Attempt, Epoch, Fence, JobId, JobKey, Lease, MatrixId, SubmitKey, UnixMillis, WorkerId};

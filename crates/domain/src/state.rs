@@ -1,6 +1,6 @@
 //! What is known: a fold over events. `apply` is total; what is derived is computed, not stored.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +43,8 @@ pub struct ReadSet {
     pub submitted: Option<(MatrixId, Digest)>,
     /// Finished jobs by key, whose objects were seen to be present.
     pub finished: BTreeMap<JobKey, FinishedJob>,
+    /// Keys of finished jobs whose objects were seen not to be there.
+    pub absent: BTreeSet<JobKey>,
     /// Whether every job is to run, even those whose key a finished job has.
     pub fresh: bool,
     /// The attempt that won the job a completion names, when its matrix is archived.
@@ -82,7 +84,9 @@ impl State {
             Event::MatrixArchived { matrix, .. } => {
                 self.matrices.retain(|known| known.submitted.id != *matrix);
             }
-            Event::JobReused { job, .. } | Event::JobFailed { job, .. } => self.on_job(job, event),
+            Event::JobReused { job, .. } | Event::ArtifactLost { job, .. } | Event::JobFailed { job, .. } => {
+                self.on_job(job, event);
+            }
             Event::JobLeased { lease, .. }
             | Event::Checkpointed { lease, .. }
             | Event::Logged { lease, .. }

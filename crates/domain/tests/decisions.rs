@@ -1,18 +1,20 @@
 //! Decisions one by one: each of these is what a wrong version of `decide` or `apply` would break first.
 
+#[path = "decisions/lost.rs"]
+mod lost;
 #[path = "support/resolved.rs"]
 mod resolved;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use assay_domain::decide::{self, Ask, Memory, Policy};
+use assay_domain::decide::{self, Ask, Failed, Memory, Policy};
 use assay_domain::event::{SubmittedMatrix, WorkerInfo};
 use assay_domain::job::{FailureClass, Usage};
 use assay_domain::plan::plan;
 use assay_domain::state::{Outcome, Phase, ReadSet, Status};
 use assay_domain::{
-    Artifact, DeviceKind, Digest, Epoch, Event, FileRef, Lease, LogSegment, MatrixId, ObjectKey, Rejection,
-    State, SubmitKey, UnixMillis, WorkKind, WorkerId,
+    Artifact, DeviceKind, Digest, Epoch, Event, FileRef, JobId, Lease, LogSegment, LostObject, MatrixId,
+    ObjectKey, Rejection, State, SubmitKey, UnixMillis, WorkKind, WorkerId,
 };
 
 const AT: UnixMillis = UnixMillis(1);
@@ -85,8 +87,23 @@ impl Desk {
     }
 
     fn fail(&mut self, lease: &Lease, class: FailureClass) -> Result<usize, Rejection> {
-        let events =
-            decide::fail(&self.state, Policy::default(), lease, class, String::from("it broke"), AT)?;
+        self.fail_with(lease, class, Vec::new())
+    }
+
+    /// The attempt could not read files that the coordinator found to be bad.
+    fn lose(&mut self, lease: &Lease, files: &[&FileRef]) -> Result<usize, Rejection> {
+        let lost = |file: &&FileRef| LostObject { file: (*file).clone(), found: String::from("is missing") };
+        self.fail_with(lease, FailureClass::Transient, files.iter().map(lost).collect())
+    }
+
+    fn fail_with(
+        &mut self,
+        lease: &Lease,
+        class: FailureClass,
+        lost: Vec<LostObject>,
+    ) -> Result<usize, Rejection> {
+        let failed = Failed { class, reason: String::from("it broke"), lost };
+        let events = decide::fail(&self.state, Policy::default(), lease, failed, AT)?;
         let count = events.len();
         self.record(events);
         Ok(count)
@@ -242,7 +259,7 @@ fn a_cancelled_matrix_is_final() {
 #[test]
 fn leases_that_end_together_can_end_a_matrix() {
     let mut desk = Desk::with_one();
-    let once = Policy { attempts_max: 1 };
+    let once = Policy { attempts_max: 1, ..Policy::default() };
     let leases = [desk.lease(&[WorkKind::Train]).unwrap(), desk.lease(&[WorkKind::Generate]).unwrap()];
     desk.record(decide::expire(&desk.state, once, &leases, AT));
     assert!(desk.state.matrices.is_empty());

@@ -1,5 +1,5 @@
 //! Seeded histories of `decide` and `apply` with several workers: lost, late, repeated and stale words, crashes and
-//! restarts, restores, expiries, cancels and second submissions. `SIMULATION_SEED=N` replays one of them.
+//! restarts, restores, expiries, cancels, second submissions, and objects that go bad. `SIMULATION_SEED=N` replays one of them.
 
 #[path = "simulation/invariants.rs"]
 mod invariants;
@@ -11,7 +11,7 @@ mod world;
 use assay_domain::job::FailureClass;
 use assay_domain::plan::plan;
 use assay_domain::state::Status;
-use assay_domain::{SubmitKey, WorkerId};
+use assay_domain::{JobId, ObjectKey, SubmitKey, WorkerId};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -72,7 +72,8 @@ impl Simulation<'_> {
             5..7 => self.coordinator.restart(),
             7 if self.below(4) == 0 => self.coordinator.restore(),
             8..10 => self.worker_dies(),
-            10..60 => self.worker_speaks(),
+            10 => self.object_goes_bad(),
+            11..60 => self.worker_speaks(),
             _ => self.deliver(),
         }
     }
@@ -106,12 +107,28 @@ impl Simulation<'_> {
         self.coordinator.register(&worker.id);
     }
 
+    /// One that has been accepted or uploaded: there, but with other bytes.
+    fn object_goes_bad(&mut self) {
+        let matrices = self.coordinator.state.matrices.iter();
+        let jobs =
+            matrices.flat_map(|matrix| matrix.submitted.plan.iter().map(move |job| (matrix, job.ordinal)));
+        let ids = jobs.map(|(matrix, ordinal)| JobId { matrix: matrix.submitted.id.clone(), ordinal });
+        let mut files: Vec<_> = ids.flat_map(|job| self.coordinator.inputs(&job)).collect();
+        // Uploads fail all that needs them: most of the time something is to be made again instead.
+        let keep_uploads = self.below(16) == 0;
+        files.retain(|file| file.key != ObjectKey::upload(file.digest) || keep_uploads);
+        let place = self.below(files.len() as u64) as usize;
+        if let Some(file) = files.into_iter().nth(place) {
+            self.coordinator.objects.damaged.insert(file.key);
+        }
+    }
+
     fn worker_speaks(&mut self) {
         let place = self.below(self.workers.len() as u64) as usize;
         let choice = self.below(10);
         let class = self.failure();
         let skips = self.below(8) == 0;
-        let worker = &mut self.workers[place];
+        let (worker, objects) = (&mut self.workers[place], &self.coordinator.objects);
         if let Some(lease) = worker.last.clone().filter(|_| choice > 7) {
             let number = self.coordinator.next_segment(&lease) + u32::from(skips);
             self.network.push(Word::Logged(lease, number));
@@ -119,18 +136,17 @@ impl Simulation<'_> {
         }
         let word = match worker.holds.first_mut() {
             None => Word::Ask(worker.id.clone()),
-            Some((lease, _)) if choice < 3 => Word::Renew(lease.clone()),
-            Some((lease, _)) if choice == 3 && self.faults => {
-                let lease = lease.clone();
-                worker.holds.remove(0);
-                Word::Failed(lease, class)
+            Some(held) if choice < 3 => Word::Renew(held.lease.clone()),
+            Some(held) if held.unread.iter().any(|key| objects.is_bad(key)) => {
+                let bad = held.unread.iter().filter(|key| objects.is_bad(key)).cloned().collect();
+                Word::Unread(worker.holds.remove(0).lease, bad)
             }
-            Some((lease, steps)) if !steps.is_empty() => Word::Checkpointed(lease.clone(), steps.remove(0)),
-            Some((lease, _)) => {
-                let lease = lease.clone();
-                worker.holds.remove(0);
-                Word::Completed(lease)
+            Some(_) if choice == 3 && self.faults => Word::Failed(worker.holds.remove(0).lease, class),
+            Some(held) if !held.steps.is_empty() => {
+                held.unread.clear();
+                Word::Checkpointed(held.lease.clone(), held.steps.remove(0))
             }
+            Some(_) => Word::Completed(worker.holds.remove(0).lease),
         };
         self.network.push(word);
     }
@@ -187,7 +203,7 @@ impl Simulation<'_> {
             .workers
             .iter()
             .flat_map(|worker| &worker.holds)
-            .map(|(lease, _)| Word::Renew(lease.clone()))
+            .map(|held| Word::Renew(held.lease.clone()))
             .collect();
         for word in held {
             self.coordinator.hear(&word);
@@ -195,7 +211,7 @@ impl Simulation<'_> {
         // A worker that is told that its attempt is stale drops it.
         let state = &self.coordinator.state;
         for worker in &mut self.workers {
-            worker.holds.retain(|(lease, _)| assay_domain::decide::renew(state, lease).is_ok());
+            worker.holds.retain(|held| assay_domain::decide::renew(state, &held.lease).is_ok());
         }
     }
 
@@ -219,7 +235,8 @@ impl Simulation<'_> {
     }
 }
 
-fn run(seed: u64, plans: &[Plan]) -> usize {
+/// How many matrices came to a good end, and how many losses there were.
+fn run(seed: u64, plans: &[Plan]) -> (usize, u64) {
     let ids = (0..4).map(|number| WorkerId::new(format!("w-{number}")));
     let workers = ids.map(|id| Worker { id, holds: Vec::new(), last: None }).collect();
     let rng = ChaCha8Rng::seed_from_u64(seed);
@@ -237,7 +254,8 @@ fn run(seed: u64, plans: &[Plan]) -> usize {
     simulation.settle();
     simulation.coordinator.restart();
     simulation.ends_are_explained();
-    simulation.coordinator.archive.values().filter(|matrix| succeeded(matrix)).count()
+    let good = simulation.coordinator.archive.values().filter(|matrix| succeeded(matrix)).count();
+    (good, simulation.coordinator.observer.losses)
 }
 
 fn succeeded(matrix: &assay_domain::state::Matrix) -> bool {
@@ -252,11 +270,11 @@ fn whatever_happens_the_invariants_hold_and_everything_ends() {
         return;
     }
     let seeds = assay_tests::repeats(SEEDS, SEEDS_LONG);
-    let mut good = 0;
+    let (mut good, mut losses) = (0, 0);
     for seed in 0..seeds {
         let outcome = std::panic::catch_unwind(|| run(seed, &plans));
         match outcome {
-            Ok(succeeded) => good += succeeded,
+            Ok((succeeded, lost)) => (good, losses) = (good + succeeded, losses + lost),
             Err(panic) => {
                 println!("replay with SIMULATION_SEED={seed}");
                 std::panic::resume_unwind(panic);
@@ -265,4 +283,6 @@ fn whatever_happens_the_invariants_hold_and_everything_ends() {
     }
     // A simulation in which nothing ever succeeds would prove little.
     assert!(good as u64 > seeds, "only {good} matrices of {seeds} histories came to a good end");
+    assert!(losses > seeds / 10, "only {losses} losses in {seeds} histories");
+    println!("{good} matrices came to a good end, {losses} losses were made good or given up");
 }

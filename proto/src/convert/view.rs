@@ -93,6 +93,7 @@ fn attempt_view(attempt: &AttemptRecord) -> v1::AttemptView {
         Outcome::Failed { reason, .. } => ("failed", reason.clone()),
         Outcome::Lost => ("lost", String::new()),
         Outcome::Cancelled => ("cancelled", String::new()),
+        Outcome::Undone { reason } => ("undone", reason.clone()),
     };
     v1::AttemptView {
         fence: attempt.fence.to_string(),

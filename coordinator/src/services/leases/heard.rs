@@ -1,8 +1,9 @@
 //! What a worker says, as commands; each batch is answered once what it decided is durable.
 
+use assay_domain::decide::Failed;
 use assay_domain::job::{FailureClass, Usage};
 use assay_domain::segment::LOG;
-use assay_domain::{Artifact, LogSegment, UnixMillis};
+use assay_domain::{Artifact, Lease, LogSegment, LostObject, UnixMillis};
 use assay_proto::convert::{self, BadMessage};
 use assay_proto::v1;
 use assay_proto::v1::worker_message::Body;
@@ -15,6 +16,8 @@ use crate::engine::command::{
 
 /// The largest list of outputs of one attempt, as JSON; an entry of the index holds it.
 const OUTPUTS_BYTES_MAX: usize = 512 << 10;
+/// Objects that one failure may name; the rest is found by the next attempt.
+const SUSPECTS_MAX: usize = 16;
 /// The longest reason of a failure; the rest is cut.
 const REASON_BYTES_MAX: usize = 4 << 10;
 
@@ -114,9 +117,26 @@ impl Worker {
             let class: FailureClass = convert::from_json("class", &convert::to_json(&item.class))?;
             let mut reason = item.reason;
             reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
-            items.push(FailedItem { lease, class, reason });
+            let lost = self.lost(&lease, item.suspects).await?;
+            items.push(FailedItem { lease, failed: Failed { class, reason, lost } });
         }
         Ok(self.service.engine.ask(|reply| Command::Failed { items, reply }).await?)
+    }
+
+    /// Which of the inputs that an attempt could not read are bad indeed: seen in the store itself, where they are deleted.
+    async fn lost(&self, lease: &Lease, suspects: Vec<v1::SuspectObject>) -> Result<Vec<LostObject>, Status> {
+        if suspects.is_empty() {
+            return Ok(Vec::new());
+        }
+        for v1::SuspectObject { key, found } in suspects.iter().take(SUSPECTS_MAX) {
+            tracing::warn!(lease = %lease, key, found, "a worker could not read an input as it should be");
+        }
+        let lease = lease.clone();
+        let mut files = self.service.engine.ask(|reply| Command::InputFiles { lease, reply }).await?;
+        files.retain(|file| {
+            suspects.iter().take(SUSPECTS_MAX).any(|suspect| suspect.key == file.key.as_str())
+        });
+        self.service.named.lost(files).await
     }
 
     async fn logs(&self, batch: v1::LogBatch) -> Result<(), Status> {

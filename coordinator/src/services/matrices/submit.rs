@@ -9,6 +9,7 @@ use tonic::Status;
 use super::MatricesService;
 use crate::engine::command::{Command, Submission};
 use crate::secrets;
+use crate::services::named::Present;
 use crate::services::{internal, rejected};
 
 /// The longest submit key.
@@ -37,7 +38,7 @@ impl MatricesService {
         self.check_uploads(&planned).await?;
         let keys = planned.plan.iter().map(|job| job.key).collect();
         let found = self.engine.ask(|reply| Command::FindFinished { keys, reply }).await?;
-        let finished = self.named.present(found).await?;
+        let Present { finished, absent } = self.named.present(found).await?;
         let matrix = SubmittedMatrix {
             id,
             submit_key: SubmitKey::new(submit_key),
@@ -48,7 +49,7 @@ impl MatricesService {
             plan: planned.plan,
             at: self.clock.unix(),
         };
-        let submission = Box::new(Submission { matrix, finished, fresh });
+        let submission = Box::new(Submission { matrix, finished, absent, fresh });
         let outcome = self.engine.ask(|reply| Command::Submit { submission, reply }).await?;
         let submitted = outcome.map_err(rejected)?;
         tracing::info!(matrix = %submitted.matrix, jobs = submitted.jobs, reused = submitted.reused,

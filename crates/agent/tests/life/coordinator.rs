@@ -37,6 +37,8 @@ pub(crate) struct Script {
     pub(crate) completions_unreadable: u32,
     /// Attempts that are not current: refused in answers and named in welcomes.
     pub(crate) stale: HashSet<Lease>,
+    /// What the last failure said of its inputs.
+    pub(crate) suspects: Vec<v1::SuspectObject>,
     /// Streams that are refused with this.
     pub(crate) refuse_streams: Option<Status>,
 }
@@ -181,6 +183,7 @@ impl Shared {
             Body::Failed(mut batch) => {
                 let item = batch.items.remove(0);
                 let lease = lease(item.lease).unwrap();
+                self.script.lock().unwrap().suspects = item.suspects;
                 (Heard::Failed(lease.clone(), item.class, item.reason), lease)
             }
         };

@@ -50,6 +50,11 @@ fn nothing() -> Result<Finished, Failure> {
     Ok(Finished { outputs: Vec::new(), usage: Usage::default() })
 }
 
+fn suspects(coordinator: &Coordinator) -> Vec<(String, String)> {
+    let script = coordinator.script();
+    script.suspects.iter().map(|suspect| (suspect.key.clone(), suspect.found.clone())).collect()
+}
+
 #[tokio::test]
 async fn inputs_come_verified_and_outputs_go_before_the_completion() {
     let mut coordinator = Coordinator::start().await;
@@ -257,6 +262,31 @@ async fn failures_are_classified_and_a_panic_is_a_crash() {
     let (_, class, reason) = coordinator.until(failed).await;
     assert_eq!(class, "transient");
     assert!(reason.contains("input `model`: object `sha256/none` is not in the store"), "{reason}");
+    assert_eq!(suspects(&coordinator), [("sha256/none".to_owned(), "nothing".to_owned())]);
+    agent.shut_down().await;
+}
+
+#[tokio::test]
+async fn an_input_that_is_not_as_it_should_be_is_named_with_what_came() {
+    let mut coordinator = Coordinator::start().await;
+    let mut agent = Agent::start(&coordinator);
+    let other = assay_domain::Digest::of(b"weights");
+    for (attempt, (wrong, found)) in [("weighty", "sha256 "), ("weight", "6 bytes")].into_iter().enumerate() {
+        coordinator.until(ready(1)).await;
+        let mut offered = assignment(0, 1 + attempt as u32);
+        let mut model = coordinator.store.artifact("model", &[("w.bin", wrong)]);
+        (model.files[0].digest, model.files[0].bytes) = (other, 7);
+        let key = model.files[0].key.to_string();
+        offered.inputs = vec![(String::from("model"), model)];
+        coordinator.offer(&offered).await;
+        let (_, class, reason) = coordinator.until(failed).await;
+        assert_eq!(class, "transient", "{reason}");
+        let suspects = suspects(&coordinator);
+        assert!(
+            suspects.len() == 1 && suspects[0].0 == key && suspects[0].1.starts_with(found),
+            "{suspects:?}"
+        );
+    }
     agent.shut_down().await;
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::job::{FailureClass, Usage};
 use crate::segment::AttemptLog;
-use crate::{Artifact, Epoch, Event, Fence, JobId, Lease, LogSegment, UnixMillis, WorkerId};
+use crate::{Artifact, Epoch, Event, Fence, JobId, Lease, LogSegment, ObjectKey, UnixMillis, WorkerId};
 
 /// Where a job stands.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -114,6 +114,11 @@ pub enum Outcome {
     Lost,
     /// Its matrix was cancelled.
     Cancelled,
+    /// It finished the job, but what it made was lost later.
+    Undone {
+        /// What was lost.
+        reason: String,
+    },
 }
 
 /// One attempt.
@@ -156,6 +161,9 @@ pub struct JobState {
     pub checkpoints: BTreeMap<u64, Checkpoint>,
     /// When something last happened to it.
     pub changed_at: Option<UnixMillis>,
+    /// How often something that it had made, or was given by an equal job, was lost.
+    #[serde(default)]
+    pub losses: usize,
 }
 
 /// Resume states kept while a job runs.
@@ -189,14 +197,27 @@ impl JobState {
         self.checkpoints.iter().rev().find_map(|(step, point)| Some((*step, point.resume.as_ref()?)))
     }
 
-    /// How many attempts ended in a way that counts against the job.
-    pub fn attempts_counted(&self) -> usize {
-        let counted = |attempt: &&AttemptRecord| match &attempt.outcome {
-            Outcome::Failed { class, .. } => *class != FailureClass::Released,
-            Outcome::Lost => true,
-            Outcome::Running | Outcome::Succeeded | Outcome::Cancelled => false,
+    /// The artifact that an object belongs to, among all that a later job or attempt may read.
+    pub fn holder_of(&self, key: &ObjectKey) -> Option<&Artifact> {
+        let outputs: &[Artifact] = match &self.phase {
+            Phase::Succeeded { outputs, .. } | Phase::Reused { outputs, .. } => outputs,
+            Phase::Waiting | Phase::Leased { .. } | Phase::Failed { .. } | Phase::Cancelled => &[],
         };
-        self.attempts.iter().filter(counted).count()
+        let points = self.checkpoints.values();
+        let kept = points.flat_map(|point| std::iter::once(&point.adapter).chain(&point.resume));
+        outputs.iter().chain(kept).find(|artifact| artifact.has(key))
+    }
+
+    /// How many attempts ended in a way that counts against the job. One that was undone shows that the job can be done: those
+    /// before it count no more.
+    pub fn attempts_counted(&self) -> usize {
+        let counts = |attempt: &&AttemptRecord| match &attempt.outcome {
+            Outcome::Failed { class, .. } => class.counts(),
+            Outcome::Lost => true,
+            Outcome::Running | Outcome::Succeeded | Outcome::Cancelled | Outcome::Undone { .. } => false,
+        };
+        let since = |attempt: &&AttemptRecord| !matches!(attempt.outcome, Outcome::Undone { .. });
+        self.attempts.iter().rev().take_while(since).filter(counts).count()
     }
 
     /// One of its attempts.
@@ -220,6 +241,7 @@ impl JobState {
                 self.attempt_failed(lease, *class, reason, *at);
             }
             Event::AttemptLost { lease, at } => self.attempt_lost(lease, *at),
+            Event::ArtifactLost { key, reason, at, .. } => self.artifact_lost(key, reason, *at),
             Event::JobFailed { reason, at, .. } => self.failed(reason, *at),
             Event::EpochRaised { .. }
             | Event::WorkerRegistered { .. }
@@ -261,11 +283,13 @@ impl JobState {
         resume: &Artifact,
         at: UnixMillis,
     ) {
-        self.checkpoints.entry(step).or_insert_with(|| Checkpoint {
+        // The adapter that was accepted first stands; its resume state may have gone since.
+        let point = self.checkpoints.entry(step).or_insert_with(|| Checkpoint {
             fence: lease.fence,
             adapter: adapter.clone(),
-            resume: Some(resume.clone()),
+            resume: None,
         });
+        point.resume = Some(resume.clone());
         for older in self.checkpoints.values_mut().rev().skip(RESUME_KEPT) {
             older.resume = None;
         }
@@ -298,6 +322,46 @@ impl JobState {
     fn attempt_lost(&mut self, lease: &Lease, at: UnixMillis) {
         self.phase = Phase::Waiting;
         self.end_attempt(lease.fence, Outcome::Lost, at);
+    }
+
+    /// What the object belonged to is no more, and the job is to run again unless only a resume state went. Whatever else it
+    /// made stands.
+    fn artifact_lost(&mut self, key: &ObjectKey, reason: &str, at: UnixMillis) {
+        self.losses += 1;
+        self.changed_at = Some(at);
+        let adapter_lost = self.drop_checkpoints_with(key);
+        match &self.phase {
+            Phase::Succeeded { fence, outputs, .. } if outputs.iter().any(|output| output.has(key)) => {
+                let (fence, outcome) = (*fence, Outcome::Undone { reason: reason.to_owned() });
+                self.phase = Phase::Waiting;
+                self.end_attempt(fence, outcome, at);
+            }
+            Phase::Reused { outputs, .. } if outputs.iter().any(|output| output.has(key)) => {
+                self.phase = Phase::Waiting;
+            }
+            // It is past that step, and only an attempt from before it makes the adapter again.
+            Phase::Leased { fence, .. } if adapter_lost => {
+                let (fence, class) = (*fence, FailureClass::InputLost);
+                self.phase = Phase::Waiting;
+                self.end_attempt(fence, Outcome::Failed { class, reason: reason.to_owned() }, at);
+            }
+            Phase::Waiting
+            | Phase::Leased { .. }
+            | Phase::Succeeded { .. }
+            | Phase::Reused { .. }
+            | Phase::Failed { .. }
+            | Phase::Cancelled => {}
+        }
+    }
+
+    /// Whether an adapter was among them: then no resume state at or after its step is of use, as none leads to it.
+    fn drop_checkpoints_with(&mut self, key: &ObjectKey) -> bool {
+        let lost = self.checkpoints.iter().find(|(_, point)| point.adapter.has(key)).map(|(step, _)| *step);
+        for (step, point) in &mut self.checkpoints {
+            let useless = lost.is_some_and(|lost| lost <= *step);
+            point.resume.take_if(|resume| useless || resume.has(key));
+        }
+        lost.is_some_and(|lost| self.checkpoints.remove(&lost).is_some())
     }
 
     fn failed(&mut self, reason: &str, at: UnixMillis) {

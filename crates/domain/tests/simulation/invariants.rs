@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use assay_domain::decide::Policy;
 use assay_domain::segment::LATE_SEGMENTS_MAX;
 use assay_domain::state::{Phase, Status};
-use assay_domain::{Event, Fence, JobId, Lease, LogSegment, MatrixId, State};
+use assay_domain::{Event, Fence, JobId, Lease, LogSegment, MatrixId, ObjectKey, State};
 
-use crate::world::Word;
+use crate::world::{Objects, Word};
 
 /// Watches every event.
 #[derive(Default)]
@@ -21,6 +21,7 @@ pub(crate) struct Observer {
     /// For each attempt, the number of its last segment and how many came after its end.
     logs: BTreeMap<Lease, (u32, u32)>,
     looks: u64,
+    pub(crate) losses: u64,
 }
 
 impl Observer {
@@ -29,6 +30,7 @@ impl Observer {
         let (Word::Renew(lease)
         | Word::Checkpointed(lease, _)
         | Word::Completed(lease)
+        | Word::Unread(lease, _)
         | Word::Failed(lease, _)) = word
         else {
             return true;
@@ -41,7 +43,7 @@ impl Observer {
     }
 
     /// Checks an event against all that went before.
-    pub(crate) fn before(&mut self, state: &State, event: &Event) {
+    pub(crate) fn before(&mut self, state: &State, objects: &Objects, event: &Event) {
         if let Some(matrix) = event.matrix()
             && !matches!(event, Event::Logged { .. })
         {
@@ -87,6 +89,7 @@ impl Observer {
                 self.must_be_current(lease);
                 self.current.remove(&lease.job);
             }
+            Event::ArtifactLost { job, key, .. } => self.lost(state, objects, job, key),
             Event::JobFailed { job, .. } => assert!(self.ended.insert(job.clone()), "{job} ended twice"),
             Event::MatrixCancelled { matrix, .. } => self.current.retain(|job, _| job.matrix != *matrix),
             Event::MatrixArchived { matrix, .. } => {
@@ -126,6 +129,25 @@ impl Observer {
         }
     }
 
+    /// One production of the job has ended, and only for a reason that is true.
+    fn lost(&mut self, state: &State, objects: &Objects, job: &JobId, key: &ObjectKey) {
+        assert!(objects.is_bad(key), "{key} of {job} is good");
+        let known = state.job(job).expect("a job of a known matrix");
+        assert!(known.holder_of(key).is_some(), "{job} never had {key}");
+        self.losses += 1;
+        let adapter = known.checkpoints.values().any(|point| point.adapter.has(key));
+        match &known.phase {
+            Phase::Succeeded { .. } | Phase::Reused { .. } => {
+                assert!(self.ended.remove(job), "{job} had not ended");
+                self.winners.remove(job);
+            }
+            Phase::Leased { .. } if adapter => {
+                self.current.remove(job);
+            }
+            Phase::Waiting | Phase::Leased { .. } | Phase::Failed { .. } | Phase::Cancelled => {}
+        }
+    }
+
     fn leased(&mut self, state: &State, lease: &assay_domain::Lease) {
         let job = &lease.job;
         assert!(!self.ended.contains(job), "{job} was leased after its end");
@@ -162,6 +184,8 @@ impl Observer {
                 let id = JobId { matrix: matrix.submitted.id.clone(), ordinal: ordinal as u32 };
                 assert_eq!(job.current(), self.current.get(&id).copied(), "{id}: another attempt is current");
                 assert!(job.attempts_counted() <= policy.attempts_max, "{id} was tried too often");
+                // Some more when one look finds several of its files bad.
+                assert!(job.losses <= policy.losses_max + 8, "{id} was lost too often");
                 let resumes = job.checkpoints.values().filter(|point| point.resume.is_some()).count();
                 assert!(resumes <= 2, "{id} keeps {resumes} resume states");
                 self.outputs_are_accepted(&id, job);

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use assay_domain::decide::{self, Ask, Memory, Policy};
+use assay_domain::decide::{self, Ask, Failed, Memory, Policy};
 use assay_domain::event::{SubmittedMatrix, WorkerInfo};
 use assay_domain::job::{FailureClass, Usage};
 use assay_domain::state::{FinishedJob, JobState, Matrix, ReadSet};
 use assay_domain::{
-    Artifact, DeviceKind, Digest, Epoch, Event, FileRef, JobId, JobKey, Lease, LogSegment, MatrixId,
-    ObjectKey, PlannedJob, Rejection, State, SubmitKey, UnixMillis, Work, WorkKind, WorkerId,
+    Artifact, DeviceKind, Digest, Epoch, Event, FileRef, JobId, JobKey, Lease, LogSegment, LostObject,
+    MatrixId, ObjectKey, PlannedJob, Rejection, Source, State, SubmitKey, UnixMillis, Work, WorkKind,
+    WorkerId,
 };
 
 use crate::invariants::Observer;
@@ -39,6 +40,8 @@ pub(crate) enum Word {
     Logged(Lease, u32),
     Completed(Lease),
     Failed(Lease, FailureClass),
+    /// It could not read these objects.
+    Unread(Lease, Vec<ObjectKey>),
 }
 
 /// The coordinator: durable log, state, and what it forgets when it stops.
@@ -52,6 +55,22 @@ pub(crate) struct Coordinator {
     pub(crate) now: u64,
     pub(crate) policy: Policy,
     pub(crate) observer: Observer,
+    pub(crate) objects: Objects,
+}
+
+/// What is wrong in the object store; all else is as it should be.
+#[derive(Default)]
+pub(crate) struct Objects {
+    /// Other bytes than were accepted, which nobody has noticed.
+    pub(crate) damaged: BTreeSet<ObjectKey>,
+    /// Deleted after the damage was found.
+    pub(crate) gone: BTreeSet<ObjectKey>,
+}
+
+impl Objects {
+    pub(crate) fn is_bad(&self, key: &ObjectKey) -> bool {
+        self.damaged.contains(key) || self.gone.contains(key)
+    }
 }
 
 impl Coordinator {
@@ -65,6 +84,7 @@ impl Coordinator {
             now: 1,
             policy: Policy::default(),
             observer: Observer::default(),
+            objects: Objects::default(),
         };
         coordinator.record(vec![Event::EpochRaised { epoch: Epoch(1) }]);
         coordinator
@@ -77,7 +97,7 @@ impl Coordinator {
     /// Journal, then apply: what the engine does.
     pub(crate) fn record(&mut self, events: Vec<Event>) {
         for event in events {
-            self.observer.before(&self.state, &event);
+            self.observer.before(&self.state, &self.objects, &event);
             self.note(&event);
             self.log.push(event.clone());
             self.state.apply(&event);
@@ -126,16 +146,20 @@ impl Coordinator {
         plan: &Plan,
         fresh: bool,
     ) -> Result<MatrixId, Rejection> {
+        self.upload_again(plan);
+        let is_there = |job: &FinishedJob| {
+            let mut files = job.outputs.iter().flat_map(|output| &output.files);
+            files.all(|file| !self.objects.gone.contains(&file.key))
+        };
+        let found = plan.keys.iter().filter_map(|key| {
+            Some((*key, self.state.finished_by_key(key).or_else(|| self.finished.get(key).cloned())?))
+        });
+        let (present, absent): (Vec<_>, Vec<_>) = found.partition(|(_, job)| is_there(job));
         let of_key = self.archive.values().find(|matrix| matrix.submitted.submit_key == *key);
-        let wanted = |key: &JobKey| plan.keys.contains(key);
         let read = ReadSet {
             submitted: of_key.map(|matrix| (matrix.submitted.id.clone(), matrix.submitted.spec_digest)),
-            finished: self
-                .finished
-                .iter()
-                .filter(|(key, _)| wanted(key))
-                .map(|(k, f)| (*k, f.clone()))
-                .collect(),
+            finished: present.into_iter().collect(),
+            absent: absent.into_iter().map(|(key, _)| key).collect(),
             fresh,
             ..ReadSet::default()
         };
@@ -188,9 +212,12 @@ impl Coordinator {
                 None
             }
             Word::Failed(lease, class) => {
-                let reason = String::from("it broke");
-                let decided = decide::fail(&self.state, self.policy, lease, *class, reason, self.at());
-                self.take(decided, current);
+                self.failed(lease, *class, Vec::new(), current);
+                None
+            }
+            Word::Unread(lease, keys) => {
+                let lost = if current { self.verify(lease, keys) } else { Vec::new() };
+                self.failed(lease, FailureClass::Transient, lost, current);
                 None
             }
         };
@@ -222,6 +249,43 @@ impl Coordinator {
             }
         }
         assert_eq!(after, before, "a log changed its job");
+    }
+
+    fn failed(&mut self, lease: &Lease, class: FailureClass, lost: Vec<LostObject>, current: bool) {
+        let failed = Failed { class, reason: String::from("it broke"), lost };
+        let decided = decide::fail(&self.state, self.policy, lease, failed, self.at());
+        self.take(decided, current);
+    }
+
+    /// What a person's submission does first: files that are not there are sent.
+    fn upload_again(&mut self, plan: &Plan) {
+        for file in plan.jobs.iter().flat_map(uploads) {
+            self.objects.gone.remove(&file.key);
+        }
+    }
+
+    /// A worker's claim is looked into: only inputs of its attempt, and only what is really bad, which goes.
+    fn verify(&mut self, lease: &Lease, keys: &[ObjectKey]) -> Vec<LostObject> {
+        let inputs = self.inputs(&lease.job);
+        let bad =
+            inputs.into_iter().filter(|file| keys.contains(&file.key) && self.objects.is_bad(&file.key));
+        let lost: Vec<LostObject> =
+            bad.map(|file| LostObject { file, found: String::from("is bad") }).collect();
+        for object in &lost {
+            self.objects.damaged.remove(&object.file.key);
+            self.objects.gone.insert(object.file.key.clone());
+        }
+        lost
+    }
+
+    /// All files that an attempt of a job reads now.
+    pub(crate) fn inputs(&self, job: &JobId) -> Vec<FileRef> {
+        let Some(matrix) = self.state.matrix(&job.matrix) else { return Vec::new() };
+        let planned = &matrix.submitted.plan[job.ordinal as usize];
+        let outputs = planned.needs().filter_map(|(maker, name)| matrix.output(maker, name));
+        let resume = matrix.jobs[job.ordinal as usize].resume().map(|(_, resume)| resume);
+        let made = outputs.chain(resume).flat_map(|artifact| &artifact.files);
+        made.chain(uploads(planned)).cloned().collect()
     }
 
     fn take(&mut self, decided: Result<Vec<Event>, Rejection>, current: bool) {
@@ -322,6 +386,14 @@ impl Coordinator {
     }
 }
 
+fn uploads(planned: &PlannedJob) -> impl Iterator<Item = &FileRef> {
+    let artifacts = planned.inputs.iter().filter_map(|input| match &input.source {
+        Source::Upload { artifact } => Some(artifact),
+        Source::Output { .. } => None,
+    });
+    artifacts.flat_map(|artifact| &artifact.files)
+}
+
 /// An artifact of one attempt: its key says which.
 pub(crate) fn made(lease: &Lease, name: &str) -> Artifact {
     let key = ObjectKey::output(lease, name, "file").expect("a good key");
@@ -335,9 +407,18 @@ pub(crate) fn made(lease: &Lease, name: &str) -> Artifact {
 /// A worker: what it holds, and how far it is with it.
 pub(crate) struct Worker {
     pub(crate) id: WorkerId,
-    pub(crate) holds: Vec<(Lease, Vec<u64>)>,
+    pub(crate) holds: Vec<Held>,
     /// What it logs for, also when it has ended.
     pub(crate) last: Option<Lease>,
+}
+
+/// An attempt, as its worker has it.
+pub(crate) struct Held {
+    pub(crate) lease: Lease,
+    /// The checkpoints to come.
+    pub(crate) steps: Vec<u64>,
+    /// What it has to fetch before it begins.
+    pub(crate) unread: Vec<ObjectKey>,
 }
 
 impl Worker {
@@ -351,6 +432,7 @@ impl Worker {
             Work::Generate(_) | Work::Score(_) | Work::Judge(_) | Work::Report(_) => Vec::new(),
         };
         self.last = Some(lease.clone());
-        self.holds.push((lease, steps));
+        let unread = coordinator.inputs(&lease.job).into_iter().map(|file| file.key).collect();
+        self.holds.push(Held { lease, steps, unread });
     }
 }
