@@ -58,6 +58,26 @@ pub(crate) struct Connection {
     pub(crate) token_file: Option<PathBuf>,
 }
 
+impl Command {
+    /// The name of its span.
+    pub(crate) const fn name(&self) -> &'static str {
+        match self {
+            Self::Up(_) => "assay up",
+            Self::Run(_) => "assay run",
+            Self::Plan(_) => "assay plan",
+            Self::Submit(_) => "assay submit",
+            Self::Watch(_) => "assay watch",
+            Self::Status(_) => "assay status",
+            Self::Logs(_) => "assay logs",
+            Self::Cancel(_) => "assay cancel",
+            Self::Report(_) => "assay report",
+            Self::Fleet(_) => "assay fleet",
+            Self::Model(_) => "assay model",
+            Self::Schema => "assay schema",
+        }
+    }
+}
+
 /// Which matrix file, and how to read it.
 #[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct MatrixFile {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use assay_proto::MESSAGE_BYTES_MAX;
-use assay_proto::client::{AuthorizedChannel, Credentials};
+use assay_proto::client::{AuthorizedChannel, BadCredentials, Credentials};
 use assay_proto::v1::artifacts_client::ArtifactsClient;
 use assay_proto::v1::fleet_client::FleetClient;
 use assay_proto::v1::matrices_client::MatricesClient;
@@ -36,8 +36,12 @@ impl Coordinator {
         let token_file = connection.token_file.clone().unwrap_or_else(|| connection.data_dir.join("token"));
         let token = std::fs::read_to_string(&token_file)
             .map_err(|error| Failed::Input(format!("token file {}: {error}", token_file.display())))?;
-        let credentials = Credentials::new(&token).map_err(|error| Failed::Input(error.to_string()))?;
-        let channel = credentials.channel(&address).map_err(|error| Failed::Input(error.to_string()))?;
+        let wrong = |error: BadCredentials| Failed::Input(error.to_string());
+        let mut credentials = Credentials::new(&token).map_err(wrong)?;
+        if let Some(traceparent) = assay_telemetry::propagate::current_traceparent() {
+            credentials = credentials.with_traceparent(&traceparent).map_err(wrong)?;
+        }
+        let channel = credentials.channel(&address).map_err(wrong)?;
         Ok(Self { address, channel })
     }
 

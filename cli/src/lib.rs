@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use tracing::Instrument as _;
 
 mod args;
 mod connect;
@@ -60,7 +61,18 @@ fn run(args: args::Args) -> anyhow::Result<()> {
 
 async fn run_async(command: args::Command) -> anyhow::Result<()> {
     let telemetry = assay_telemetry::init("assay")?;
-    let ended = match command {
+    let span = tracing::info_span!(
+        assay_telemetry::names::COMMAND,
+        otel.name = command.name(),
+        otel.kind = "client"
+    );
+    let ended = run_traced(command).instrument(span).await;
+    telemetry.shutdown(TELEMETRY_LIMIT).await;
+    ended
+}
+
+async fn run_traced(command: args::Command) -> anyhow::Result<()> {
+    match command {
         args::Command::Up(up) => up::run(&up).await,
         args::Command::Run(run) => up::run_matrix(&run).await,
         args::Command::Submit(submit) => submit::run(&submit).await,
@@ -71,7 +83,5 @@ async fn run_async(command: args::Command) -> anyhow::Result<()> {
         args::Command::Report(report) => show_report::run(&report).await,
         args::Command::Fleet(fleet) => look::fleet(&fleet).await,
         args::Command::Plan(_) | args::Command::Model(_) | args::Command::Schema => Ok(()),
-    };
-    telemetry.shutdown(TELEMETRY_LIMIT).await;
-    ended
+    }
 }

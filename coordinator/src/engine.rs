@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use assay_domain::decide::{self, Policy};
-use assay_domain::state::Matrix;
+use assay_domain::state::{Ended, Matrix};
 use assay_domain::{Event, JobId, State};
 use tokio::sync::{oneshot, watch};
 
@@ -156,6 +156,8 @@ impl Engine {
             self.tables.leases.insert(lease, row);
         }
         self.tables.gone = self.state.workers.keys().map(|worker| (worker.clone(), self.now_ms)).collect();
+        // Those of a process that was killed before they left it; for the others they are the same spans again.
+        self.state.ended.iter().for_each(show_end);
         self.commit()
     }
 
@@ -288,9 +290,8 @@ impl Engine {
             answer();
         }
         for matrix in &batch.archived {
-            let (submitted, end) = (&matrix.submitted, matrix.finished_at().unwrap_or(matrix.submitted.at));
-            assay_telemetry::emit_root_span(&submitted.id, &submitted.name, submitted.at, end);
-            tracing::info!(matrix = %submitted.id, "finished");
+            show_end(&matrix.ended());
+            tracing::info!(matrix = %matrix.submitted.id, "finished");
         }
         if batch.visible {
             self.changed.send_modify(|version| *version += 1);
@@ -341,6 +342,11 @@ impl Engine {
         }
         tracing::info!(last_sequence = self.journal.last_sequence(), "engine stopped");
     }
+}
+
+/// The root span of a matrix's trace. Its ids and times are the same however often it is shown.
+fn show_end(ended: &Ended) {
+    assay_telemetry::emit_root_span(&ended.matrix, &ended.name, ended.from, ended.to);
 }
 
 #[cfg(test)]

@@ -30,6 +30,7 @@ use crate::services::fleet::FleetService;
 use crate::services::leases::LeasesService;
 use crate::services::matrices::MatricesService;
 use crate::services::named::Named;
+use crate::services::trace;
 
 const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(10);
 const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(10);
@@ -312,7 +313,10 @@ fn routes(
     };
     let fleet = FleetService { engine: engine.clone() };
     let grpc = services(matrices, leases, artifacts, fleet)?.prepare().into_axum_router();
-    let guarded = grpc.layer(axum::middleware::from_fn_with_state(opened.token.clone(), auth::require));
+    // The last layer is the first that a call meets: without the token it is not traced either.
+    let guarded = grpc
+        .layer(axum::middleware::from_fn(trace::join))
+        .layer(axum::middleware::from_fn_with_state(opened.token.clone(), auth::require));
     Ok(Routes::from(guarded.merge(endpoint.router())))
 }
 

@@ -11,6 +11,7 @@ pub(crate) mod fleet;
 pub(crate) mod leases;
 pub(crate) mod matrices;
 pub(crate) mod named;
+pub(crate) mod trace;
 
 impl From<Stopped> for Status {
     fn from(stopped: Stopped) -> Self {

@@ -1,5 +1,6 @@
 //! Durable before answered: on a disk whose syncs fail and whose power goes, no answer is ever lost and none is false.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicU64;
 
 use assay_domain::event::SubmittedMatrix;
@@ -44,7 +45,7 @@ async fn submit(handle: &Handle, name: &str) -> Result<Result<Submitted, Rejecti
         at: UnixMillis(1),
     };
     let submission =
-        Box::new(Submission { matrix, finished: std::collections::BTreeMap::new(), fresh: false });
+        Box::new(Submission { matrix, finished: BTreeMap::new(), absent: BTreeSet::new(), fresh: false });
     handle.ask(|reply| Command::Submit { submission, reply }).await
 }
 

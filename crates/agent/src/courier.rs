@@ -91,7 +91,6 @@ impl Courier {
                 .max_decoding_message_size(self.limits.message_bytes_max);
             let mut asked = Request::new(request.clone());
             asked.set_timeout(limit);
-            assay_telemetry::propagate::inject(asked.metadata_mut());
             let status = match call(client, asked).await {
                 Ok(answer) => return Ok(answer.into_inner()),
                 Err(status) => status,

@@ -1,6 +1,6 @@
 //! What is known: a fold over events. `apply` is total; what is derived is computed, not stored.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
@@ -21,8 +21,27 @@ pub struct State {
     pub epoch: Epoch,
     /// Unfinished matrices (and finished ones until they are archived), in order of submission.
     pub matrices: Vec<Matrix>,
+    /// The matrices archived last, oldest first: whoever dies after archiving one may not have shown its end to others.
+    #[serde(default)]
+    pub ended: VecDeque<Ended>,
     /// Workers by id, as they last registered; those gone for long are forgotten.
     pub workers: BTreeMap<WorkerId, WorkerInfo>,
+}
+
+/// Archived matrices that are kept in mind.
+pub const ENDED_KEPT: usize = 32;
+
+/// A matrix that has ended, as its trace's root span shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// Its id.
+    pub matrix: MatrixId,
+    /// The name in the file.
+    pub name: String,
+    /// When it was submitted.
+    pub from: UnixMillis,
+    /// When the last thing happened in it.
+    pub to: UnixMillis,
 }
 
 /// A matrix and its jobs.
@@ -82,6 +101,8 @@ impl State {
                 }
             }
             Event::MatrixArchived { matrix, .. } => {
+                self.ended.extend(self.matrix(matrix).map(Matrix::ended));
+                self.ended.drain(..self.ended.len().saturating_sub(ENDED_KEPT));
                 self.matrices.retain(|known| known.submitted.id != *matrix);
             }
             Event::JobReused { job, .. } | Event::ArtifactLost { job, .. } | Event::JobFailed { job, .. } => {
@@ -214,6 +235,12 @@ impl Matrix {
             }
             Phase::Waiting | Phase::Leased { .. } | Phase::Failed { .. } | Phase::Cancelled => None,
         }
+    }
+
+    /// What is kept in mind of it when it is archived.
+    pub fn ended(&self) -> Ended {
+        let SubmittedMatrix { id, name, at, .. } = &self.submitted;
+        Ended { matrix: id.clone(), name: name.clone(), from: *at, to: self.finished_at().unwrap_or(*at) }
     }
 
     /// When the last thing happened in it.

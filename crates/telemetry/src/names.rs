@@ -18,6 +18,10 @@ pub const CHECKPOINT: &str = "checkpoint";
 pub const PLAN: &str = "plan";
 /// Span: a lease is decided and made durable.
 pub const LEASE: &str = "lease";
+/// Span: a call that the coordinator handles for a traced client; shown under the call's name.
+pub const RPC: &str = "rpc";
+/// Span: a command of a person; shown under the command's name.
+pub const COMMAND: &str = "command";
 
 /// Attribute: the matrix's id.
 pub const MATRIX: &str = "assay.matrix";

@@ -31,8 +31,8 @@ impl IdGenerator for DerivedIds {
     }
 }
 
-/// Exports the root span of a matrix that has finished. Without export it does nothing; done twice (a coordinator that was killed in
-/// between) it is the same span again.
+/// Exports the root span of a matrix that has finished. Without export it does nothing. It is exported at least once: a coordinator that
+/// starts does it again for the matrices that ended last, since the one before may have been killed in between; it is the same span then.
 pub fn emit_root_span(matrix: &MatrixId, name: &str, start: UnixMillis, end: UnixMillis) {
     let builder = SpanBuilder::from_name(name.to_owned())
         .with_start_time(time(start))

@@ -52,6 +52,8 @@ impl MatricesService {
         let submission = Box::new(Submission { matrix, finished, absent, fresh });
         let outcome = self.engine.ask(|reply| Command::Submit { submission, reply }).await?;
         let submitted = outcome.map_err(rejected)?;
+        // The submission's own trace is the client's; this leads from it to the matrix's.
+        tracing::Span::current().record("assay.matrix", tracing::field::display(&submitted.matrix));
         tracing::info!(matrix = %submitted.matrix, jobs = submitted.jobs, reused = submitted.reused,
             repeated = submitted.repeated, "submitted");
         Ok(v1::SubmitResponse {

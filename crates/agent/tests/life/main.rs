@@ -269,7 +269,7 @@ async fn failures_are_classified_and_a_panic_is_a_crash() {
 #[tokio::test]
 async fn an_input_that_is_not_as_it_should_be_is_named_with_what_came() {
     let mut coordinator = Coordinator::start().await;
-    let mut agent = Agent::start(&coordinator);
+    let agent = Agent::start(&coordinator);
     let other = assay_domain::Digest::of(b"weights");
     for (attempt, (wrong, found)) in [("weighty", "sha256 "), ("weight", "6 bytes")].into_iter().enumerate() {
         coordinator.until(ready(1)).await;
