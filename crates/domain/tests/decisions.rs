@@ -11,7 +11,7 @@ use assay_domain::decide::{self, Ask, Failed, Memory, Policy};
 use assay_domain::event::{SubmittedMatrix, WorkerInfo};
 use assay_domain::job::{FailureClass, Usage};
 use assay_domain::plan::plan;
-use assay_domain::state::{Outcome, Phase, ReadSet, Status};
+use assay_domain::state::{ENDED_KEPT, Outcome, Phase, ReadSet, Status};
 use assay_domain::{
     Artifact, DeviceKind, Digest, Epoch, Event, FileRef, JobId, Lease, LogSegment, LostObject, MatrixId,
     ObjectKey, Rejection, State, SubmitKey, UnixMillis, WorkKind, WorkerId,
@@ -433,4 +433,21 @@ fn attempts_stored_before_logs_were_kept_can_be_read() {
     let attempt: assay_domain::state::AttemptRecord = serde_json::from_str(stored).unwrap();
     assert!(attempt.log.is_empty());
     assert_eq!(serde_json::to_string(&attempt).unwrap(), stored);
+}
+
+#[test]
+fn the_matrices_that_ended_last_are_kept_in_mind_and_no_more() {
+    let mut desk = Desk { state: State::default(), events: 0 };
+    for number in 1..=ENDED_KEPT + 8 {
+        let (id, events) =
+            decide::submit(&desk.state, &ReadSet::default(), submitted(&format!("m-{number}"))).unwrap();
+        desk.record(events);
+        let at = UnixMillis(AT.0 + number as u64);
+        desk.record(decide::cancel(&desk.state, &id, at).unwrap());
+    }
+    assert_eq!(desk.state.ended.len(), ENDED_KEPT);
+    let last = desk.state.ended.back().unwrap();
+    assert_eq!((last.matrix.as_str(), last.name.as_str(), last.from), ("m-40", "trial", AT));
+    assert_eq!(last.to, UnixMillis(AT.0 + 40));
+    assert_eq!(desk.state.ended.front().unwrap().matrix.as_str(), "m-9");
 }
