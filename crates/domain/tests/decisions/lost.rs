@@ -22,9 +22,9 @@ impl Desk {
 
     fn train(&mut self) -> Lease {
         let training = self.lease_of(TRAIN);
-        self.checkpoint(&training, 6).unwrap();
-        self.checkpoint(&training, 12).unwrap();
-        self.complete(&training, &["metrics"]).unwrap();
+        self.checkpoint(&training, 6).expect("it is current");
+        self.checkpoint(&training, 12).expect("it is current");
+        self.complete(&training, &["metrics"]).expect("it is current");
         training
     }
 
@@ -38,7 +38,7 @@ impl Desk {
 
     fn answer(&mut self, ordinal: u32) -> Lease {
         let lease = self.lease_of(ordinal);
-        self.complete(&lease, &["generations"]).unwrap();
+        self.complete(&lease, &["generations"]).expect("it is current");
         lease
     }
 }
