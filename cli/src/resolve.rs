@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use assay_artifacts::LocalFile;
 use assay_domain::Artifact;
+use assay_domain::job::key_in_file;
 use assay_domain::matrix::{
-    self, DataFacts, DataSet, JudgeFacts, Matrix, PromptFacts, ResolvedMatrix, TokenCount,
+    self, DataFacts, DataSet, Judge, JudgeFacts, Matrix, PromptFacts, ResolvedMatrix, TokenCount,
 };
 
 use crate::args::MatrixFile;
@@ -61,9 +62,11 @@ impl Resolver {
             let artifact = self.upload("prompts", &path).map_err(wrong)?;
             prompts.insert(set.name.clone(), PromptFacts { artifact, records });
         }
-        let judges =
-            matrix.panel.judges.iter().map(|judge| (judge.name().to_owned(), judge_facts(judge.key_env())));
-        let judges = judges.collect();
+        let mut judges = BTreeMap::new();
+        for judge in &matrix.panel.judges {
+            let wrong = |error: anyhow::Error| Failed::Input(format!("judge `{}`: {error:#}", judge.name()));
+            judges.insert(judge.name().to_owned(), self.judge(judge).map_err(wrong)?);
+        }
         Ok(Resolved { matrix: ResolvedMatrix { matrix, models, data, prompts, judges }, files: self.files })
     }
 
@@ -96,6 +99,16 @@ impl Resolver {
         })
     }
 
+    fn judge(&mut self, judge: &Judge) -> anyhow::Result<JudgeFacts> {
+        let key = judge.api().and_then(|api| api.key_env).filter(|name| !has_key(name));
+        let ledger = judge.ledger().map(|ledger| self.upload("ledger", &self.base.join(ledger)));
+        Ok(JudgeFacts {
+            unavailable: key
+                .map(|name| format!("neither the environment nor the keys file has a key `{name}`")),
+            ledger: ledger.transpose()?,
+        })
+    }
+
     fn upload(&mut self, role: &str, path: &Path) -> anyhow::Result<Artifact> {
         let files = assay_artifacts::describe(path)?;
         let artifact = facts::artifact(role, &files);
@@ -104,7 +117,12 @@ impl Resolver {
     }
 }
 
-fn judge_facts(key_env: Option<&str>) -> JudgeFacts {
-    let missing = key_env.filter(|name| std::env::var_os(name).is_none_or(|key| key.is_empty()));
-    JudgeFacts { unavailable: missing.map(|name| format!("environment variable `{name}` holds no key")) }
+/// Whether this machine has a key: in its environment, or in the file that a judge-runner here would read.
+fn has_key(name: &str) -> bool {
+    let in_file = || {
+        let file =
+            std::env::var_os("ASSAY_KEYS_FILE").map_or(PathBuf::from(".assay/keys.env"), PathBuf::from);
+        std::fs::read_to_string(file).is_ok_and(|text| key_in_file(&text, name).is_some())
+    };
+    std::env::var_os(name).is_some_and(|key| !key.is_empty()) || in_file()
 }

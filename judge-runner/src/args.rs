@@ -34,9 +34,17 @@ pub(crate) struct Run {
     /// Folder for the cache, attempts and the ledger of paid calls; default: `judge-runner` in the data folder.
     #[arg(long)]
     work_dir: Option<PathBuf>,
+    /// A file of keys that only its owner can read, one `NAME=VALUE` a line, for names that the environment does not have;
+    /// default: `keys.env` in the data folder.
+    #[arg(long, env = "ASSAY_KEYS_FILE")]
+    keys_file: Option<PathBuf>,
 }
 
 impl Run {
+    pub(crate) fn keys_file(&self) -> PathBuf {
+        self.keys_file.clone().unwrap_or_else(|| self.data_dir.join("keys.env"))
+    }
+
     pub(crate) fn agent_config(&self) -> anyhow::Result<AgentConfig> {
         let coordinator =
             shell::coordinator(&self.data_dir, self.coordinator.as_deref(), self.token_file.as_deref())?;

@@ -1,55 +1,99 @@
-//! Judge jobs: every presentation of a comparison is shown to one API judge, and every answer is kept as it came.
+//! Judge jobs: every presentation of a comparison is shown to one judge, and every answer is kept as it came.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use assay_agent::{AttemptContext, Failure, Finished};
-use assay_domain::job::{FailureClass, JudgeSpec, Progress, Usage};
-use assay_judging::pair::{self, BlindPair, Blinded, Secret};
+use assay_domain::job::{ApiJudge, FailureClass, JudgeSpec, Progress, Provider as Name, Usage};
+use assay_judging::pair::{self, Blinded, Secret};
 use assay_judging::prompt::{Template, template};
-use assay_judging::records::{Evidence, RawVerdictRecord, VerdictStatus};
+use assay_judging::records::{RawVerdictRecord, VerdictStatus};
 use assay_judging::report::resolve_all;
-use assay_judging::verdict::{self, Reply};
-use futures::future::BoxFuture;
-use futures::{StreamExt, stream};
-use serde_json::value::RawValue;
 
 use crate::executor::bad_input;
 use crate::files;
-use crate::ledger::Ledger;
-use crate::openai::{Answer, AskError, OpenAi};
+use crate::keys::KeyRing;
+use crate::ledger::{Entry, Ledger, read_entries};
+use crate::limits::gate::{Clock, Gate};
+use crate::panel::{CALLS_MAX, Judged, Panelist};
+use crate::provider::{self, Provider, Replay};
 
-/// Calls under way at once.
-const CALLS_MAX: usize = 4;
-/// Times a malformed answer is asked for again.
-const MALFORMED_AGAIN_MAX: u32 = 2;
+/// What judge jobs of this process share: where their ledgers lie, keys, and the limits of each account.
+pub(crate) struct Judging {
+    ledger_dir: std::path::PathBuf,
+    keys: KeyRing,
+    clock: Clock,
+    gates: Mutex<BTreeMap<Account, Arc<Gate>>>,
+}
 
-/// Judges one comparison.
-pub(crate) async fn run(
-    spec: &JudgeSpec,
-    cx: &AttemptContext,
-    ledger_dir: &Path,
-) -> Result<Finished, Failure> {
-    let blinded = presentations(spec, cx)?;
-    let key = std::env::var(&spec.api.key_env).map_err(|_| {
-        bad_input(format!(
-            "judge `{}`: the environment variable `{}` holds no key",
-            spec.judge, spec.api.key_env
-        ))
-    })?;
-    let client = OpenAi::new(&spec.api, key).map_err(|error| bad_input(error.to_string()))?;
-    let mut ledger =
-        Ledger::open(ledger_dir, cx.assignment().job.key).map_err(|error| files::disk(ledger_dir, &error))?;
-    let started = now();
-    let verdicts = ask_all(spec, cx, &client, &blinded, &mut ledger).await?;
-    let resolved = resolve_all(&verdicts, &blinded.key).map_err(|error| bad_input(error.to_string()))?;
-    let keys: Vec<_> = blinded.key.records().collect();
-    let outputs = vec![
-        (String::from("verdicts"), files::write(cx, "verdicts.jsonl", &verdicts)?),
-        (String::from("keys"), files::write(cx, "keys.jsonl", &keys)?),
-        (String::from("resolved"), files::write(cx, "resolved.jsonl", &resolved)?),
-    ];
-    Ok(Finished { outputs, usage: usage(&verdicts, started.elapsed().as_secs_f64()) })
+/// Whose limits: labs count by key and model.
+type Account = (String, Option<String>, String);
+
+impl Judging {
+    /// Keeps ledgers in `ledger_dir`.
+    pub(crate) fn new(ledger_dir: std::path::PathBuf, keys: KeyRing) -> std::io::Result<Self> {
+        std::fs::create_dir_all(&ledger_dir)?;
+        Ok(Self { ledger_dir, keys, clock: Clock::new(1), gates: Mutex::default() })
+    }
+
+    fn gate(&self, api: &ApiJudge) -> Arc<Gate> {
+        let account = (api.base_url.clone(), api.key_env.clone(), api.model.clone());
+        let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
+        gates.entry(account).or_insert_with(|| Arc::new(Gate::new(CALLS_MAX, self.clock))).clone()
+    }
+
+    /// Judges one comparison.
+    pub(crate) async fn run(&self, spec: &JudgeSpec, cx: &AttemptContext) -> Result<Finished, Failure> {
+        let template = template(&spec.template).map_err(|error| bad_input(error.to_string()))?;
+        let mut blinded = presentations(spec, cx)?;
+        let ledger = Ledger::open(&self.ledger_dir, cx.assignment().job.key);
+        let ledger = ledger.map_err(|error| files::disk(&self.ledger_dir, &error))?;
+        if ledger.in_flight() > 0 {
+            cx.log(format!(
+                "{} calls were under way when the last attempt ended: they may have been paid and are made again",
+                ledger.in_flight()
+            ));
+        }
+        let started = now();
+        let provider = self.provider(spec, cx, template, &mut blinded)?;
+        let ledger = Mutex::new(ledger);
+        let gate = self.gate(&spec.api);
+        let panelist = Panelist::new(&spec.judge, &spec.api, template, provider.as_ref(), &gate, &ledger);
+        let panelist = panelist.map_err(|error| bad_input(error.to_string()))?;
+        let total = blinded.presentations.len() as u64;
+        let judged = panelist.judge(&blinded.presentations, |done| cx.progress(progress(done, total))).await;
+        let judged = judged.map_err(|error| Failure::from_error(FailureClass::Transient, &error))?;
+        tell(cx, &judged, panelist.stopped.get());
+        outputs(cx, &judged.verdicts, &blinded, started.elapsed().as_secs_f64())
+    }
+
+    fn provider(
+        &self,
+        spec: &JudgeSpec,
+        cx: &AttemptContext,
+        template: &Template,
+        blinded: &mut Blinded,
+    ) -> Result<Box<dyn Provider>, Failure> {
+        if spec.api.provider != Name::Replay {
+            let server = provider::server(&spec.api, &self.keys);
+            let server = server
+                .map_err(|error| bad_input(format!("judge `{}`: {}", spec.judge, files::chain(&error))))?;
+            return Ok(Box::new(server));
+        }
+        let path = cx.input("ledger")?;
+        let bytes = std::fs::read(path).map_err(|error| files::disk(path, &error))?;
+        let entries =
+            read_entries(&bytes).map_err(|error| bad_input(format!("the recorded ledger: {error}")))?;
+        let answered = entries.into_iter().filter_map(|entry| match entry {
+            Entry::Answered(answered) if answered.counts() => Some(*answered),
+            Entry::Answered(_) | Entry::Asked(_) => None,
+        });
+        let replay = Replay::new(&spec.api.model, answered.collect());
+        let replay = replay.map_err(|error| bad_input(format!("judge `{}`: {error}", spec.judge)))?;
+        replay.lay_out(template, blinded);
+        Ok(Box::new(replay))
+    }
 }
 
 fn presentations(spec: &JudgeSpec, cx: &AttemptContext) -> Result<Blinded, Failure> {
@@ -61,99 +105,49 @@ fn presentations(spec: &JudgeSpec, cx: &AttemptContext) -> Result<Blinded, Failu
         .map_err(|error| bad_input(error.to_string()))
 }
 
-async fn ask_all(
-    spec: &JudgeSpec,
+fn progress(done: usize, total: u64) -> Progress {
+    Progress { phase: String::from("judge"), done: done as u64, total, ..Progress::default() }
+}
+
+/// What the job's log says in the end.
+fn tell(cx: &AttemptContext, judged: &Judged, stopped: Option<&String>) {
+    cx.log(format!(
+        "{} presentations: {}; {} verdicts from the ledger, {} calls",
+        judged.verdicts.len(),
+        judged.summary(),
+        judged.from_ledger,
+        judged.calls
+    ));
+    if let Some(why) = stopped {
+        cx.log(format!("the judge was not asked to the end: {why}"));
+    }
+    let mut models: Vec<&str> = judged
+        .verdicts
+        .iter()
+        .filter(|verdict| verdict.status == VerdictStatus::Ok)
+        .map(|verdict| verdict.model.as_str())
+        .collect();
+    models.sort_unstable();
+    models.dedup();
+    if models.len() > 1 {
+        cx.log(format!("several models answered: {}", models.join(", ")));
+    }
+}
+
+fn outputs(
     cx: &AttemptContext,
-    client: &OpenAi<'_>,
+    verdicts: &[RawVerdictRecord],
     blinded: &Blinded,
-    ledger: &mut Ledger,
-) -> Result<Vec<RawVerdictRecord>, Failure> {
-    let template = template(&spec.template).map_err(|error| bad_input(error.to_string()))?;
-    let schema =
-        template.schema.ok_or_else(|| bad_input(format!("template `{}` asks for no JSON", spec.template)))?;
-    let schema = RawValue::from_string(schema.to_owned()).map_err(|error| bad_input(error.to_string()))?;
-    let schema = schema.as_ref();
-    let total = blinded.presentations.len() as u64;
-    let (mut verdicts, open): (Vec<_>, Vec<_>) = {
-        let (known, open): (Vec<_>, Vec<_>) =
-            blinded.presentations.iter().partition(|shown| ledger.get(&shown.pair_id, shown.pass).is_some());
-        (known.iter().filter_map(|shown| ledger.get(&shown.pair_id, shown.pass).cloned()).collect(), open)
-    };
-    // Boxed: a stream of borrowed futures is otherwise too general for `Send` to be proven.
-    let asked: Vec<BoxFuture<'_, _>> =
-        open.into_iter().map(|shown| Box::pin(ask_one(spec, client, template, schema, shown)) as _).collect();
-    let mut asked = stream::iter(asked).buffer_unordered(CALLS_MAX);
-    while let Some(record) = asked.next().await {
-        let record = record?;
-        ledger.add(&record).map_err(|error| files::disk(Path::new("ledger"), &error))?;
-        verdicts.push(record);
-        cx.progress(Progress {
-            phase: String::from("judge"),
-            done: verdicts.len() as u64,
-            total,
-            ..Progress::default()
-        });
-    }
-    verdicts.sort_by(|a, b| (&a.pair_id, a.pass).cmp(&(&b.pair_id, b.pass)));
-    Ok(verdicts)
-}
-
-async fn ask_one(
-    spec: &JudgeSpec,
-    client: &OpenAi<'_>,
-    template: &Template,
-    schema: &RawValue,
-    shown: &BlindPair,
-) -> Result<RawVerdictRecord, Failure> {
-    let prompt = template.render(shown);
-    let started = now();
-    let mut asked = 0;
-    loop {
-        let answer = client.ask(&prompt, schema).await.map_err(failure)?;
-        let record = record(spec, template, shown, answer, started.elapsed().as_secs_f64());
-        if record.status != VerdictStatus::Malformed || asked == MALFORMED_AGAIN_MAX {
-            return Ok(record);
-        }
-        asked += 1;
-    }
-}
-
-fn record(
-    spec: &JudgeSpec,
-    template: &Template,
-    shown: &BlindPair,
-    answer: Answer,
     seconds: f64,
-) -> RawVerdictRecord {
-    let reply =
-        Reply { text: answer.text.as_deref(), refusal: answer.refusal.as_deref(), finish: answer.finish };
-    let (status, detail) = match verdict::from_reply(&reply) {
-        Ok(_) => (VerdictStatus::Ok, None),
-        Err(missing) => (missing.status, Some(missing.detail)),
-    };
-    RawVerdictRecord {
-        pair_id: shown.pair_id.clone(),
-        pass: shown.pass,
-        judge: spec.judge.clone(),
-        template: template.name.to_owned(),
-        template_digest: template.digest(),
-        replicate: 0,
-        model: answer.model,
-        status,
-        detail,
-        evidence: answer.text.map_or(Evidence::None, |text| Evidence::Text { text }),
-        prompt_tokens: answer.prompt_tokens,
-        new_tokens: answer.new_tokens,
-        seconds,
-    }
-}
-
-fn failure(error: AskError) -> Failure {
-    let class = match &error {
-        AskError::Refused { .. } => FailureClass::BadInput,
-        AskError::Exhausted { .. } => FailureClass::Transient,
-    };
-    Failure::new(class, error.to_string())
+) -> Result<Finished, Failure> {
+    let resolved = resolve_all(verdicts, &blinded.key).map_err(|error| bad_input(error.to_string()))?;
+    let keys: Vec<_> = blinded.key.records().collect();
+    let outputs = vec![
+        (String::from("verdicts"), files::write(cx, "verdicts.jsonl", verdicts)?),
+        (String::from("keys"), files::write(cx, "keys.jsonl", &keys)?),
+        (String::from("resolved"), files::write(cx, "resolved.jsonl", &resolved)?),
+    ];
+    Ok(Finished { outputs, usage: usage(verdicts, seconds) })
 }
 
 fn usage(verdicts: &[RawVerdictRecord], seconds: f64) -> Usage {
@@ -162,11 +156,12 @@ fn usage(verdicts: &[RawVerdictRecord], seconds: f64) -> Usage {
         phases: vec![(String::from("judge"), seconds)],
         tokens,
         tokens_per_s: if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 },
+        missing: verdicts.iter().filter(|one| one.status != VerdictStatus::Ok).count() as u64,
         ..Usage::default()
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a shell that measures how long a call took")]
+#[expect(clippy::disallowed_methods, reason = "a shell that measures how long a job took")]
 fn now() -> Instant {
     Instant::now()
 }

@@ -1,17 +1,26 @@
-//! A local, append-only ledger of paid calls, one file for each job key: what was answered is never asked again.
+//! What was asked and what was answered: a local, append-only file for each job key, synced with every answer.
+//!
+//! Answers are found by what was asked, not by whom it is about: see [`EntryKey`]. Only a verdict counts as answered.
 
-use std::collections::BTreeMap;
+mod entry;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
 use assay_domain::JobKey;
-use assay_judging::records::RawVerdictRecord;
 
-/// The answers that one job has had so far, on this host.
+pub(crate) use self::entry::{Answered, Asked, Entry, EntryKey, Identity, read_entries};
+
+/// The exchanges of one job, on this host.
 pub(crate) struct Ledger {
     file: File,
-    known: BTreeMap<(String, u8), RawVerdictRecord>,
+    answers: BTreeMap<String, Answered>,
+    /// Asked, and not answered when the file was opened.
+    in_flight: BTreeSet<String>,
 }
 
 impl Ledger {
@@ -24,68 +33,58 @@ impl Ledger {
             Err(error) => return Err(error),
         };
         let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
-        let mut known = BTreeMap::new();
-        for line in bytes[..whole].split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            let record: RawVerdictRecord = serde_json::from_slice(line)?;
-            known.insert((record.pair_id.clone(), record.pass), record);
-        }
         let file = OpenOptions::new().create(true).append(true).open(&path)?;
         file.set_len(whole as u64)?;
-        Ok(Self { file, known })
+        let mut ledger = Self { file, answers: BTreeMap::new(), in_flight: BTreeSet::new() };
+        for entry in read_entries(&bytes[..whole])? {
+            ledger.know(entry);
+        }
+        Ok(ledger)
     }
 
-    /// The answer to a presentation.
-    pub(crate) fn get(&self, pair_id: &str, pass: u8) -> Option<&RawVerdictRecord> {
-        self.known.get(&(pair_id.to_owned(), pass))
+    /// The answer to a question, when it had a verdict.
+    pub(crate) fn get(&self, key: &EntryKey) -> Option<&Answered> {
+        self.answers.get(&key.key)
     }
 
-    /// Adds an answer; it is on disk when this returns.
-    pub(crate) fn add(&mut self, record: &RawVerdictRecord) -> io::Result<()> {
-        let mut line = serde_json::to_vec(record)?;
-        line.push(b'\n');
-        self.file.write_all(&line)?;
+    /// Calls that were under way when the last attempt ended: they may have been paid for nothing.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// Says that a call is about to be made. Not synced: it survives this process, and a machine that stops has lost the
+    /// answers on their way in any case.
+    pub(crate) fn asked(&mut self, asked: Asked) -> io::Result<()> {
+        self.append(&Entry::Asked(asked))
+    }
+
+    /// Adds an exchange; it is on disk when this returns.
+    pub(crate) fn answered(&mut self, answered: Answered) -> io::Result<()> {
+        let entry = Entry::Answered(Box::new(answered));
+        self.append(&entry)?;
         self.file.sync_data()?;
-        self.known.insert((record.pair_id.clone(), record.pass), record.clone());
+        self.know(entry);
         Ok(())
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use assay_domain::Digest;
-    use assay_judging::records::{Evidence, VerdictStatus};
-
-    use super::*;
-
-    fn record(pair_id: &str) -> RawVerdictRecord {
-        RawVerdictRecord {
-            pair_id: pair_id.to_owned(),
-            pass: 1,
-            judge: String::from("j"),
-            template: String::from("assay-v1"),
-            template_digest: String::new(),
-            replicate: 0,
-            model: String::from("m"),
-            status: VerdictStatus::Ok,
-            detail: None,
-            evidence: Evidence::Text { text: String::from("{}") },
-            prompt_tokens: 1,
-            new_tokens: 1,
-            seconds: 0.5,
-        }
+    fn append(&mut self, entry: &Entry) -> io::Result<()> {
+        let mut line = serde_json::to_vec(entry)?;
+        line.push(b'\n');
+        // One write: a line is whole or it is the last.
+        self.file.write_all(&line)
     }
 
-    #[test]
-    fn answers_survive_reopening_and_a_cut_line_is_dropped() {
-        let dir = tempfile::tempdir().unwrap();
-        let key = JobKey(Digest::of(b"job"));
-        Ledger::open(dir.path(), key).unwrap().add(&record("one")).unwrap();
-        let path = dir.path().join(format!("{key}.jsonl"));
-        OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"pair_id\":\"two").unwrap();
-        let mut ledger = Ledger::open(dir.path(), key).unwrap();
-        assert_eq!(ledger.get("one", 1), Some(&record("one")));
-        assert_eq!(ledger.get("two", 1), None);
-        ledger.add(&record("two")).unwrap();
-        assert_eq!(Ledger::open(dir.path(), key).unwrap().get("two", 1), Some(&record("two")));
+    fn know(&mut self, entry: Entry) {
+        match entry {
+            Entry::Asked(asked) => {
+                self.in_flight.insert(asked.key);
+            }
+            Entry::Answered(answered) => {
+                self.in_flight.remove(&answered.key);
+                if answered.counts() {
+                    self.answers.insert(answered.key.clone(), *answered);
+                }
+            }
+        }
     }
 }

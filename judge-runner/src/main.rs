@@ -10,9 +10,16 @@ mod args;
 mod executor;
 mod files;
 mod judge;
+mod keys;
+#[cfg(test)]
+#[path = "../tests/labs/server.rs"]
+mod labs;
 mod ledger;
-mod openai;
+mod limits;
+mod panel;
+mod provider;
 mod report;
+mod wire;
 
 /// How long the last traces may take to be sent.
 const TELEMETRY_LIMIT: Duration = Duration::from_secs(5);
@@ -34,8 +41,9 @@ fn run(args: args::Args) -> anyhow::Result<()> {
     runtime.block_on(async {
         let telemetry = assay_telemetry::init("assay-judge-runner")?;
         let config = args.agent_config()?;
-        let executor = executor::Runner::new(config.work_dir.join("ledger"))?;
-        let ended = assay_agent::run(config, executor, shell::stop_on_signals()?).await;
+        let keys = keys::KeyRing::new(Some(args.keys_file()));
+        let judging = judge::Judging::new(config.work_dir.join("ledger"), keys)?;
+        let ended = assay_agent::run(config, executor::Runner { judging }, shell::stop_on_signals()?).await;
         telemetry.shutdown(TELEMETRY_LIMIT).await;
         ended.map_err(anyhow::Error::from)
     })

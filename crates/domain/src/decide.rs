@@ -78,10 +78,17 @@ fn reuse(state: &State, read: &ReadSet, matrix: &SubmittedMatrix) -> Vec<Event> 
     if read.fresh {
         return Vec::new();
     }
+    // What lacks something is made again, and all that is made from it.
+    let mut again = BTreeSet::new();
     let found = matrix.plan.iter().filter_map(|job| {
         // What finished after the read set was made was seen to be there when it was accepted.
         let newer = || state.finished_by_key(&job.key).filter(|_| !read.absent.contains(&job.key));
         let finished = read.finished.get(&job.key).cloned().or_else(newer)?;
+        let lacks = finished.usage.as_ref().is_some_and(|usage| usage.missing > 0);
+        if lacks || job.needs().any(|(needed, _)| again.contains(&needed)) {
+            again.insert(job.ordinal);
+            return None;
+        }
         Some(Event::JobReused {
             job: JobId { matrix: matrix.id.clone(), ordinal: job.ordinal },
             from: finished.job,

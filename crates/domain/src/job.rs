@@ -4,11 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Artifact, Digest, Fence, JobId, JobKey, Lease};
 
+pub use judge::{ApiJudge, JudgeSpec, Provider, Thinking, key_in_file};
 pub use spec::{
-    ApiJudge, Comparison, GenerateSpec, JudgeInfo, JudgeSpec, LossOn, Orders, Recipe, ReportSpec, Sampling,
-    SamplingDefaults, ScoreSpec, System, TrainSpec, Training,
+    Comparison, GenerateSpec, JudgeInfo, LossOn, Orders, Recipe, ReportSpec, Sampling, SamplingDefaults,
+    ScoreSpec, System, TrainSpec, Training,
 };
 
+mod judge;
 mod spec;
 
 /// What kind of device a worker runs on.
@@ -235,6 +237,13 @@ pub struct Usage {
     pub peak_memory_mib: f64,
     /// Device kind and name, threads, LibTorch version: for the report's reproducibility block.
     pub environment: String,
+    /// Verdicts asked for that did not come. Such a job is done, and run again when it is submitted again.
+    #[serde(default, skip_serializing_if = "is_none_missing")]
+    pub missing: u64,
+}
+
+const fn is_none_missing(missing: &u64) -> bool {
+    *missing == 0
 }
 
 /// How far an attempt is; travels with renewals and is never stored.

@@ -9,6 +9,7 @@ pub mod digest;
 pub mod event;
 pub mod id;
 pub mod job;
+pub mod judge_models;
 pub mod matrix;
 pub mod plan;
 pub mod rejection;

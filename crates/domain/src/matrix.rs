@@ -5,9 +5,10 @@
 pub use cells::Cell;
 pub use error::{MatrixError, Place};
 pub use file::{
-    Checkpoints, DataSet, Evaluate, Judge, JudgeKind, Matrix, Model, OneOrMany, Panel, PromptSet,
-    RecipeEntry, RecipeOverride, RecipeSettings, Rule, SamplingEntry, Target, Variant,
+    Checkpoints, DataSet, Evaluate, Matrix, Model, OneOrMany, Panel, PromptSet, RecipeEntry, RecipeOverride,
+    RecipeSettings, Rule, SamplingEntry, Target, Variant,
 };
+pub use judge::{Judge, JudgeKind};
 pub use meaning::{CELLS_MAX, JUDGE_TEMPLATES};
 pub(crate) use nearest::nearest;
 pub use parse::{MATRIX_BYTES_MAX, parse};
@@ -21,6 +22,7 @@ pub use schema::json_schema;
 mod cells;
 mod error;
 mod file;
+mod judge;
 mod meaning;
 mod nearest;
 mod parse;

@@ -6,7 +6,7 @@ use crate::job::PlannedJob;
 use crate::matrix::{CELLS_MAX, MatrixError, ResolvedMatrix};
 
 pub use check::PLAN_JOBS_MAX;
-pub use price::{JudgePrice, PriceTable, WorkerRate};
+pub use price::{PriceTable, WorkerRate};
 pub use steps::{Schedule, steps_per_epoch};
 pub use table::{KindTotal, PlanRow, PlanTable, WorkerTotal};
 

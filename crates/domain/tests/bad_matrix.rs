@@ -32,7 +32,8 @@ panel:
       model: small
       template: smoke-plain-v1
     - name: api
-      kind: openai
+      kind: api
+      provider: openai
       model: gpt-4o-mini
       base_url: https://api.openai.com/v1
       key_env: OPENAI_API_KEY
@@ -183,17 +184,17 @@ const CASES: &[Case] = &[
     ),
     (
         "a kind of judge that is not known",
-        "kind: openai",
-        "kind: opnai",
+        "kind: api",
+        "kind: apy",
         &[
-            "trial.yaml:30:13: `panel.judges[1].kind` is the text `opnai`: use one of `logprob`, `openai`; did you mean `openai`?",
+            "trial.yaml:30:13: `panel.judges[1].kind` is the text `apy`: use one of `logprob`, `api`; did you mean `api`?",
         ],
     ),
     (
         "a judge without a kind",
-        "      kind: openai\n",
+        "      kind: api\n",
         "",
-        &["trial.yaml:29:7: `panel.judges[1]` has no `kind`: use one of `logprob`, `openai`"],
+        &["trial.yaml:29:7: `panel.judges[1]` has no `kind`: use one of `logprob`, `api`"],
     ),
     (
         "a template that is not known",
@@ -212,11 +213,87 @@ const CASES: &[Case] = &[
         ],
     ),
     (
+        "a provider that is not known",
+        "provider: openai",
+        "provider: antropic",
+        &[
+            "trial.yaml:31:17: `panel.judges[1].provider` is the text `antropic`: use one of `anthropic`, `openai`, `openai-responses`, `google`, `openai-compatible`, `replay`; did you mean `anthropic`?",
+        ],
+    ),
+    (
+        "a model of another provider",
+        "provider: openai",
+        "provider: anthropic",
+        &["trial.yaml:32:14: model `gpt-4o-mini` is not one of provider `anthropic`: use provider `openai`"],
+    ),
+    (
+        "a retired model",
+        "provider: openai\n      model: gpt-4o-mini",
+        "provider: anthropic\n      model: claude-3-5-sonnet-20241022",
+        &[
+            "trial.yaml:32:14: model `claude-3-5-sonnet-20241022` was retired (2025-10-28): use a current model, or `provider: replay` with recorded answers",
+        ],
+    ),
+    (
+        "a temperature that the model refuses",
+        "provider: openai\n      model: gpt-4o-mini",
+        "provider: anthropic\n      temperature: 0.3\n      model: claude-opus-4-8",
+        &[
+            "trial.yaml:32:20: temperature is 0.3 for model `claude-opus-4-8`: this model accepts none: leave it out",
+        ],
+    ),
+    (
+        "a temperature for a model that thinks",
+        "model: gpt-4o-mini",
+        "model: gpt-5.4\n      temperature: 0\n      thinking: low",
+        &[
+            "trial.yaml:33:20: temperature is 0 for model `gpt-5.4`: this model accepts one only with `thinking: none`: leave one of them out",
+        ],
+    ),
+    (
+        "thinking turned off where it cannot be",
+        "provider: openai\n      model: gpt-4o-mini",
+        "provider: google\n      thinking: none\n      model: gemini-2.5-pro",
+        &[
+            "trial.yaml:32:17: thinking is `none` for model `gemini-2.5-pro`: this model cannot do without: use one of `low`, `medium`, `high`",
+        ],
+    ),
+    (
+        "thinking for a model that does not think",
+        "model: gpt-4o-mini",
+        "model: gpt-4o-mini\n      thinking: high",
+        &[
+            "trial.yaml:33:17: thinking is given for model `gpt-4o-mini`: this model cannot be asked to think: leave it out",
+        ],
+    ),
+    (
+        "a server of one's own without its address",
+        "provider: openai\n      model: gpt-4o-mini\n      base_url: https://api.openai.com/v1\n",
+        "provider: openai-compatible\n      model: llama\n",
+        &[
+            "trial.yaml:29:7: a judge of provider `openai-compatible` has no `base_url`: such a server has no address of its own: name it, up to `/v1`",
+        ],
+    ),
+    (
+        "a replay without its ledger",
+        "provider: openai\n",
+        "provider: replay\n",
+        &["trial.yaml:29:7: a judge of provider `replay` has no `ledger`: name the file of recorded answers"],
+    ),
+    (
+        "a ledger that nobody reads",
+        "provider: openai\n",
+        "provider: openai\n      ledger: old.jsonl\n",
+        &[
+            "trial.yaml:32:15: a judge of provider `openai` has a `ledger`: only `replay` answers from a recorded ledger",
+        ],
+    ),
+    (
         "a URL without a scheme",
         "https://api.openai.com/v1",
         "api.openai.com/v1",
         &[
-            "trial.yaml:32:17: base_url is `api.openai.com/v1`: a URL that starts with `https://` (or `http://` for a local server) is needed",
+            "trial.yaml:33:17: base_url is `api.openai.com/v1`: a URL that starts with `https://` (or `http://` for a local server) is needed",
         ],
     ),
     (
@@ -224,7 +301,7 @@ const CASES: &[Case] = &[
         "key_env: OPENAI_API_KEY",
         "key_env: sk-abc123",
         &[
-            "trial.yaml:33:16: key_env is not the name of an environment variable: capital letters, digits and `_` are needed; the key itself never stands in a matrix",
+            "trial.yaml:34:16: key_env is not the name of an environment variable: capital letters, digits and `_` are needed; the key itself never stands in a matrix",
         ],
     ),
     (
@@ -232,35 +309,35 @@ const CASES: &[Case] = &[
         "variants:",
         "exclude:\n  - {recipe: lora-r61}\nvariants:",
         &[
-            "trial.yaml:36:14: recipe `lora-r61` is not defined: use one of `lora-r16`, `lora-r8`; did you mean `lora-r16`?",
+            "trial.yaml:37:14: recipe `lora-r61` is not defined: use one of `lora-r16`, `lora-r8`; did you mean `lora-r16`?",
         ],
     ),
     (
         "a rule about a seed that is not used",
         "variants:",
         "exclude:\n  - {seed: [42, 43]}\nvariants:",
-        &["trial.yaml:36:17: seed `43` is not defined: use `42`; did you mean `42`?"],
+        &["trial.yaml:37:17: seed `43` is not defined: use `42`; did you mean `42`?"],
     ),
     (
         "a rule that matches nothing",
         "variants:",
         "include:\n  - {recipe: lora-r8}\nexclude:\n  - {recipe: lora-r16}\nvariants:",
         &[
-            "trial.yaml:38:5: the exclude rule matches nothing: take it away, or name a combination that is run",
+            "trial.yaml:39:5: the exclude rule matches nothing: take it away, or name a combination that is run",
         ],
     ),
     (
         "rules that leave nothing",
         "variants:",
         "exclude:\n  - {model: small}\nvariants:",
-        &["trial.yaml:36:3: the rules leave nothing: at least one combination must be left to run"],
+        &["trial.yaml:37:3: the rules leave nothing: at least one combination must be left to run"],
     ),
     (
         "a rule without an axis",
         "variants:",
         "exclude:\n  - {}\nvariants:",
         &[
-            "trial.yaml:36:5: the rule names no axis: use at least one of `model`, `data`, `recipe`, `seed`, `prompts`, `sampling`",
+            "trial.yaml:37:5: the rule names no axis: use at least one of `model`, `data`, `recipe`, `seed`, `prompts`, `sampling`",
         ],
     ),
     (
@@ -284,14 +361,14 @@ const CASES: &[Case] = &[
         "an unknown word for what is evaluated",
         "variants:",
         "evaluate: lsat\nvariants:",
-        &["trial.yaml:35:11: `evaluate` is the text `lsat`: use one of `all`, `last`; did you mean `last`?"],
+        &["trial.yaml:36:11: `evaluate` is the text `lsat`: use one of `all`, `last`; did you mean `last`?"],
     ),
     (
         "an unknown key for what is evaluated",
         "variants:",
         "evaluate: {epoch: [1]}\nvariants:",
         &[
-            "trial.yaml:35:12: unknown field `epoch`: `evaluate` has `epochs`, `steps`; did you mean `epochs`?",
+            "trial.yaml:36:12: unknown field `epoch`: `evaluate` has `epochs`, `steps`; did you mean `epochs`?",
         ],
     ),
     (
@@ -299,7 +376,7 @@ const CASES: &[Case] = &[
         "variants:",
         "evaluate: 3\nvariants:",
         &[
-            "trial.yaml:35:11: `evaluate` is 3: one of `all`, `last` or a map with `epochs` or a map with `steps` is needed",
+            "trial.yaml:36:11: `evaluate` is 3: one of `all`, `last` or a map with `epochs` or a map with `steps` is needed",
         ],
     ),
     (
@@ -350,20 +427,20 @@ const CASES: &[Case] = &[
         "a seed twice",
         "variants:",
         "seeds: [1, 2, 1]\nvariants:",
-        &["trial.yaml:35:15: seed 1 is given twice: each seed is used once"],
+        &["trial.yaml:36:15: seed 1 is given twice: each seed is used once"],
     ),
     (
         "an error in a variant that was not chosen",
         "{name: talks, train_rows: null}",
         "{name: talks, train_rows: -1}",
-        &["trial.yaml:38:35: `data[0].train_rows` is -1: a whole number, 1 or more is needed"],
+        &["trial.yaml:39:35: `data[0].train_rows` is -1: a whole number, 1 or more is needed"],
     ),
     (
         "a variant in a variant",
         "  full:\n",
         "  full:\n    variants: {}\n",
         &[
-            "trial.yaml:37:15: `variants.full` has variants of its own: a map of overlays by name is needed, each a partial matrix without variants",
+            "trial.yaml:38:15: `variants.full` has variants of its own: a map of overlays by name is needed, each a partial matrix without variants",
         ],
     ),
 ];

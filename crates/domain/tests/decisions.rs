@@ -11,7 +11,7 @@ use assay_domain::decide::{self, Ask, Failed, Memory, Policy};
 use assay_domain::event::{SubmittedMatrix, WorkerInfo};
 use assay_domain::job::{FailureClass, Usage};
 use assay_domain::plan::plan;
-use assay_domain::state::{ENDED_KEPT, Outcome, Phase, ReadSet, Status};
+use assay_domain::state::{ENDED_KEPT, FinishedJob, Outcome, Phase, ReadSet, Status};
 use assay_domain::{
     Artifact, DeviceKind, Digest, Epoch, Event, FileRef, JobId, Lease, LogSegment, LostObject, MatrixId,
     ObjectKey, Rejection, State, SubmitKey, UnixMillis, WorkKind, WorkerId,
@@ -353,6 +353,30 @@ fn jobs_that_have_finished_are_taken_from_their_key() {
     assert_eq!(outputs, &[made(&lease, "generations")]);
     let fresh = ReadSet { fresh: true, ..ReadSet::default() };
     assert_eq!(decide::submit(&desk.state, &fresh, second).unwrap().1.len(), 1);
+}
+
+#[test]
+fn a_job_that_lacks_something_is_run_again_and_so_is_what_was_made_from_it() {
+    let first = submitted("m-1");
+    let finished = |job: &assay_domain::PlannedJob, missing| FinishedJob {
+        job: JobId { matrix: first.id.clone(), ordinal: job.ordinal },
+        outputs: Vec::new(),
+        usage: Some(Usage { missing, ..Usage::default() }),
+    };
+    let judged = first.plan.iter().find(|job| job.work.kind() == WorkKind::Score).unwrap().ordinal;
+    let report = first.plan.last().unwrap().ordinal;
+    let reused = |lacking: u32| -> Vec<u32> {
+        let by_key =
+            |job: &assay_domain::PlannedJob| (job.key, finished(job, u64::from(job.ordinal == lacking)));
+        let read = ReadSet { finished: first.plan.iter().map(by_key).collect(), ..ReadSet::default() };
+        let (_, events) = decide::submit(&State::default(), &read, submitted("m-2")).unwrap();
+        let jobs = events.iter().filter(|event| matches!(event, Event::JobReused { .. }));
+        jobs.filter_map(|event| event.job().map(|job| job.ordinal)).collect()
+    };
+    assert_eq!(reused(u32::MAX).len(), first.plan.len());
+    let again = reused(judged);
+    assert_eq!(again.len(), first.plan.len() - 2);
+    assert!(!again.contains(&judged) && !again.contains(&report), "{again:?}");
 }
 
 #[test]

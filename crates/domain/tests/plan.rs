@@ -24,7 +24,7 @@ fn small(extra: &str) -> String {
          prompts: [{{name: eval, file: p.jsonl, take: {{math: 2}}}}]\n\
          sampling: [{{name: cold, temperature: 0, max_new_tokens: 8}}, {{name: warm, max_new_tokens: 8}}]\n\
          panel:\n  judges:\n    - {{name: plain, kind: logprob, model: a, template: smoke-plain-v1}}\n\
-         \x20   - {{name: api, kind: openai, model: gpt-4o-mini, base_url: 'https://x/v1', key_env: K, template: assay-v1}}\n\
+         \x20   - {{name: api, kind: api, provider: openai, model: gpt-4o-mini, base_url: 'https://x/v1', key_env: K, template: assay-v1}}\n\
          {extra}"
     )
 }

@@ -35,7 +35,7 @@ fn plans() -> Vec<Plan> {
         "{name: b, rank: 8, accumulate: 2, warmup_steps: 2, checkpoints: {every_steps: 3}}",
     );
     let plain = "{name: plain, kind: logprob, model: small, template: smoke-plain-v1}";
-    let api = "{name: api, kind: openai, model: gpt-4o-mini, base_url: 'https://x/v1', key_env: K, template: assay-v1}";
+    let api = "{name: api, kind: api, provider: openai, model: gpt-4o-mini, base_url: 'https://x/v1', key_env: K, template: assay-v1}";
     let both = (format!("{one}, {two}"), format!("{plain}, {api}"));
     let texts = [
         matrix(one, "42", plain),

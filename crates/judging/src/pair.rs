@@ -5,6 +5,7 @@
 
 mod assign;
 mod hidden;
+mod lay_out;
 #[cfg(test)]
 mod tests;
 

@@ -19,6 +19,8 @@ pub enum Channel {
     Logprobs,
     /// From a JSON object that the judge writes.
     Json,
+    /// From lines of a fixed form that the judge writes.
+    Lines,
 }
 
 /// A versioned judge prompt.
@@ -36,7 +38,7 @@ pub struct Template {
     source: &'static str,
 }
 
-static TEMPLATES: [Template; 3] = [
+static TEMPLATES: [Template; 4] = [
     Template {
         name: "smoke-plain-v1",
         channel: Channel::Logprobs,
@@ -57,6 +59,13 @@ static TEMPLATES: [Template; 3] = [
         labels: ["1", "2"],
         schema: Some(include_str!("prompt/templates/assay-v1.schema.json")),
         source: include_str!("prompt/templates/assay-v1.txt"),
+    },
+    Template {
+        name: "paper-v1",
+        channel: Channel::Lines,
+        labels: ["A", "B"],
+        schema: None,
+        source: include_str!("prompt/templates/paper-v1.txt"),
     },
 ];
 

@@ -3,11 +3,13 @@
 //! Anything but one verdict as its schema says is missing with a status. Nothing is guessed, repaired, or searched
 //! for in prose: a judge may be quoting the response, and a response may hold a verdict of its own.
 
+mod lines;
 #[cfg(test)]
 mod tests;
 
 use serde::{Deserialize, Serialize};
 
+use crate::prompt::Channel;
 use crate::records::{Choice, VerdictStatus};
 
 /// Longest answer that is read, in bytes; a longer one is malformed.
@@ -54,8 +56,8 @@ pub struct Verdict {
     pub scores_b: Scores,
     /// The label that it prefers.
     pub choice: Choice,
-    /// 1 (a guess) to 5 (certain).
-    pub confidence: u8,
+    /// 1 (a guess) to 5 (certain), where the template asks for it.
+    pub confidence: Option<u8>,
 }
 
 /// Why there is no verdict.
@@ -98,6 +100,8 @@ pub struct Reply<'a> {
     pub refusal: Option<&'a str>,
     /// Why it stopped.
     pub finish: Finish,
+    /// The provider's own word for it, such as `PROHIBITED_CONTENT`; empty where it gives none.
+    pub said: &'a str,
 }
 
 /// Reads a provider's answer. What the API says about it goes before what the text looks like: half of a JSON object
@@ -105,19 +109,39 @@ pub struct Reply<'a> {
 ///
 /// # Errors
 /// Refused, blocked, truncated or malformed.
-pub fn from_reply(reply: &Reply<'_>) -> Result<Verdict, Missing> {
+pub fn from_reply(reply: &Reply<'_>, channel: Channel) -> Result<Verdict, Missing> {
     if let Some(refusal) = reply.refusal.filter(|text| !text.is_empty()) {
         return Err(Missing::new(VerdictStatus::Refused, clip(refusal)));
     }
+    let missing = |status, what: &str| match reply.said {
+        "" => Missing::new(status, what),
+        said => Missing::new(status, format!("{what} ({})", clip(said))),
+    };
     match reply.finish {
-        Finish::Refused => Err(Missing::new(VerdictStatus::Refused, "the model declined to answer")),
-        Finish::Filtered => {
-            Err(Missing::new(VerdictStatus::Blocked, "the provider's filter withheld the answer"))
-        }
+        Finish::Refused => Err(missing(VerdictStatus::Refused, "the model declined to answer")),
+        Finish::Filtered => Err(missing(VerdictStatus::Blocked, "the provider's filter withheld the answer")),
         Finish::Length => {
-            Err(Missing::new(VerdictStatus::Truncated, "the answer was cut off at its token limit: raise it"))
+            Err(missing(VerdictStatus::Truncated, "the answer was cut off at its token limit: raise it"))
         }
-        Finish::Stop => parse(reply.text.unwrap_or("")),
+        Finish::Stop => parse(reply.text.unwrap_or(""), channel),
+    }
+}
+
+/// Reads a complete answer as its template asked for it.
+///
+/// # Errors
+/// `malformed`, with what was found and the rule.
+pub fn parse(text: &str, channel: Channel) -> Result<Verdict, Missing> {
+    if text.len() > ANSWER_BYTES_MAX {
+        let detail = format!("{} bytes, more than {ANSWER_BYTES_MAX}", text.len());
+        return Err(Missing::new(VerdictStatus::Malformed, detail));
+    }
+    match channel {
+        Channel::Json => parse_json(text),
+        Channel::Lines => lines::parse(text),
+        Channel::Logprobs => {
+            Err(Missing::new(VerdictStatus::Malformed, "text where log-probabilities were asked for"))
+        }
     }
 }
 
@@ -126,11 +150,8 @@ pub fn from_reply(reply: &Reply<'_>) -> Result<Verdict, Missing> {
 ///
 /// # Errors
 /// `malformed`, with what was found and the rule.
-pub fn parse(text: &str) -> Result<Verdict, Missing> {
+fn parse_json(text: &str) -> Result<Verdict, Missing> {
     let malformed = |detail: String| Missing::new(VerdictStatus::Malformed, detail);
-    if text.len() > ANSWER_BYTES_MAX {
-        return Err(malformed(format!("{} bytes, more than {ANSWER_BYTES_MAX}", text.len())));
-    }
     let body = unfenced(text.trim());
     if body.is_empty() {
         return Err(malformed("an empty answer".to_owned()));
@@ -185,7 +206,7 @@ impl Wire {
             scores_a: self.response_1,
             scores_b: self.response_2,
             choice,
-            confidence: self.confidence,
+            confidence: Some(self.confidence),
         })
     }
 }

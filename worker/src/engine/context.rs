@@ -106,6 +106,7 @@ impl<'a> Context<'a> {
             tokens_per_s: if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 },
             peak_memory_mib: memory::peak_mib(),
             environment,
+            ..Usage::default()
         }
     }
 

@@ -218,38 +218,6 @@ pub struct ScoreSpec {
     pub orders: Orders,
 }
 
-/// A judge behind an API.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ApiJudge {
-    /// The provider's protocol: `openai` (OpenAI-compatible chat completions).
-    pub provider: String,
-    /// The provider's model id.
-    pub model: String,
-    /// The API's base URL, up to `/v1`.
-    pub base_url: String,
-    /// The environment variable that holds the key, on the judge-runner's host.
-    pub key_env: String,
-    /// None leaves it out of the request.
-    pub temperature: Option<f64>,
-    /// The most tokens of a verdict.
-    pub max_tokens: u32,
-}
-
-/// Judging of one comparison by an API judge.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct JudgeSpec {
-    /// The judge's name in the panel.
-    pub judge: String,
-    /// Where it is.
-    pub api: ApiJudge,
-    /// The versioned template, such as `assay-v1`.
-    pub template: String,
-    /// What is compared.
-    pub comparison: Comparison,
-    /// Which orders.
-    pub orders: Orders,
-}
-
 /// A judge as the report names it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JudgeInfo {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Places;
+use super::{Judge, Places};
 use crate::job::{LossOn, Orders, SamplingDefaults};
 
 /// A projection that may carry an adapter.
@@ -336,64 +336,6 @@ pub struct Panel {
     pub judges: Vec<Judge>,
 }
 
-/// A judge.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-#[schemars(deny_unknown_fields)]
-pub enum Judge {
-    /// A local model's next-token log-probabilities: a smoke judge.
-    Logprob {
-        /// The judge's name.
-        #[schemars(regex(pattern = NAME_PATTERN))]
-        name: String,
-        /// One of `models`.
-        model: String,
-        /// The versioned template.
-        template: String,
-        /// The passes over each pair; the panel's when left out.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        orders: Option<Orders>,
-    },
-    /// An OpenAI-compatible chat completions API.
-    Openai {
-        /// The judge's name.
-        #[schemars(regex(pattern = NAME_PATTERN))]
-        name: String,
-        /// The provider's model id.
-        #[schemars(length(min = 1))]
-        model: String,
-        /// The API's URL, up to `/v1`.
-        #[schemars(length(min = 1))]
-        base_url: String,
-        /// The environment variable that holds the key, on the judge-runner's host.
-        #[schemars(length(min = 1))]
-        key_env: String,
-        /// The versioned template.
-        template: String,
-        /// Left out of the request when not given.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        #[schemars(range(min = 0.0, max = 2.0))]
-        temperature: Option<f64>,
-        /// The most tokens of a verdict.
-        #[serde(default = "default_verdict_tokens")]
-        #[schemars(range(min = 16, max = 65_536))]
-        max_tokens: u32,
-        /// The passes over each pair; the panel's when left out.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        orders: Option<Orders>,
-    },
-}
-
-/// A judge's kind, without its settings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum JudgeKind {
-    /// A local model.
-    Logprob,
-    /// An API.
-    Openai,
-}
-
 /// One name, or several.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
@@ -439,45 +381,6 @@ impl<T: PartialEq> OneOrMany<T> {
     }
 }
 
-impl Judge {
-    /// Its name in the panel.
-    pub fn name(&self) -> &str {
-        match self {
-            Self::Logprob { name, .. } | Self::Openai { name, .. } => name,
-        }
-    }
-
-    /// Its kind.
-    pub const fn kind(&self) -> JudgeKind {
-        match self {
-            Self::Logprob { .. } => JudgeKind::Logprob,
-            Self::Openai { .. } => JudgeKind::Openai,
-        }
-    }
-
-    /// Its template's name.
-    pub fn template(&self) -> &str {
-        match self {
-            Self::Logprob { template, .. } | Self::Openai { template, .. } => template,
-        }
-    }
-
-    /// The passes it makes over each pair, in a panel with these.
-    pub fn orders(&self, panel: Orders) -> Orders {
-        match self {
-            Self::Logprob { orders, .. } | Self::Openai { orders, .. } => orders.unwrap_or(panel),
-        }
-    }
-
-    /// The environment variable that its key stands in, when it needs one.
-    pub fn key_env(&self) -> Option<&str> {
-        match self {
-            Self::Logprob { .. } => None,
-            Self::Openai { key_env, .. } => Some(key_env),
-        }
-    }
-}
-
 fn default_seeds() -> Vec<u64> {
     vec![default_seed()]
 }
@@ -488,8 +391,4 @@ const fn default_seed() -> u64 {
 
 const fn default_samples() -> u32 {
     1
-}
-
-const fn default_verdict_tokens() -> u32 {
-    1024
 }

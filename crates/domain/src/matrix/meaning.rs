@@ -1,6 +1,8 @@
 //! What a sound structure can still get wrong: names used twice or not defined, rules without effect, judges that cannot
 //! be, steps outside training.
 
+mod judge;
+
 use std::collections::BTreeSet;
 
 use super::structure::{list, one_of, title};
@@ -8,10 +10,11 @@ use super::{Evaluate, Judge, JudgeKind, Matrix, MatrixError, OneOrMany, Rule, ne
 use crate::plan::{Schedule, schedule_errors};
 
 /// The judge templates, each with the kind of judge that it is for. `judging` holds their texts.
-pub const JUDGE_TEMPLATES: [(&str, JudgeKind); 3] = [
+pub const JUDGE_TEMPLATES: [(&str, JudgeKind); 4] = [
     ("smoke-plain-v1", JudgeKind::Logprob),
     ("smoke-rubric-v1", JudgeKind::Logprob),
-    ("assay-v1", JudgeKind::Openai),
+    ("assay-v1", JudgeKind::Api),
+    ("paper-v1", JudgeKind::Api),
 ];
 
 /// The most combinations of a matrix.
@@ -129,7 +132,12 @@ impl Meaning<'_> {
             self.template(&format!("{path}/template"), judge);
             match judge {
                 Judge::Logprob { model, .. } => self.refer(&format!("{path}/model"), "model", model, &models),
-                Judge::Openai { base_url, key_env, .. } => self.api(&path, base_url, key_env),
+                Judge::Api { .. } if self.is_broken(&format!("{path}/provider")) => {}
+                Judge::Api { .. } => {
+                    for wrong in judge::wrong_with(judge) {
+                        self.error(&format!("{path}/{}", wrong.field), wrong.what, wrong.rule);
+                    }
+                }
             }
         }
     }
@@ -143,22 +151,6 @@ impl Meaning<'_> {
             self.error(path, what, format!("use {}", one_of(&fitting)));
         } else if !exists {
             self.refer(path, "template", judge.template(), &fitting);
-        }
-    }
-
-    fn api(&mut self, path: &str, base_url: &str, key_env: &str) {
-        if !(base_url.starts_with("http://") || base_url.starts_with("https://")) {
-            let rule =
-                String::from("a URL that starts with `https://` (or `http://` for a local server) is needed");
-            self.error(&format!("{path}/base_url"), format!("base_url is `{base_url}`"), rule);
-        }
-        let word = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
-        let named = key_env.chars().all(word) && !key_env.starts_with(|c: char| c.is_ascii_digit());
-        if !named {
-            // The value may be a key by mistake: it is not repeated.
-            let what = String::from("key_env is not the name of an environment variable");
-            let rule = "capital letters, digits and `_` are needed; the key itself never stands in a matrix";
-            self.error(&format!("{path}/key_env"), what, rule.to_owned());
         }
     }
 

@@ -124,6 +124,9 @@ pub struct PromptRecord {
 pub struct JudgeFacts {
     /// Why it cannot, such as `environment variable OPENAI_API_KEY is not set`.
     pub unavailable: Option<String>,
+    /// The recorded ledger that a `replay` judge answers from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ledger: Option<Artifact>,
 }
 
 impl ResolvedMatrix {

@@ -1,6 +1,7 @@
 //! How much a job does: tokens and floating point operations from a model's parameters. Upper bounds where lengths are drawn.
 
-use crate::job::{Estimate, Orders};
+use super::PriceTable;
+use crate::job::{ApiJudge, Estimate, Orders, Provider};
 use crate::matrix::{ModelFacts, TokenCount};
 
 /// Tokens of `assay-v1` around prompt and responses, rounded up.
@@ -95,16 +96,21 @@ pub(super) fn score(judge: &ModelFacts, judged: &Judged) -> Estimate {
     }
 }
 
-/// Judging through an API; `usd_per_million` is its price (input, output), when known.
-pub(super) fn judge(judged: &Judged, usd_per_million: Option<(f64, f64)>) -> Estimate {
+/// Judging through an API. Answers from a recorded ledger are no calls; what a model of no known price costs is unknown.
+pub(super) fn judge(judged: &Judged, api: &ApiJudge, prices: &PriceTable) -> Estimate {
     let (input, calls) = (judged.tokens(API_TEMPLATE_TOKENS), judged.pairs * passes(judged.orders));
+    if api.provider == Provider::Replay {
+        return Estimate::default();
+    }
     let output = calls * VERDICT_TOKENS;
+    // A server of one's own may call its model whatever it likes.
+    let known = if api.provider == Provider::OpenaiCompatible { None } else { prices.judge(&api.model) };
     let usd = |(per_in, per_out): (f64, f64)| (input as f64 * per_in + output as f64 * per_out) / 1e6;
     Estimate {
         input_tokens: input,
         new_tokens: output,
         api_calls: calls,
-        api_usd: usd_per_million.map(usd),
+        api_usd: known.map(usd),
         ..Estimate::default()
     }
 }

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::estimate::{self, Judged};
 use super::{PriceTable, label, steps::Schedule};
 use crate::job::{
-    ApiJudge, Comparison, Estimate, GenerateSpec, Input, JudgeInfo, JudgeSpec, PlannedJob, ReportSpec,
-    ScoreSpec, Source, System, TrainSpec, Training, Work,
+    Comparison, Estimate, GenerateSpec, Input, JudgeInfo, JudgeSpec, PlannedJob, ReportSpec, ScoreSpec,
+    Source, System, TrainSpec, Training, Work,
 };
 use crate::matrix::{Judge, ResolvedMatrix};
 use crate::{Artifact, Digest, JobKey};
@@ -221,10 +221,13 @@ impl<'a> Plan<'a> {
                 let spec = ScoreSpec { judge, model, template, comparison, orders };
                 (Work::Score(spec), estimate::score(facts, &judged))
             }
-            Judge::Openai { name, model, .. } => {
-                let Some(api) = api_of(judge) else { return Ok(()) };
-                let spec = JudgeSpec { judge: name.clone(), api, template, comparison, orders };
-                (Work::Judge(spec), estimate::judge(&judged, self.prices.judge(model)))
+            Judge::Api { name, .. } => {
+                let Some(api) = judge.api() else { return Ok(()) };
+                let facts = self.resolved.judges.get(name);
+                let ledger = facts.and_then(|facts| facts.ledger.as_ref());
+                inputs.extend(ledger.map(|ledger| upload("ledger", ledger)));
+                let estimate = estimate::judge(&judged, &api, self.prices);
+                (Work::Judge(JudgeSpec { judge: name.clone(), api, template, comparison, orders }), estimate)
             }
         };
         let label = label::judged(&self.resolved.matrix, &work, judge.name());
@@ -284,24 +287,10 @@ fn output(role: &str, job: u32, name: &str) -> Input {
     Input { name: role.to_owned(), source: Source::Output { job, name: name.to_owned() } }
 }
 
-fn api_of(judge: &Judge) -> Option<ApiJudge> {
-    match judge {
-        Judge::Logprob { .. } => None,
-        Judge::Openai { model, base_url, key_env, temperature, max_tokens, .. } => Some(ApiJudge {
-            provider: String::from("openai"),
-            model: model.clone(),
-            base_url: base_url.clone(),
-            key_env: key_env.clone(),
-            temperature: *temperature,
-            max_tokens: *max_tokens,
-        }),
-    }
-}
-
 fn info_of(judge: &Judge, resolved: &ResolvedMatrix) -> JudgeInfo {
     let (kind, model, smoke) = match judge {
         Judge::Logprob { model, .. } => ("logprob", model, true),
-        Judge::Openai { model, .. } => ("openai", model, false),
+        Judge::Api { provider, model, .. } => (provider.as_str(), model, false),
     };
     JudgeInfo {
         name: judge.name().to_owned(),
@@ -325,6 +314,9 @@ fn uploads(resolved: &ResolvedMatrix) -> Vec<(String, Digest)> {
     }
     for (name, facts) in &resolved.prompts {
         uploads.push((format!("prompts {name}"), facts.artifact.digest()));
+    }
+    for (name, facts) in &resolved.judges {
+        uploads.extend(facts.ledger.as_ref().map(|ledger| (format!("ledger {name}"), ledger.digest())));
     }
     uploads
 }

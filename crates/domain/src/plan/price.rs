@@ -1,17 +1,15 @@
-//! How fast and how dear: kinds of worker and API judges, each figure with its source and date (`prices.json`).
+//! How fast and how dear: kinds of worker, each figure with its source and date (`prices.json`); judges are in `judge_models`.
 
 use serde::{Deserialize, Serialize};
 
-use crate::DeviceKind;
 use crate::job::{GenerateSpec, PlannedJob, Work};
+use crate::{DeviceKind, judge_models};
 
 /// All prices and speeds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PriceTable {
     /// Kinds of worker.
     pub workers: Vec<WorkerRate>,
-    /// API judges.
-    pub judges: Vec<JudgePrice>,
 }
 
 /// A kind of worker that a plan is priced for.
@@ -39,19 +37,6 @@ pub struct WorkerRate {
     pub source: String,
 }
 
-/// What an API judge costs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct JudgePrice {
-    /// The provider's model id.
-    pub model: String,
-    /// USD for a million tokens of the prompt.
-    pub usd_per_million_in: f64,
-    /// USD for a million tokens of the answer.
-    pub usd_per_million_out: f64,
-    /// Where the figures come from, with a date.
-    pub source: String,
-}
-
 impl PriceTable {
     /// The table that comes with this version.
     pub fn builtin() -> Self {
@@ -60,8 +45,7 @@ impl PriceTable {
 
     /// USD for a million tokens (prompt, answer); none for a model that the table does not know, never 0.
     pub fn judge(&self, model: &str) -> Option<(f64, f64)> {
-        let known = self.judges.iter().find(|known| known.model == model)?;
-        Some((known.usd_per_million_in, known.usd_per_million_out))
+        judge_models::builtin().price(model).map(|price| (price.usd_in, price.usd_out))
     }
 }
 
@@ -99,9 +83,8 @@ mod tests {
     #[test]
     fn every_figure_has_a_dated_source() {
         let table = PriceTable::builtin();
-        let sources = table.workers.iter().map(|rate| &rate.source);
-        for source in sources.chain(table.judges.iter().map(|price| &price.source)) {
-            assert!(source.contains("2026"), "{source} has no date");
+        for rate in &table.workers {
+            assert!(rate.source.contains("2026"), "{} has no date", rate.source);
         }
     }
 

@@ -198,3 +198,25 @@ fn keys_that_disagree_are_refused() {
     records.push(KeyRecord { tuned_slot: records[0].tuned_slot.other(), ..records[0].clone() });
     assert!(matches!(Key::new(records), Err(PairError::KeyConflict { .. })));
 }
+
+#[test]
+fn what_was_shown_under_another_secret_can_be_laid_out_again() {
+    for orders in [Orders::Single, Orders::Both, Orders::Full] {
+        // One domain: the texts of two would be the same questions.
+        let pairs = inputs(&[14]);
+        let recorded = blind(&secret(1), orders, &pairs).unwrap();
+        let mut again = blind(&secret(2), orders, &pairs).unwrap();
+        let question = |shown: &BlindPair| (shown.first.clone(), shown.second.clone(), shown.first_label);
+        let asked: BTreeSet<_> = recorded.presentations.iter().map(question).collect();
+        assert!(
+            orders == Orders::Full || !again.presentations.iter().all(|one| asked.contains(&question(one)))
+        );
+        again.lay_out(|shown| asked.contains(&question(shown)));
+        let laid_out: BTreeSet<_> = again.presentations.iter().map(question).collect();
+        assert_eq!(laid_out, asked, "{orders:?}");
+        for shown in &again.presentations {
+            let key = again.key.get(&shown.pair_id, shown.pass).unwrap();
+            assert_eq!(resolve(label_of(shown, "good"), key), Winner::Tuned);
+        }
+    }
+}

@@ -18,12 +18,13 @@ fn pair() -> BlindPair {
 #[test]
 fn the_templates_that_a_matrix_may_name_are_those_that_exist() {
     use assay_domain::matrix::{JUDGE_TEMPLATES, JudgeKind};
-    let channel = |kind| match kind {
-        JudgeKind::Logprob => Channel::Logprobs,
-        JudgeKind::Openai => Channel::Json,
+    let kind = |channel| match channel {
+        Channel::Logprobs => JudgeKind::Logprob,
+        Channel::Json | Channel::Lines => JudgeKind::Api,
     };
-    let mut named = JUDGE_TEMPLATES.map(|(name, kind)| (name, channel(kind))).to_vec();
-    let mut exist: Vec<_> = templates().iter().map(|template| (template.name, template.channel)).collect();
+    let mut named = JUDGE_TEMPLATES.to_vec();
+    let mut exist: Vec<_> =
+        templates().iter().map(|template| (template.name, kind(template.channel))).collect();
     named.sort_unstable_by_key(|(name, _)| *name);
     exist.sort_unstable_by_key(|(name, _)| *name);
     assert_eq!(named, exist);
@@ -100,6 +101,6 @@ fn an_unknown_template_is_refused_with_the_known_ones() {
     let error = template("assay-v9").unwrap_err().to_string();
     assert_eq!(
         error,
-        "unknown judge template \"assay-v9\": known are smoke-plain-v1, smoke-rubric-v1, assay-v1"
+        "unknown judge template \"assay-v9\": known are smoke-plain-v1, smoke-rubric-v1, assay-v1, paper-v1"
     );
 }

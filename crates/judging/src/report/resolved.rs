@@ -71,7 +71,7 @@ pub fn resolve_record(raw: &RawVerdictRecord, key: &KeyRecord) -> ResolvedRecord
         }
         Ok(Reading::Text(verdict)) => {
             record.winner = Some(resolve(verdict.choice, key));
-            record.confidence = Some(verdict.confidence);
+            record.confidence = verdict.confidence;
             record.scores = Some(side_scores(&verdict, key));
             record.note = Some(verdict.reasoning);
         }
@@ -99,9 +99,12 @@ fn read(raw: &RawVerdictRecord, key: &KeyRecord) -> Result<Reading, Missing> {
             logprobs.check().map_err(|error| malformed(error.to_string()))?;
             Ok(Reading::Logprobs(pass_of(*logprobs, key)))
         }
-        (Evidence::Text { text }, Channel::Json) => verdict::parse(text).map(Reading::Text),
+        (Evidence::Text { text }, Channel::Json | Channel::Lines) => {
+            verdict::parse(text, channel).map(Reading::Text)
+        }
         (Evidence::None, _) => Err(malformed("no evidence with a status of ok".to_owned())),
-        (Evidence::Logprobs(_), Channel::Json) | (Evidence::Text { .. }, Channel::Logprobs) => {
+        (Evidence::Logprobs(_), Channel::Json | Channel::Lines)
+        | (Evidence::Text { .. }, Channel::Logprobs) => {
             Err(malformed(format!("evidence of another kind than template {} gives", raw.template)))
         }
     }

@@ -274,7 +274,7 @@ fn verdict(judge: &JudgeInfo, number: f64, step: u64, key: &KeyRecord) -> RawVer
         Channel::Logprobs => {
             Evidence::Logprobs(LabelLogprobs { a: (mass * share).ln(), b: (mass * (1.0 - share)).ln() })
         }
-        Channel::Json => Evidence::Text { text: json_answer(logit_a > 0.0) },
+        Channel::Json | Channel::Lines => Evidence::Text { text: json_answer(logit_a > 0.0) },
     };
     RawVerdictRecord {
         pair_id: key.pair_id.clone(),
@@ -354,6 +354,7 @@ fn history() -> Vec<JobSummary> {
                 tokens_per_s: tokens as f64 / seconds,
                 peak_memory_mib: 1210.5,
                 environment: "cpu x86-64, 2 threads, LibTorch 2.11.0".into(),
+                ..Usage::default()
             }),
             reused_from: None,
         }

@@ -1,0 +1,133 @@
+//! One judge and all that it is to be asked: the ledger first, then its provider, within the account's limits.
+//!
+//! Every presentation ends with a record. Only a verdict is a verdict: what is refused, blocked, cut off, malformed or not
+//! answered is missing, with its reason.
+
+mod ask;
+mod record;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use assay_domain::job::ApiJudge;
+use assay_judging::pair::BlindPair;
+use assay_judging::prompt::Template;
+use assay_judging::records::{RawVerdictRecord, VerdictStatus};
+use futures::future::BoxFuture;
+use futures::{StreamExt as _, stream};
+use serde_json::value::RawValue;
+
+use crate::ledger::{EntryKey, Identity, Ledger};
+use crate::limits::gate::Gate;
+use crate::provider::Provider;
+
+/// Calls under way at once, at most; how many there are is for the limits to say.
+pub(crate) const CALLS_MAX: usize = 32;
+
+/// A judge with everything that it takes to ask it.
+pub(crate) struct Panelist<'a> {
+    /// Its name in the panel.
+    pub(crate) name: &'a str,
+    pub(crate) api: &'a ApiJudge,
+    pub(crate) template: &'static Template,
+    pub(crate) provider: &'a dyn Provider,
+    pub(crate) gate: &'a Gate,
+    pub(crate) ledger: &'a Mutex<Ledger>,
+    /// Why it is not asked any more, once that is so.
+    pub(crate) stopped: OnceLock<String>,
+    identity: Identity,
+    schema: Option<Box<RawValue>>,
+}
+
+/// What became of all presentations.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Judged {
+    /// One for each presentation, ordered by pair and pass.
+    pub(crate) verdicts: Vec<RawVerdictRecord>,
+    /// Verdicts that stood in the ledger.
+    pub(crate) from_ledger: usize,
+    /// Calls that were made, those asked again included.
+    pub(crate) calls: usize,
+}
+
+/// Why judging cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PanelError {
+    /// The ledger cannot be written: an answer that is not safe is not used.
+    #[error("the ledger cannot be written")]
+    Ledger(#[from] io::Error),
+    /// A value without a JSON form.
+    #[error("a request has no JSON form")]
+    Json(#[from] serde_json::Error),
+}
+
+impl<'a> Panelist<'a> {
+    /// A judge that is about to be asked.
+    pub(crate) fn new(
+        name: &'a str,
+        api: &'a ApiJudge,
+        template: &'static Template,
+        provider: &'a dyn Provider,
+        gate: &'a Gate,
+        ledger: &'a Mutex<Ledger>,
+    ) -> Result<Self, PanelError> {
+        let schema = template.schema.map(|schema| RawValue::from_string(schema.to_owned())).transpose()?;
+        let identity = Identity::of(api)?;
+        Ok(Self { name, api, template, provider, gate, ledger, stopped: OnceLock::new(), identity, schema })
+    }
+
+    /// Asks for a verdict on every presentation that the ledger has none for. `done` hears how many have ended.
+    pub(crate) async fn judge(
+        &self,
+        presentations: &[BlindPair],
+        mut done: impl FnMut(usize),
+    ) -> Result<Judged, PanelError> {
+        let mut judged = Judged::default();
+        let mut open = Vec::new();
+        for shown in presentations {
+            let key = EntryKey::of(&self.identity, self.template, shown, 0)?;
+            let known = self.ledger().get(&key).map(|known| self.recorded(shown, known));
+            match known {
+                Some(record) if record.status == VerdictStatus::Ok => judged.verdicts.push(record),
+                Some(_) | None => open.push((shown, key)),
+            }
+        }
+        judged.from_ledger = judged.verdicts.len();
+        done(judged.verdicts.len());
+        // Boxed: a stream of borrowed futures is otherwise too general for `Send` to be proven.
+        let asked: Vec<BoxFuture<'_, _>> =
+            open.into_iter().map(|(shown, key)| Box::pin(self.ask(shown, key)) as _).collect();
+        let mut asked = stream::iter(asked).buffer_unordered(CALLS_MAX);
+        while let Some(ended) = asked.next().await {
+            let (record, calls) = ended?;
+            judged.calls += calls;
+            judged.verdicts.push(record);
+            done(judged.verdicts.len());
+        }
+        judged.verdicts.sort_by(|a, b| (&a.pair_id, a.pass).cmp(&(&b.pair_id, b.pass)));
+        Ok(judged)
+    }
+
+    fn ledger(&self) -> std::sync::MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Judged {
+    /// How many presentations ended so.
+    pub(crate) fn count(&self, status: VerdictStatus) -> usize {
+        self.verdicts.iter().filter(|verdict| verdict.status == status).count()
+    }
+
+    /// All statuses that occurred, with their numbers: `114 ok, 2 refused`.
+    pub(crate) fn summary(&self) -> String {
+        let counts = VerdictStatus::ALL.into_iter().map(|status| (status, self.count(status)));
+        let counts: Vec<String> = counts
+            .filter(|(_, count)| *count > 0)
+            .map(|(status, count)| format!("{count} {}", status.name()))
+            .collect();
+        counts.join(", ")
+    }
+}

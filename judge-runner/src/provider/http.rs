@@ -1,0 +1,119 @@
+//! A lab's server: one POST for each question, and the response as it came.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use assay_domain::job::ApiJudge;
+use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use reqwest::Response;
+use reqwest::header::HeaderMap;
+
+use super::{Cut, Exchange, Provider};
+use crate::keys::Key;
+use crate::ledger::EntryKey;
+use crate::wire::{Question, RawResponse, Wire};
+
+/// One call may take this long: a model that thinks takes minutes.
+const CALL_LIMIT: Duration = Duration::from_secs(600);
+/// A server that cannot be reached in this time is down.
+const CONNECT_LIMIT: Duration = Duration::from_secs(20);
+/// Bytes of a response that are read; the rest is left.
+const RESPONSE_BYTES_MAX: usize = 4 << 20;
+/// Headers that say something about limits and identity; the others are not kept.
+const KEPT: [&str; 6] =
+    ["retry-after", "anthropic-ratelimit-", "x-ratelimit-", "x-should-retry", "request-id", "x-request-id"];
+
+/// A server with one judge's settings.
+pub(crate) struct Http {
+    client: reqwest::Client,
+    judge: ApiJudge,
+    wire: &'static dyn Wire,
+    key: Option<Key>,
+}
+
+impl Http {
+    pub(super) fn new(judge: ApiJudge, wire: &'static dyn Wire, key: Option<Key>) -> reqwest::Result<Self> {
+        let client = reqwest::Client::builder()
+            .timeout(CALL_LIMIT)
+            .connect_timeout(CONNECT_LIMIT)
+            // A redirect would carry the key elsewhere.
+            .redirect(reqwest::redirect::Policy::none())
+            .build()?;
+        Ok(Self { client, judge, wire, key })
+    }
+
+    async fn post(&self, body: String) -> Result<RawResponse, Cut> {
+        let mut request =
+            self.client.post(self.wire.url(&self.judge)).header("content-type", "application/json");
+        for (name, value) in self.wire.headers() {
+            request = request.header(*name, *value);
+        }
+        if let Some(key) = &self.key {
+            let (name, value) = self.wire.key_header(key.secret());
+            let mut value = reqwest::header::HeaderValue::from_str(&value)
+                .map_err(|_| Cut { why: String::from("the key cannot stand in a header") })?;
+            value.set_sensitive(true);
+            request = request.header(name, value);
+        }
+        let response = request.body(body).send().await.map_err(|error| self.cut(error))?;
+        let (status, headers) = (response.status().as_u16(), kept(response.headers()));
+        let body = self.text(response).await?;
+        Ok(RawResponse { status, headers, body })
+    }
+
+    async fn text(&self, response: Response) -> Result<String, Cut> {
+        let (mut bytes, mut stream) = (Vec::new(), response.bytes_stream());
+        while let Some(chunk) = stream.next().await {
+            bytes.extend_from_slice(&chunk.map_err(|error| self.cut(error))?);
+            if bytes.len() > RESPONSE_BYTES_MAX {
+                return Err(Cut { why: format!("a response of more than {RESPONSE_BYTES_MAX} bytes") });
+            }
+        }
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    fn cut(&self, error: reqwest::Error) -> Cut {
+        let mut why = error.to_string();
+        let mut source = std::error::Error::source(&error);
+        while let Some(cause) = source {
+            why = format!("{why}: {cause}");
+            source = cause.source();
+        }
+        Cut { why: self.redact(why) }
+    }
+}
+
+impl Provider for Http {
+    fn wire(&self) -> &dyn Wire {
+        self.wire
+    }
+
+    fn request(&self, question: Question<'_>) -> serde_json::Result<String> {
+        self.wire.body(&self.judge, question)
+    }
+
+    fn send<'a>(&'a self, _: &'a EntryKey, request: String) -> BoxFuture<'a, Result<Exchange, Cut>> {
+        Box::pin(async move {
+            let response = self.post(request.clone()).await?;
+            let headers =
+                response.headers.into_iter().map(|(name, value)| (name, self.redact(value))).collect();
+            let response = RawResponse { headers, body: self.redact(response.body), ..response };
+            Ok(Exchange { request, response })
+        })
+    }
+
+    fn redact(&self, text: String) -> String {
+        match &self.key {
+            Some(key) => key.redact(text),
+            None => text,
+        }
+    }
+}
+
+fn kept(headers: &HeaderMap) -> BTreeMap<String, String> {
+    let known = headers.iter().filter(|(name, _)| KEPT.iter().any(|kept| name.as_str().starts_with(kept)));
+    known
+        .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())))
+        .collect()
+}
