@@ -108,7 +108,7 @@ impl<'a> Structure<'a> {
         }
     }
 
-    /// Which of several kinds of map it is: by its tag (`kind: openai`), else by its only key (`epochs: [...]`).
+    /// Which of several kinds of map it is: by its tag (`kind: api`), else by its only key (`epochs: [...]`).
     fn choose(&mut self, node: &Node, options: &[&'a Json], path: &str) -> Option<&'a Json> {
         let [first, _, ..] = options else { return options.first().copied() };
         let Some(tag) = tag_of(first) else { return self.choose_by_key(node, options, path) };
