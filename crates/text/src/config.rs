@@ -14,6 +14,7 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::bounded;
 pub use error::ConfigError;
 use family::{AttentionBias, Family};
 use fields::Fields;
@@ -106,8 +107,8 @@ impl DecoderConfig {
     /// Reads `DIR/config.json`.
     pub fn read(dir: &Path) -> Result<Self, ConfigError> {
         let path = dir.join("config.json");
-        let bytes =
-            std::fs::read(&path).map_err(|source| ConfigError::Read { path: path.clone(), source })?;
+        let bytes = bounded::read(&path, bounded::JSON_BYTES_MAX)
+            .map_err(|source| ConfigError::Read { path: path.clone(), source })?;
         let value = serde_json::from_slice(&bytes).map_err(|source| ConfigError::Json { path, source })?;
         Self::from_json(&value)
     }

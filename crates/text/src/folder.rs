@@ -7,12 +7,10 @@ use serde::Serialize;
 use serde_json::Value;
 use thiserror::Error;
 
+use crate::bounded;
 use crate::chat::{ChatTemplate, TemplateError};
 use crate::staged::sha256;
 use crate::tokenizer::{Tokenizer, TokenizerError};
-
-/// Config files are small; a larger one is not what it says.
-const JSON_BYTES_MAX: u64 = 64 << 20;
 
 /// Why a folder is no model folder.
 #[derive(Debug, Error)]
@@ -143,7 +141,10 @@ impl ModelFolder {
     /// The chat template's text.
     pub fn template_source(&self) -> Result<String, FolderError> {
         let file = self.path.join("chat_template.jinja");
-        match std::fs::read_to_string(&file) {
+        let not_text = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+        match bounded::read(&file, bounded::JSON_BYTES_MAX)
+            .and_then(|bytes| String::from_utf8(bytes).map_err(not_text))
+        {
             Ok(text) => return Ok(text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(source) => return Err(FolderError::Io { path: file, source }),
@@ -209,12 +210,10 @@ fn read_optional(path: &Path) -> Result<Value, FolderError> {
 }
 
 fn read_json(path: &Path) -> Result<Value, FolderError> {
-    let io = |source| FolderError::Io { path: path.to_path_buf(), source };
-    let length = std::fs::metadata(path).map_err(io)?.len();
-    let content = |problem: String| FolderError::Content { path: path.to_path_buf(), problem };
-    if length > JSON_BYTES_MAX {
-        return Err(content(format!("is {length} bytes long; at most {JSON_BYTES_MAX} are read")));
-    }
-    let bytes = std::fs::read(path).map_err(io)?;
-    serde_json::from_slice(&bytes).map_err(|error| content(format!("is not JSON: {error}")))
+    let bytes = bounded::read(path, bounded::JSON_BYTES_MAX)
+        .map_err(|source| FolderError::Io { path: path.to_path_buf(), source })?;
+    serde_json::from_slice(&bytes).map_err(|error| FolderError::Content {
+        path: path.to_path_buf(),
+        problem: format!("is not JSON: {error}"),
+    })
 }

@@ -11,6 +11,7 @@ use memmap2::Mmap;
 use safetensors::SafeTensors;
 pub use safetensors::{Dtype, SafeTensorError};
 
+use crate::bounded;
 pub use write::{TensorBytes, sync_folder, write_bytes, write_file};
 
 /// Name of a model's weights in one file.
@@ -188,7 +189,7 @@ impl TensorFiles {
 /// The distinct shard files of an index, sorted.
 fn shard_names(index: &Path) -> Result<Vec<String>, TensorFileError> {
     let problem = |problem: String| TensorFileError::Index { path: index.to_owned(), problem };
-    let bytes = std::fs::read(index).map_err(TensorFileError::io("read", index))?;
+    let bytes = bounded::read(index, bounded::JSON_BYTES_MAX).map_err(TensorFileError::io("read", index))?;
     let value: serde_json::Value =
         serde_json::from_slice(&bytes).map_err(|error| problem(format!("not valid JSON: {error}")))?;
     let map = value

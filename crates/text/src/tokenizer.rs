@@ -5,6 +5,9 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+
+use crate::bounded;
+use crate::guarded::guarded;
 use thiserror::Error;
 
 /// Why a tokenizer cannot be used.
@@ -96,8 +99,9 @@ impl Tokenizer {
         tokenizer_config: &Value,
     ) -> Result<Self, TokenizerError> {
         let load = |reason: String| TokenizerError::Load { path: path.to_path_buf(), reason };
-        let bytes = std::fs::read(path).map_err(|error| load(error.to_string()))?;
-        let mut inner = tokenizers::Tokenizer::from_bytes(&bytes).map_err(|error| load(error.to_string()))?;
+        let bytes =
+            bounded::read(path, bounded::TOKENIZER_BYTES_MAX).map_err(|error| load(error.to_string()))?;
+        let mut inner = guarded(|| tokenizers::Tokenizer::from_bytes(&bytes)).map_err(load)?;
         // Padding and truncation are ours: a file saved with either would cut or fill rows silently.
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|error| load(error.to_string()))?;
@@ -132,10 +136,8 @@ impl Tokenizer {
         text: &str,
         add_special_tokens: bool,
     ) -> Result<Encoded, TokenizerError> {
-        let encoding = self
-            .inner
-            .encode(text, add_special_tokens)
-            .map_err(|error| TokenizerError::Encode { bytes: text.len(), reason: error.to_string() })?;
+        let encoding = guarded(|| self.inner.encode(text, add_special_tokens))
+            .map_err(|reason| TokenizerError::Encode { bytes: text.len(), reason })?;
         let offsets = encoding.get_offsets().iter().map(|(start, end)| *start..*end).collect();
         Ok(Encoded { ids: encoding.get_ids().to_vec(), offsets })
     }
@@ -155,9 +157,8 @@ impl Tokenizer {
 
     /// Decodes ids to text.
     pub fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String, TokenizerError> {
-        self.inner
-            .decode(ids, skip_special_tokens)
-            .map_err(|error| TokenizerError::Decode { count: ids.len(), reason: error.to_string() })
+        guarded(|| self.inner.decode(ids, skip_special_tokens))
+            .map_err(|reason| TokenizerError::Decode { count: ids.len(), reason })
     }
 
     /// Starts decoding token by token; see [`TextStream`].

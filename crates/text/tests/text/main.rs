@@ -5,9 +5,14 @@
 mod bad_input;
 mod chat;
 mod folder;
+mod fuzz;
 mod gguf_file;
 mod import;
 mod mask;
 mod rows;
 mod support;
 mod tokenizer;
+
+/// Counts memory, so that no damaged file may ask for any amount of it.
+#[global_allocator]
+static PEAK: peak_alloc::PeakAlloc = peak_alloc::PeakAlloc;
