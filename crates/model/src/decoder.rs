@@ -28,6 +28,7 @@ pub(crate) use softcap::Softcap;
 use weight::Weight;
 
 use crate::Result;
+use crate::lora::{Lora, PackedLora};
 use crate::weights::WeightLoader;
 
 /// The frozen base model: weights on one device, shared by training, generation and scoring.
@@ -77,6 +78,16 @@ impl Decoder {
     pub fn pack(&self) -> Result<()> {
         self.layers.iter().try_for_each(Layer::pack)?;
         self.head.pack()
+    }
+
+    /// A packed copy of an adapter, where the steps of generation are faster with it.
+    pub(crate) fn pack_adapter(&self, lora: &Lora) -> Result<Option<PackedLora>> {
+        match self.layers.first() {
+            Some(layer) if self.device == Device::Cpu && self.kind == Kind::Float => {
+                PackedLora::new(lora, self.layers.len(), &layer.module_groups())
+            }
+            _ => Ok(None),
+        }
     }
 
     /// The shape of the model.

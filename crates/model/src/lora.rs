@@ -2,6 +2,7 @@
 //! All factors of an adapter live in one flat float32 tensor, so that optimizer and norm are a few large operations.
 
 mod dropout;
+mod packed;
 mod peft;
 
 use std::collections::BTreeSet;
@@ -12,6 +13,7 @@ use sha2::{Digest, Sha256};
 use tch::{Device, Kind, Tensor};
 
 pub(crate) use dropout::{DropoutKey, TrainingAdapters};
+pub(crate) use packed::PackedLora;
 pub use peft::base_model_of;
 pub(crate) use peft::tensor_bytes;
 

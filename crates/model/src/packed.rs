@@ -3,14 +3,16 @@
 //! in two bytes each, exactly, and become float32 in registers. A row's result does not depend on the rows beside it.
 
 mod kernel;
+mod rows;
 mod team;
 
 use tch::{Device, Kind, Tensor};
 
 use crate::Result;
-use kernel::{Blocks, Out, PANEL, Panel};
+use kernel::{Blocks, PANEL, Panel};
+use rows::{Out, Rows};
 
-/// A matrix `[outputs, inputs]` in panels of 32 outputs; within a panel all weights of one input lie together.
+/// A matrix `[outputs, inputs]` in panels of 16 outputs; within a panel all weights of two inputs lie together.
 #[derive(Debug)]
 pub(crate) struct Packed {
     outputs: usize,
@@ -18,13 +20,13 @@ pub(crate) struct Packed {
     panels: Panels,
 }
 
-/// The weights of all panels, input by input.
+/// The weights of all panels.
 #[derive(Debug)]
 enum Panels {
     /// See [`Panel::Half`].
-    Half(Vec<[u32; 16]>),
+    Half(Vec<[u32; PANEL]>),
     /// See [`Panel::Full`].
-    Full(Vec<[f32; PANEL]>),
+    Full(Vec<[[f32; PANEL]; 2]>),
 }
 
 impl Packed {
@@ -38,38 +40,54 @@ impl Packed {
         let (outputs, inputs) = (size[0] as usize, size[1] as usize);
         let by_inputs = weight.f_transpose(0, 1)?.is_contiguous();
         let weight = if by_inputs { weight.f_transpose(0, 1)? } else { weight.f_contiguous()? };
-        let values = floats(&weight);
-        let at = |output: usize, input: usize| match (output < outputs, by_inputs) {
+        let values = Rows::of(&weight).values();
+        let at = |output: usize, input: usize| match (output < outputs && input < inputs, by_inputs) {
             (false, _) => 0.0,
             (true, true) => values[input * outputs + output],
             (true, false) => values[output * inputs + input],
         };
         let fits_half = values.iter().all(|value| value.to_bits() & 0xffff == 0);
         let places = || {
-            (0..outputs.div_ceil(PANEL))
-                .flat_map(|panel| (0..inputs).map(move |input| (panel * PANEL, input)))
+            let panels = 0..outputs.div_ceil(PANEL);
+            panels.flat_map(|panel| (0..inputs).step_by(2).map(move |input| (panel * PANEL, input)))
         };
         let panels = if fits_half {
             let word = |low: f32, high: f32| low.to_bits() >> 16 | high.to_bits();
             let words = |(first, input)| {
-                std::array::from_fn(|lane| word(at(first + lane, input), at(first + lane + 16, input)))
+                std::array::from_fn(|lane| word(at(first + lane, input), at(first + lane, input + 1)))
             };
             Panels::Half(places().map(words).collect())
         } else {
-            let weights = |(first, input)| std::array::from_fn(|lane| at(first + lane, input));
+            let weights = |(first, input)| {
+                [input, input + 1].map(|input| std::array::from_fn(|lane| at(first + lane, input)))
+            };
             Panels::Full(places().map(weights).collect())
         };
         Ok(Some(Self { outputs, inputs, panels }))
     }
 
+    /// Columns of the matrix.
+    pub(crate) fn inputs(&self) -> usize {
+        self.inputs
+    }
+
     /// `input` `[N, inputs]` times the matrix, plus `bias` `[outputs]`: `[N, outputs]`. Without gradients.
     pub(crate) fn product(&self, input: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-        let input = input.f_contiguous()?;
-        let rows = input.numel() / self.inputs;
-        let mut output = Tensor::f_empty([rows as i64, self.outputs as i64], (Kind::Float, Device::Cpu))?;
+        let size = [input.size()[0], self.outputs as i64];
+        let mut output = Tensor::f_empty(size, (Kind::Float, Device::Cpu))?;
+        self.run(input, bias, Out::new(&mut output, false))?;
+        Ok(output)
+    }
+
+    /// Adds the product to `output` `[N, outputs]`, which may be part of the columns of a larger tensor, as may `input`.
+    pub(crate) fn add_product(&self, input: &Tensor, output: &mut Tensor) -> Result<()> {
+        self.run(input, None, Out::new(output, true))
+    }
+
+    fn run(&self, input: &Tensor, bias: Option<&Tensor>, out: Out<'_>) -> Result<()> {
         let bias = bias.map(Tensor::f_contiguous).transpose()?;
-        let (values, bias) = (Blocks::new(floats(&input), self.inputs), bias.as_ref().map(floats));
-        let out = Out::new(&mut output, self.outputs);
+        let bias = bias.as_ref().map(|bias| Rows::of(bias).values());
+        let values = Blocks::new(&Rows::of(input), self.inputs);
         team::for_each(self.outputs.div_ceil(PANEL), &|number| {
             let first = number * PANEL;
             let width = PANEL.min(self.outputs - first);
@@ -79,25 +97,16 @@ impl Packed {
             }
             kernel::panel(&self.panel(number), &values, &start, &mut out.columns(first, width));
         });
-        Ok(output)
+        Ok(())
     }
 
     fn panel(&self, number: usize) -> Panel<'_> {
-        let inputs = number * self.inputs..(number + 1) * self.inputs;
+        let pairs = self.inputs.div_ceil(2);
+        let part = number * pairs..(number + 1) * pairs;
         match &self.panels {
-            Panels::Half(words) => Panel::Half(&words[inputs]),
-            Panels::Full(weights) => Panel::Full(&weights[inputs]),
+            Panels::Half(words) => Panel::Half(&words[part]),
+            Panels::Full(weights) => Panel::Full(&weights[part]),
         }
-    }
-}
-
-/// The values of a contiguous float32 tensor on the CPU.
-fn floats(tensor: &Tensor) -> &[f32] {
-    debug_assert!(tensor.is_contiguous() && tensor.kind() == Kind::Float && tensor.device() == Device::Cpu);
-    #[expect(unsafe_code, reason = "tch has no view of a tensor's memory")]
-    // Safety: the tensor is contiguous and owns `numel` floats for as long as it is borrowed.
-    unsafe {
-        std::slice::from_raw_parts(tensor.data_ptr().cast::<f32>(), tensor.numel())
     }
 }
 

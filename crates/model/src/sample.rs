@@ -109,9 +109,7 @@ pub(crate) fn pick(
         let ids = Vec::<i64>::try_from(logits.f_argmax(-1, false)?)?;
         return Ok(ids.into_iter().map(|id| id as u32).collect());
     }
-    let scaled =
-        if settings.temperature == 1.0 { logits } else { logits.f_div_scalar(settings.temperature)? };
-    let probabilities = scaled.f_softmax(-1, Kind::Float)?.f_to_device(Device::Cpu)?;
+    let probabilities = probabilities(settings, logits)?.f_to_device(Device::Cpu)?;
     let width = probabilities.size()[1] as usize;
     let all = Vec::<f32>::try_from(probabilities.f_reshape([-1])?)?;
     let mut picked = Vec::with_capacity(rows.len());
@@ -120,6 +118,13 @@ pub(crate) fn pick(
         picked.push(filter::pick_one(settings, probabilities, unit));
     }
     Ok(picked)
+}
+
+/// Of penalised logits, before the filters.
+fn probabilities(settings: &SampleSettings, logits: Tensor) -> Result<Tensor> {
+    let scaled =
+        if settings.temperature == 1.0 { logits } else { logits.f_div_scalar(settings.temperature)? };
+    Ok(scaled.f_softmax(-1, Kind::Float)?)
 }
 
 fn penalise(settings: &SampleSettings, logits: Tensor, rows: &[RowState<'_>]) -> Result<Tensor> {

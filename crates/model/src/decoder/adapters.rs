@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use tch::Tensor;
 
-use crate::lora::Lora;
+use super::weight::FEW_ROWS;
+use crate::lora::{Lora, PackedLora};
 use crate::{Module, Result};
 
 /// Adds adapters to the outputs of projections.
@@ -41,7 +42,14 @@ impl Adapters for NoAdapters {
 /// as they are; ranges must not overlap. For passes of generation and scoring.
 #[derive(Debug, Default)]
 pub struct RowAdapters<'a> {
-    segments: Vec<(Range<i64>, &'a Lora)>,
+    segments: Vec<Segment<'a>>,
+}
+
+#[derive(Debug)]
+struct Segment<'a> {
+    rows: Range<i64>,
+    lora: &'a Lora,
+    packed: Option<&'a PackedLora>,
 }
 
 impl<'a> RowAdapters<'a> {
@@ -51,9 +59,20 @@ impl<'a> RowAdapters<'a> {
     }
 
     /// Uses `lora` for the tokens of `rows`.
-    pub fn with(mut self, rows: Range<i64>, lora: &'a Lora) -> Self {
+    pub fn with(self, rows: Range<i64>, lora: &'a Lora) -> Self {
+        self.with_packed(rows, lora, None)
+    }
+
+    /// The same, from a packed copy if there is one and the rows are few.
+    pub(crate) fn with_packed(
+        mut self,
+        rows: Range<i64>,
+        lora: &'a Lora,
+        packed: Option<&'a PackedLora>,
+    ) -> Self {
+        let packed = packed.filter(|_| rows.end - rows.start <= FEW_ROWS);
         if !rows.is_empty() {
-            self.segments.push((rows, lora));
+            self.segments.push(Segment { rows, lora, packed });
         }
         self
     }
@@ -69,14 +88,18 @@ impl Adapters for RowAdapters<'_> {
         layer: usize,
         modules: &[Module],
         input: &Tensor,
-        outputs: Vec<Tensor>,
+        mut outputs: Vec<Tensor>,
     ) -> Result<Vec<Tensor>> {
-        for (rows, lora) in &self.segments {
-            let length = rows.end - rows.start;
-            let part = input.f_narrow(0, rows.start, length)?;
+        for segment in &self.segments {
+            let (start, length) = (segment.rows.start, segment.rows.end - segment.rows.start);
+            let part = input.f_narrow(0, start, length)?;
+            if let Some(packed) = segment.packed {
+                packed.add(layer, modules, &part, &mut outputs, start)?;
+                continue;
+            }
             for (module, output) in modules.iter().zip(&outputs) {
-                if let Some(delta) = lora.delta(layer, *module, &part)? {
-                    let _updated = output.f_narrow(0, rows.start, length)?.f_add_(&delta)?;
+                if let Some(delta) = segment.lora.delta(layer, *module, &part)? {
+                    let _updated = output.f_narrow(0, start, length)?.f_add_(&delta)?;
                 }
             }
         }

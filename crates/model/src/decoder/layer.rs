@@ -116,6 +116,12 @@ impl Layer {
         projections.into_iter().try_for_each(|projection| projection.weight.pack())
     }
 
+    /// The modules of each projection, which share an input.
+    pub(super) fn module_groups(&self) -> [&[Module]; 4] {
+        [&self.query_key_value, &self.output, &self.gate_up, &self.down]
+            .map(|projection| &projection.modules[..])
+    }
+
     pub(super) fn forward(
         &self,
         config: &DecoderConfig,

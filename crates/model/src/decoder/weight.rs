@@ -8,7 +8,7 @@ use crate::Result;
 use crate::packed::Packed;
 
 /// Rows up to which packed products are faster than LibTorch's (2 cores with AVX-512: twice as fast for 12 rows).
-const FEW_ROWS: i64 = 64;
+pub(super) const FEW_ROWS: i64 = 64;
 
 /// A matrix `[outputs, inputs]`.
 #[derive(Debug)]

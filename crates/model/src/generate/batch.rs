@@ -180,7 +180,7 @@ impl<'a, 'g> Batch<'a, 'g> {
     }
 
     /// The adapters of flat tokens, given the adapter and the number of tokens of one row after the other.
-    fn adapters(&self, rows: impl Iterator<Item = (Option<usize>, usize)>) -> RowAdapters<'a> {
+    fn adapters(&self, rows: impl Iterator<Item = (Option<usize>, usize)>) -> RowAdapters<'g> {
         let mut adapters = RowAdapters::new();
         let mut rows = rows.peekable();
         let mut start = 0;
@@ -189,8 +189,9 @@ impl<'a, 'g> Batch<'a, 'g> {
             while let Some((_, tokens)) = rows.next_if(|(other, _)| *other == adapter) {
                 end += tokens;
             }
-            if let Some(adapter) = adapter {
-                adapters = adapters.with(start as i64..end as i64, self.generator.adapters[adapter].lora);
+            if let Some(adapter) = adapter.map(|adapter| &self.generator.adapters[adapter]) {
+                let rows = start as i64..end as i64;
+                adapters = adapters.with_packed(rows, adapter.lora, adapter.packed.as_ref());
             }
             start = end;
         }

@@ -1,7 +1,8 @@
 use proptest::prelude::*;
 use tch::{Device, Kind, Tensor};
 
-use super::{Packed, floats};
+use super::Packed;
+use super::rows::Rows;
 use crate::random::seeded;
 
 /// Random values of which bfloat16 holds `weight` exactly, or not.
@@ -34,7 +35,20 @@ proptest! {
         for row in 0..rows {
             let alone = packed.product(&input.narrow(0, row, 1), bias.as_ref()).unwrap();
             let together = product.narrow(0, row, 1);
-            prop_assert_eq!(floats(&alone), floats(&together));
+            prop_assert_eq!(Rows::of(&alone).values(), Rows::of(&together).values());
         }
     }
+}
+
+#[test]
+fn products_are_added_to_parts_of_columns() {
+    let [weight, input, _] = random(40, 6, 14, true, 3);
+    let wide = Tensor::ones([20, 100], (Kind::Float, Device::Cpu));
+    let Some(packed) = Packed::new(&weight).unwrap() else { return };
+    let columns = Tensor::cat(&[input.ones_like(), input.shallow_clone()], 1).narrow(1, 6, 6);
+    packed.add_product(&columns, &mut wide.narrow(0, 3, 14).narrow(1, 50, 40)).unwrap();
+    let wanted = Tensor::ones([20, 100], (Kind::Float, Device::Cpu));
+    let _added =
+        wanted.narrow(0, 3, 14).narrow(1, 50, 40).f_add_(&input.linear::<&Tensor>(&weight, None)).unwrap();
+    assert!((wide - wanted).abs().max().double_value(&[]) < 1e-5);
 }

@@ -124,6 +124,44 @@ fn penalty_and_greedy_as_transformers() {
     assert_eq!(values, [1.0, 1.5, -1.0, -2.2]);
 }
 
+#[derive(serde::Deserialize)]
+struct Golden {
+    cases: Vec<GoldenCase>,
+}
+
+#[derive(serde::Deserialize)]
+struct GoldenCase {
+    settings: SampleSettings,
+    seen: Vec<u32>,
+    logits: Vec<f32>,
+    /// Id and probability of what Transformers leaves.
+    probabilities: Vec<(u32, f64)>,
+}
+
+/// `make_sampling.py` wrote what Transformers' processors leave: of the numbers from 0 to 1, each token here takes the same
+/// part, from its first to its last.
+#[test]
+fn what_is_left_to_pick_from_is_what_transformers_leaves() {
+    let golden: Golden = serde_json::from_str(include_str!("../../tests/fixtures/sampling.json")).unwrap();
+    assert!(golden.cases.len() > 20);
+    for GoldenCase { settings, seen, logits, probabilities: wanted } in golden.cases {
+        let logits = Tensor::from_slice(&logits).view([1, -1]);
+        let mut stream = SampleStream::new(0, &seen, 0, None);
+        let row = RowState { stream: &mut stream, seen: &seen };
+        let penalised = penalise(&settings, logits, &[row]).unwrap();
+        let ours = Vec::<f32>::try_from(probabilities(&settings, penalised).unwrap().view([-1])).unwrap();
+        let mut sum = 0.0;
+        for (id, probability) in wanted {
+            for unit in [sum + 1e-6, sum + probability / 2.0, sum + probability - 1e-6] {
+                let picked = pick_one(&settings, &ours, unit.clamp(0.0, 1.0 - 1e-9));
+                assert!(picked == id || probability < 4e-6, "{settings:?}: {picked} is picked, not {id}");
+            }
+            sum += probability;
+        }
+        assert!((sum - 1.0).abs() < 1e-5);
+    }
+}
+
 #[test]
 fn bad_settings_are_refused() {
     for (name, bad) in [

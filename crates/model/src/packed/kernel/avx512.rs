@@ -1,11 +1,12 @@
-//! The loops in AVX-512: 16 outputs in a register, two of them per row and panel.
+//! The loops in AVX-512: 16 outputs in a register, one for each row of a block.
 
 use std::arch::x86_64::{
     __m512, _mm512_and_si512, _mm512_castsi512_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512,
     _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi32, _mm512_storeu_ps,
 };
 
-use super::{BLOCK, Blocks, Columns, PANEL, Panel};
+use super::super::rows::Columns;
+use super::{BLOCK, Blocks, PANEL, Panel};
 
 /// Only to be called where [`super::is_supported`].
 pub(super) fn panel(panel: &Panel<'_>, values: &Blocks, start: &[f32; PANEL], out: &mut Columns<'_>) {
@@ -19,13 +20,13 @@ pub(super) fn panel(panel: &Panel<'_>, values: &Blocks, start: &[f32; PANEL], ou
     }
 }
 
-/// The weights of one input, as two vectors.
+/// The weights of two inputs, as two vectors.
 trait Weights: Copy {
     #[expect(unsafe_code, reason = "a function for some processors")]
     unsafe fn vectors(&self) -> [__m512; 2];
 }
 
-impl Weights for [u32; 16] {
+impl Weights for [u32; PANEL] {
     #[target_feature(enable = "avx512f")]
     #[expect(unsafe_code, reason = "a function for some processors")]
     #[inline]
@@ -37,13 +38,13 @@ impl Weights for [u32; 16] {
     }
 }
 
-impl Weights for [f32; PANEL] {
+impl Weights for [[f32; PANEL]; 2] {
     #[target_feature(enable = "avx512f")]
     #[expect(unsafe_code, reason = "a function for some processors")]
     #[inline]
     unsafe fn vectors(&self) -> [__m512; 2] {
-        // Safety: the array has the 128 bytes that are read.
-        unsafe { [_mm512_loadu_ps(self.as_ptr()), _mm512_loadu_ps(self.as_ptr().add(16))] }
+        // Safety: each array has the 64 bytes that are read.
+        unsafe { [_mm512_loadu_ps(self[0].as_ptr()), _mm512_loadu_ps(self[1].as_ptr())] }
     }
 }
 
@@ -62,6 +63,18 @@ fn blocks<W: Weights>(panel: &[W], blocks: &Blocks, start: &[f32; PANEL], out: &
             9 => block::<W, 9>(panel, values, start, first, out),
             10 => block::<W, 10>(panel, values, start, first, out),
             11 => block::<W, 11>(panel, values, start, first, out),
+            12 => block::<W, 12>(panel, values, start, first, out),
+            13 => block::<W, 13>(panel, values, start, first, out),
+            14 => block::<W, 14>(panel, values, start, first, out),
+            15 => block::<W, 15>(panel, values, start, first, out),
+            16 => block::<W, 16>(panel, values, start, first, out),
+            17 => block::<W, 17>(panel, values, start, first, out),
+            18 => block::<W, 18>(panel, values, start, first, out),
+            19 => block::<W, 19>(panel, values, start, first, out),
+            20 => block::<W, 20>(panel, values, start, first, out),
+            21 => block::<W, 21>(panel, values, start, first, out),
+            22 => block::<W, 22>(panel, values, start, first, out),
+            23 => block::<W, 23>(panel, values, start, first, out),
             _ => block::<W, BLOCK>(panel, values, start, first, out),
         }
     }
@@ -76,27 +89,27 @@ fn block<W: Weights, const ROWS: usize>(
     out: &mut Columns<'_>,
 ) {
     #[expect(unsafe_code, reason = "vectors from memory")]
-    // Safety: this function is for the processors that `vectors` is for.
-    let start = unsafe { start.vectors() };
-    let mut sums = [start; ROWS];
+    // Safety: the array has the 64 bytes that are read.
+    let mut sums = [unsafe { _mm512_loadu_ps(start.as_ptr()) }; ROWS];
     let (values, _) = values.as_chunks::<ROWS>();
-    for (weights, values) in panel.iter().zip(values) {
+    let (values, _) = values.as_chunks::<2>();
+    for (weights, [even, odd]) in panel.iter().zip(values) {
         #[expect(unsafe_code, reason = "vectors from memory")]
-        // Safety: as above.
-        let [low, high] = unsafe { weights.vectors() };
-        for (value, sum) in values.iter().zip(&mut sums) {
-            let value = _mm512_set1_ps(*value);
-            sum[0] = _mm512_fmadd_ps(low, value, sum[0]);
-            sum[1] = _mm512_fmadd_ps(high, value, sum[1]);
+        // Safety: this function is for the processors that `vectors` is for.
+        let [for_even, for_odd] = unsafe { weights.vectors() };
+        for (value, sum) in even.iter().zip(&mut sums) {
+            *sum = _mm512_fmadd_ps(for_even, _mm512_set1_ps(*value), *sum);
+        }
+        for (value, sum) in odd.iter().zip(&mut sums) {
+            *sum = _mm512_fmadd_ps(for_odd, _mm512_set1_ps(*value), *sum);
         }
     }
     for (row, sum) in sums.iter().enumerate() {
         let mut values = [0.0; PANEL];
         #[expect(unsafe_code, reason = "vectors to memory")]
-        // Safety: the array has room for two vectors.
+        // Safety: the array has the 64 bytes that are written.
         unsafe {
-            _mm512_storeu_ps(values.as_mut_ptr(), sum[0]);
-            _mm512_storeu_ps(values.as_mut_ptr().add(16), sum[1]);
+            _mm512_storeu_ps(values.as_mut_ptr(), *sum);
         }
         out.write(first + row, &values);
     }

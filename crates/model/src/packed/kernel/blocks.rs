@@ -1,32 +1,35 @@
 //! Rows as the loops read them: in blocks, and in a block the values of all its rows for one input side by side.
 
+use super::super::rows::Rows;
 use super::BLOCK;
 
 pub(in super::super) struct Blocks {
     rows: usize,
-    inputs: usize,
+    lines: usize,
     values: Vec<f32>,
 }
 
 impl Blocks {
-    /// From rows of `inputs` values each, one after the other.
-    pub(in super::super) fn new(rows: &[f32], inputs: usize) -> Self {
-        let count = rows.len() / inputs.max(1);
-        let mut values = Vec::with_capacity(rows.len());
+    /// From rows of `inputs` values each; zeros make their number even.
+    pub(in super::super) fn new(rows: &Rows<'_>, inputs: usize) -> Self {
+        let (count, stride, all) = (rows.count(), rows.stride(), rows.values());
+        let lines = inputs.next_multiple_of(2);
+        let mut values = Vec::with_capacity(count * lines);
         for (first, length) in cuts(count) {
-            let block = &rows[first * inputs..(first + length) * inputs];
+            let block: Vec<&[f32]> =
+                (first..first + length).map(|row| &all[row * stride..][..inputs]).collect();
             for input in 0..inputs {
-                values.extend(block[input..].iter().step_by(inputs));
+                values.extend(block.iter().map(|row| row[input]));
             }
+            values.resize((first + length) * lines, 0.0);
         }
-        Self { rows: count, inputs, values }
+        Self { rows: count, lines, values }
     }
 
     /// The number of the first row, the number of rows, and the values of each block.
     pub(super) fn iter(&self) -> impl Iterator<Item = (usize, usize, &[f32])> {
-        cuts(self.rows).map(|(first, rows)| {
-            (first, rows, &self.values[first * self.inputs..(first + rows) * self.inputs])
-        })
+        cuts(self.rows)
+            .map(|(first, rows)| (first, rows, &self.values[first * self.lines..(first + rows) * self.lines]))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The loops in plain Rust: what the fast ones must give, bit by bit.
 
-use super::{Blocks, Columns, PANEL, Panel};
+use super::super::rows::Columns;
+use super::{Blocks, PANEL, Panel};
 
 pub(super) fn panel(panel: &Panel<'_>, values: &Blocks, start: &[f32; PANEL], out: &mut Columns<'_>) {
     for (first, rows, values) in values.iter() {
