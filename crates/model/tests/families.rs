@@ -57,6 +57,7 @@ fn every_family_is_that_of_transformers_and_peft() {
         let report = check(&folder, Device::Cpu).unwrap();
         assert!(report.passed, "{report}");
         cached_generation_is_that_of_transformers(&folder);
+        bfloat16_is_close_to_that_of_transformers(&folder);
     }
     for (name, modules) in [("phi3", ["qkv_proj", "down_proj"]), ("gemma2", ["k_proj", "gate_proj"])] {
         peft_reads_our_adapter(&interpreter, &dir.path().join(name), &modules.map(module));
@@ -83,6 +84,19 @@ fn cached_generation_is_that_of_transformers(folder: &Path) {
         let answer = answers.iter().find(|answer| answer.index == index).unwrap();
         assert_eq!(answer.ids, ids(folder, expected), "{} {expected}", folder.display());
     }
+}
+
+/// Sums in another order round differently, so no more than close.
+fn bfloat16_is_close_to_that_of_transformers(folder: &Path) {
+    let model = Decoder::load(folder, Device::Cpu, Kind::BFloat16).unwrap();
+    let golden = Tensor::read_safetensors(folder.join("golden.safetensors")).unwrap();
+    let golden = |wanted: &str| golden.iter().find(|(name, _)| name == wanted).unwrap().1.shallow_clone();
+    let (ids, expected) = (golden("input_ids"), golden("logits_bf16").to_kind(Kind::Float));
+    let lengths = vec![ids.size()[1]; ids.size()[0] as usize];
+    let ours = model.sequence_logits(&ids.reshape([-1]), &lengths, &RowAdapters::new()).unwrap();
+    let difference = (ours.to_kind(Kind::Float).reshape(expected.size()) - &expected).abs().max();
+    let share = f64::try_from(difference / expected.abs().max()).unwrap();
+    assert!(share < 2e-2, "{}: logits differ by {share} of the largest", folder.display());
 }
 
 fn ids(folder: &Path, name: &str) -> Vec<u32> {
