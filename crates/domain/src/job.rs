@@ -50,7 +50,9 @@ impl WorkKind {
     /// Raised whenever the same inputs and settings of this kind would give another result: part of the job key.
     pub const fn result_version(self) -> u32 {
         match self {
-            Self::Train | Self::Generate | Self::Score | Self::Judge => 1,
+            Self::Train | Self::Score | Self::Judge => 1,
+            // 2: a model that says `do_sample: false` and is asked for its settings is greedy.
+            Self::Generate => 2,
             // 2: how responses were drawn.
             Self::Report => 2,
         }

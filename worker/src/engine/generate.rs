@@ -46,6 +46,7 @@ pub(super) fn run(
     let adapters = Vec::from_iter(&lora);
     let rows = prompt_rows(spec, &prompts, model, lora.as_ref().map(|_| 0))?;
     let drawn = sampling::record(spec, model.folder.generation_config());
+    sampling::check(&drawn.effective)?;
     context.log(format!("sampling: {}", serde_json::to_string(&drawn.effective).unwrap_or_default()))?;
     let new_tokens = drawn.effective.max_new_tokens.value as usize;
     let mut settings =

@@ -109,7 +109,7 @@ pub enum SamplingDefaults {
     /// Exactly what the matrix says: `top_p` 1, `top_k` off, penalties 1 unless given.
     #[default]
     Matrix,
-    /// The model's `generation_config.json`.
+    /// The model's `generation_config.json`; `do_sample: false` there is temperature 0.
     Model,
 }
 

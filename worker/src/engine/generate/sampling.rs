@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use assay_domain::job::{GenerateSpec, Sampling, SamplingDefaults};
+use assay_domain::job::{FailureClass, GenerateSpec, Sampling, SamplingDefaults};
 use assay_judging::records::{EffectiveSampling, SamplingRecord, Setting};
 use assay_model::sample::SampleSettings;
 use serde_json::{Value, json};
 
+use crate::engine::context::Stop;
+
 /// Settings of `generation_config.json` that change what is drawn and that this engine does not have, with the values (besides
 /// null) at which they change nothing. Names and defaults are those of Transformers' `GenerationConfig`.
-fn not_ours() -> [(&'static str, Value); 14] {
+fn not_ours() -> [(&'static str, Value); 13] {
     [
-        ("do_sample", json!(true)),
         ("num_beams", json!(1)),
         ("penalty_alpha", json!(0)),
         ("typical_p", json!(1)),
@@ -44,6 +45,19 @@ pub(super) fn record(spec: &GenerateSpec, generation_config: &Value) -> Sampling
     }
 }
 
+/// The rule that `submit` has for matrices, for what the model adds.
+pub(super) fn check(effective: &EffectiveSampling) -> Result<(), Stop> {
+    if effective.samples.value > 1 && settings(effective).is_greedy() {
+        let reason = format!(
+            "samples is {} at temperature {}: every sample would be the same: use 1 sample, or give a temperature above \
+             0 in the matrix",
+            effective.samples.value, effective.temperature
+        );
+        return Err(Stop::Failed { class: FailureClass::BadInput, reason });
+    }
+    Ok(())
+}
+
 /// The part of them that picks tokens.
 pub(super) fn settings(effective: &EffectiveSampling) -> SampleSettings {
     SampleSettings {
@@ -59,8 +73,10 @@ pub(super) fn settings(effective: &EffectiveSampling) -> SampleSettings {
 fn effective(matrix: &Sampling, model: &Value) -> EffectiveSampling {
     let number = |given, name: &str, off| Setting::of(given, model[name].as_f64(), off);
     let top_k = model["top_k"].as_u64().and_then(|top_k| top_k.try_into().ok());
+    // As in Transformers: the temperature of a model that does not sample is not looked at.
+    let greedy = (model["do_sample"] == false).then_some(0.0);
     EffectiveSampling {
-        temperature: number(matrix.temperature, "temperature", 1.0),
+        temperature: Setting::of(matrix.temperature, greedy.or(model["temperature"].as_f64()), 1.0),
         top_p: number(matrix.top_p, "top_p", 1.0),
         top_k: Setting::of(matrix.top_k, top_k, 0),
         min_p: number(matrix.min_p, "min_p", 0.0),
@@ -153,11 +169,43 @@ mod tests {
     }
 
     #[test]
-    fn a_model_that_would_not_sample_says_so_in_the_record() {
-        let greedy = record(&spec(SamplingDefaults::Model, None), &json!({ "do_sample": false }));
-        assert_eq!(greedy.not_followed, BTreeMap::from([(String::from("do_sample"), json!(false))]));
+    fn a_model_that_does_not_sample_is_greedy_whatever_else_it_says() {
+        let mut config = config();
+        config["do_sample"] = json!(false);
+        let drawn = record(&spec(SamplingDefaults::Model, None), &config);
+        assert_eq!((drawn.effective.temperature.value, drawn.effective.temperature.source), (0.0, Model));
+        assert!(settings(&drawn.effective).is_greedy());
+        assert!(!drawn.not_followed.contains_key("do_sample"));
+        let bare = record(&spec(SamplingDefaults::Model, None), &json!({ "do_sample": false }));
+        assert_eq!((bare.effective.temperature.value, bare.effective.temperature.source), (0.0, Model));
+    }
+
+    #[test]
+    fn the_matrixs_temperature_counts_more_than_a_model_that_does_not_sample() {
+        let config = json!({ "do_sample": false });
+        let drawn = record(&spec(SamplingDefaults::Model, Some(0.3)), &config);
+        assert_eq!((drawn.effective.temperature.value, drawn.effective.temperature.source), (0.3, Matrix));
+        let unasked = record(&spec(SamplingDefaults::Matrix, Some(0.3)), &config);
+        assert_eq!(unasked.effective.temperature.source, Matrix);
+    }
+
+    #[test]
+    fn a_model_that_says_nothing_of_sampling_samples() {
         let silent = record(&spec(SamplingDefaults::Model, None), &Value::Null);
-        assert!(silent.not_followed.is_empty());
-        assert_eq!(silent.effective.temperature.source, Neutral);
+        assert_eq!((silent.effective.temperature.value, silent.effective.temperature.source), (1.0, Neutral));
+    }
+
+    #[test]
+    fn several_samples_are_refused_where_all_would_be_the_same() {
+        // The test's matrix asks for 2.
+        let greedy = record(&spec(SamplingDefaults::Model, None), &json!({ "do_sample": false }));
+        let Err(Stop::Failed { class, reason }) = check(&greedy.effective) else { panic!("not refused") };
+        assert_eq!(class, FailureClass::BadInput);
+        assert!(reason.contains("samples is 2 at temperature 0 (model)"), "{reason}");
+        let mut one = greedy.effective.clone();
+        one.samples.value = 1;
+        assert!(check(&one).is_ok());
+        let sampled = record(&spec(SamplingDefaults::Model, Some(0.3)), &json!({ "do_sample": false }));
+        assert!(check(&sampled.effective).is_ok());
     }
 }
