@@ -22,15 +22,8 @@ pub(crate) enum Command {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Run {
-    /// The data folder of a coordinator on this machine: its address and token are read there.
-    #[arg(long, default_value = ".assay")]
-    data_dir: PathBuf,
-    /// The coordinator's address, such as `http://127.0.0.1:7717`, when it is not that of the data folder.
-    #[arg(long)]
-    coordinator: Option<String>,
-    /// A file that holds the token, when it is not that of the data folder.
-    #[arg(long)]
-    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    connection: shell::Connection,
     /// Folder for the cache, attempts and the ledger of paid calls; default: `judge-runner` in the data folder.
     #[arg(long)]
     work_dir: Option<PathBuf>,
@@ -42,12 +35,11 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn keys_file(&self) -> PathBuf {
-        self.keys_file.clone().unwrap_or_else(|| self.data_dir.join("keys.env"))
+        self.keys_file.clone().unwrap_or_else(|| self.connection.data_dir.join("keys.env"))
     }
 
     pub(crate) fn agent_config(&self) -> anyhow::Result<AgentConfig> {
-        let coordinator =
-            shell::coordinator(&self.data_dir, self.coordinator.as_deref(), self.token_file.as_deref())?;
+        let coordinator = self.connection.coordinator()?;
         let introduction = shell::Introduction {
             device: DeviceKind::None,
             device_name: String::from("judge-runner"),
@@ -55,7 +47,7 @@ impl Run {
             kinds: vec![WorkKind::Judge, WorkKind::Report],
         };
         let worker = shell::introduce(introduction, env!("CARGO_PKG_VERSION"))?;
-        let work_dir = self.work_dir.clone().unwrap_or_else(|| self.data_dir.join("judge-runner"));
+        let work_dir = self.work_dir.clone().unwrap_or_else(|| self.connection.data_dir.join("judge-runner"));
         Ok(AgentConfig::new(coordinator, worker, work_dir))
     }
 }

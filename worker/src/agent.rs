@@ -31,7 +31,7 @@ pub(crate) fn run(args: args::Agent) -> anyhow::Result<()> {
 
 async fn work(args: &args::Agent) -> anyhow::Result<()> {
     let stop = shell::stop_on_signals()?;
-    let work_dir = args.work_dir.clone().unwrap_or_else(|| args.data_dir.join("worker"));
+    let work_dir = args.work_dir.clone().unwrap_or_else(|| args.connection.data_dir.join("worker"));
     std::fs::create_dir_all(&work_dir).with_context(|| format!("work folder {}", work_dir.display()))?;
     let _lock = lock(&work_dir)?;
     let engine = EngineConfig {
@@ -40,8 +40,7 @@ async fn work(args: &args::Agent) -> anyhow::Result<()> {
         start_limit: ENGINE_START_LIMIT,
     };
     let process = EngineProcess::start(&engine).await.context("the engine does not start")?;
-    let coordinator =
-        shell::coordinator(&args.data_dir, args.coordinator.as_deref(), args.token_file.as_deref())?;
+    let coordinator = args.connection.coordinator()?;
     let introduction = shell::Introduction {
         device: engine.device,
         device_name: process.device.clone(),

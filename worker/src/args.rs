@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use assay_agent::shell::Connection;
 use assay_domain::DeviceKind;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
@@ -66,15 +67,8 @@ impl From<Device> for DeviceKind {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Agent {
-    /// The data folder of a coordinator on this machine: its address and token are read there.
-    #[arg(long, default_value = ".assay")]
-    pub(crate) data_dir: PathBuf,
-    /// The coordinator's address, such as `http://127.0.0.1:7717`, when it is not that of the data folder.
-    #[arg(long)]
-    pub(crate) coordinator: Option<String>,
-    /// A file that holds the token, when it is not that of the data folder.
-    #[arg(long)]
-    pub(crate) token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
     /// Where the engine computes.
     #[arg(long, value_enum, default_value = "cpu")]
     pub(crate) device: Device,

@@ -1,13 +1,45 @@
 //! What the `main` of every worker needs around [`crate::run`]: where the coordinator is, who we are, when to stop.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use assay_domain::event::WorkerInfo;
 use assay_domain::{DeviceKind, WorkKind, WorkerId};
+use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::{Coordinator, Token};
+
+/// The flags that find a coordinator, for the command line of every worker.
+#[derive(Debug, Clone, Args)]
+pub struct Connection {
+    /// The data folder of a coordinator on this machine: its address and token are read there.
+    #[arg(long, default_value = ".assay")]
+    pub data_dir: PathBuf,
+    /// The coordinator's address, such as `http://127.0.0.1:7717`, when it is not that of the data folder.
+    #[arg(long)]
+    pub coordinator: Option<String>,
+    /// A file that holds the token, when it is not that of the data folder.
+    #[arg(long)]
+    pub token_file: Option<PathBuf>,
+}
+
+impl Connection {
+    /// The coordinator of the data folder, or the one at the address, with the token of the file.
+    ///
+    /// # Errors
+    /// The token file cannot be read.
+    pub fn coordinator(&self) -> std::io::Result<Coordinator> {
+        let Some(url) = self.coordinator.clone() else {
+            return Ok(Coordinator::DataDir(self.data_dir.clone()));
+        };
+        let token_file = self.token_file.clone().unwrap_or_else(|| self.data_dir.join("token"));
+        let token = std::fs::read_to_string(&token_file).map_err(|error| {
+            std::io::Error::other(format!("token file {}: {error}", token_file.display()))
+        })?;
+        Ok(Coordinator::At { url, token: Token::new(&token) })
+    }
+}
 
 /// What a worker says of itself.
 #[derive(Debug, Clone)]
@@ -20,22 +52,6 @@ pub struct Introduction {
     pub memory_mib: u64,
     /// What it runs.
     pub kinds: Vec<WorkKind>,
-}
-
-/// The coordinator of a data folder, or at a URL with a token file.
-///
-/// # Errors
-/// The token file cannot be read.
-pub fn coordinator(
-    data_dir: &Path,
-    url: Option<&str>,
-    token_file: Option<&Path>,
-) -> std::io::Result<Coordinator> {
-    let Some(url) = url else { return Ok(Coordinator::DataDir(data_dir.to_owned())) };
-    let token_file = token_file.map_or_else(|| data_dir.join("token"), Path::to_owned);
-    let token = std::fs::read_to_string(&token_file)
-        .map_err(|error| std::io::Error::other(format!("token file {}: {error}", token_file.display())))?;
-    Ok(Coordinator::At { url: url.to_owned(), token: Token::new(&token) })
 }
 
 /// A worker's identity: new with every process, readable by people.
@@ -101,4 +117,45 @@ pub fn end_with_parent() -> std::io::Result<()> {
         return Err(std::io::Error::other("the process that started this one is gone"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        connection: Connection,
+    }
+
+    fn given(flags: &[&str]) -> Connection {
+        Flags::try_parse_from([&["worker"], flags].concat()).unwrap().connection
+    }
+
+    #[test]
+    fn a_coordinator_is_that_of_the_data_folder_unless_an_address_is_given() {
+        let Coordinator::DataDir(folder) = given(&[]).coordinator().unwrap() else {
+            panic!("not the folder")
+        };
+        assert_eq!(folder, PathBuf::from(".assay"));
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().to_str().unwrap();
+        let remote = ["--data-dir", data, "--coordinator", "http://127.0.0.1:7717"];
+        let missing = given(&remote).coordinator().err().unwrap().to_string();
+        assert!(missing.contains("token file") && missing.contains(data), "{missing}");
+        for (name, token) in [("token", "of-the-folder"), ("other", "of-the-file")] {
+            std::fs::write(folder.path().join(name), token).unwrap();
+        }
+        let other = folder.path().join("other");
+        for (more, wanted) in
+            [(&[][..], "of-the-folder"), (&["--token-file", other.to_str().unwrap()][..], "of-the-file")]
+        {
+            let found = given(&[&remote[..], more].concat()).coordinator().unwrap();
+            let (url, token) = found.look_up().unwrap();
+            assert_eq!((url.as_str(), token.as_str()), ("http://127.0.0.1:7717", wanted));
+        }
+    }
 }
