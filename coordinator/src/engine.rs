@@ -321,7 +321,10 @@ impl Engine {
             Ok(()) => tracing::info!(sequence = last, bytes = bytes.len(), "snapshot written"),
             Err(fatal @ SnapshotError::Poisoned { .. }) => return Err(fatal.into()),
             Err(error) => {
-                tracing::error!(error = crate::chain(&error), "a snapshot failed: the journal is kept");
+                tracing::error!(
+                    error = assay_domain::chain(&error),
+                    "a snapshot failed: the journal is kept"
+                );
                 return Ok(());
             }
         }

@@ -20,7 +20,7 @@ impl Fatal {
         if let ObjectError::Poisoned { .. } = error {
             self.sender.send_if_modified(|reason| {
                 let first = reason.is_none();
-                reason.get_or_insert_with(|| crate::chain(error));
+                reason.get_or_insert_with(|| assay_domain::chain(error));
                 first
             });
         }

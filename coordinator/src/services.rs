@@ -26,6 +26,6 @@ pub(crate) fn rejected(rejection: Rejection) -> Status {
 
 /// A failure of ours: its reason is for the operator.
 pub(crate) fn internal(what: &'static str, error: &(dyn std::error::Error + 'static)) -> Status {
-    tracing::error!(error = crate::chain(error), what, "a call failed");
+    tracing::error!(error = assay_domain::chain(error), what, "a call failed");
     Status::internal(format!("{what} failed: the operator finds the reason in the coordinator's log"))
 }

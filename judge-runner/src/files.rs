@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use assay_agent::{AttemptContext, Failure};
+use assay_domain::chain;
 use assay_domain::job::FailureClass;
 use assay_judging::records::{
     GENERATIONS_FILE, GenerationRecord, SAMPLING_FILE, SamplingRecord, from_jsonl, to_jsonl,
@@ -81,16 +82,4 @@ pub(crate) fn write_text(cx: &AttemptContext, name: &str, text: &str) -> Result<
 /// An error of the local disk.
 pub(crate) fn disk(path: &Path, error: &std::io::Error) -> Failure {
     Failure::new(FailureClass::Transient, format!("{}: {error}", path.display()))
-}
-
-/// An error and its sources in one line.
-pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use assay_agent::{AttemptContext, Failure, Finished};
+use assay_domain::chain;
 use assay_domain::job::{ApiJudge, FailureClass, JudgeSpec, Progress, Provider as Name, Usage};
 use assay_judging::pair::{self, Blinded, Secret};
 use assay_judging::prompt::{Template, template};
@@ -77,8 +78,8 @@ impl Judging {
     ) -> Result<Box<dyn Provider>, Failure> {
         if spec.api.provider != Name::Replay {
             let server = provider::server(&spec.api, &self.keys);
-            let server = server
-                .map_err(|error| bad_input(format!("judge `{}`: {}", spec.judge, files::chain(&error))))?;
+            let server =
+                server.map_err(|error| bad_input(format!("judge `{}`: {}", spec.judge, chain(&error))))?;
             return Ok(Box::new(server));
         }
         let path = cx.input("ledger")?;

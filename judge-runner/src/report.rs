@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use assay_agent::{AttemptContext, Failure, Finished};
+use assay_domain::chain;
 use assay_domain::job::{ReportSpec, Usage};
 use assay_judging::report::{ReportInputs, build_report};
 
@@ -13,7 +14,7 @@ use crate::files;
 /// Builds the report.
 pub(crate) fn run(spec: &ReportSpec, cx: &AttemptContext) -> Result<Finished, Failure> {
     let started = now();
-    let report = build_report(&inputs(spec, cx)?).map_err(|error| bad_input(files::chain(&error)))?;
+    let report = build_report(&inputs(spec, cx)?).map_err(|error| bad_input(chain(&error)))?;
     let text = serde_json::to_string_pretty(&report)
         .map_err(|error| bad_input(format!("the report cannot be written: {error}")))?;
     let path = files::write_text(cx, "report.json", &text)?;

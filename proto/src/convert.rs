@@ -55,13 +55,7 @@ pub enum BadMessage {
 
 impl From<BadMessage> for tonic::Status {
     fn from(bad: BadMessage) -> Self {
-        let mut message = bad.to_string();
-        let mut source = std::error::Error::source(&bad);
-        while let Some(cause) = source {
-            message.push_str(": ");
-            message.push_str(&cause.to_string());
-            source = cause.source();
-        }
+        let mut message = assay_domain::chain(&bad);
         // Messages are headers: a value quoted in a cause may be long.
         let end = message.floor_char_boundary(1000);
         message.truncate(end);

@@ -95,7 +95,7 @@ impl IntoResponse for Refusal {
         }
         if status.is_server_error() {
             // The reason may hold paths of this machine: it is for the operator's log.
-            tracing::error!(error = crate::chain(&self), "an object request failed");
+            tracing::error!(error = assay_domain::chain(&self), "an object request failed");
             return (
                 status,
                 headers,
@@ -103,7 +103,7 @@ impl IntoResponse for Refusal {
             )
                 .into_response();
         }
-        (status, headers, format!("{}\n", crate::chain(&self))).into_response()
+        (status, headers, format!("{}\n", assay_domain::chain(&self))).into_response()
     }
 }
 

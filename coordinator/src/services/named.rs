@@ -79,7 +79,7 @@ impl Named {
                     // A disk that cannot read proves nothing; the worker's words stand as they are.
                     Err(error @ ObjectError::Io { .. }) => {
                         tracing::error!(
-                            error = crate::chain(&error),
+                            error = assay_domain::chain(&error),
                             "a suspected object cannot be looked at"
                         );
                     }

@@ -64,14 +64,7 @@ impl Failure {
 
     /// A failure whose reason is an error and all its sources.
     pub fn from_error(class: FailureClass, error: &dyn std::error::Error) -> Self {
-        let mut reason = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            reason.push_str(": ");
-            reason.push_str(&cause.to_string());
-            source = cause.source();
-        }
-        Self::new(class, reason)
+        Self::new(class, assay_domain::chain(error))
     }
 }
 

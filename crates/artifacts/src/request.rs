@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use assay_domain::ObjectKey;
+use assay_domain::{ObjectKey, chain};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 
@@ -102,7 +102,7 @@ impl Transfers {
                 method: String::from("building"),
                 url: String::from("an HTTP client"),
                 tries: 1,
-                last: chain(error),
+                last: chain(&error.without_url()),
             })?;
         Ok(Self { http, limits, on_bytes: None })
     }
@@ -163,21 +163,9 @@ impl From<TransferError> for Trouble {
 
 impl From<reqwest::Error> for Trouble {
     fn from(error: reqwest::Error) -> Self {
-        Self::Again(chain(error))
+        // The URL holds a secret.
+        Self::Again(chain(&error.without_url()))
     }
-}
-
-/// An error and its sources, without the URL and its secret.
-fn chain(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(&error);
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 /// Sorts an answer that is not a success.

@@ -4,6 +4,7 @@
 //! happens (`event`), what is known (`state`), and who decides (`decide`).
 
 pub mod artifact;
+mod chain;
 pub mod decide;
 pub mod digest;
 pub mod event;
@@ -17,6 +18,7 @@ pub mod segment;
 pub mod state;
 
 pub use artifact::{Artifact, FileRef, LostObject, ObjectKey};
+pub use chain::chain;
 pub use digest::Digest;
 pub use event::Event;
 pub use id::{Attempt, Epoch, Fence, JobId, JobKey, Lease, MatrixId, SubmitKey, UnixMillis, WorkerId};

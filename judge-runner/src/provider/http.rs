@@ -74,13 +74,7 @@ impl Http {
     }
 
     fn cut(&self, error: reqwest::Error) -> Cut {
-        let mut why = error.to_string();
-        let mut source = std::error::Error::source(&error);
-        while let Some(cause) = source {
-            why = format!("{why}: {cause}");
-            source = cause.source();
-        }
-        Cut { why: self.redact(why) }
+        Cut { why: self.redact(assay_domain::chain(&error)) }
     }
 }
 

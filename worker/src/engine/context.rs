@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use assay_domain::chain;
 use assay_domain::job::{FailureClass, Progress, Usage};
 
 use crate::engine::memory;
@@ -39,18 +40,6 @@ impl Stop {
     pub(crate) fn io(what: impl Display, error: &std::io::Error) -> Self {
         Self::Failed { class: FailureClass::Transient, reason: format!("{what}: {error}") }
     }
-}
-
-/// An error and its sources in one line.
-pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 /// The running job's side of the frames.

@@ -9,9 +9,10 @@ use assay_text::chat::ChatTemplate;
 use assay_text::folder::ModelFolder;
 use assay_text::tokenizer::Tokenizer;
 
+use assay_domain::chain;
 use assay_domain::job::{FailureClass, Progress};
 
-use crate::engine::context::{Context, Stop, chain};
+use crate::engine::context::{Context, Stop};
 
 /// The last model used. A folder is recognised by its files: attempts get hard links of the same inodes.
 pub(super) struct Warm {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assay_artifacts::BackOff;
+use assay_domain::chain;
 use assay_proto::PROTOCOL;
 use assay_proto::client::Credentials;
 use assay_proto::convert::to_json;
@@ -265,17 +266,6 @@ impl Asked {
 
 fn message(sequence: u64, body: worker_message::Body) -> WorkerMessage {
     WorkerMessage { sequence, body: Some(body) }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]
