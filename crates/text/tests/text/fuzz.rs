@@ -99,7 +99,7 @@ fn gguf_files() {
     };
     run("gguf", 10_000, &corpus, &read);
     // Fewer: what is imported is made durable.
-    let imported = cases("gguf import", 200, |rng| {
+    let imported = cases("gguf import", 40, |rng| {
         put(&path, &damage::file(rng, &corpus));
         let folder = tempfile::tempdir_in(dir.path()).unwrap();
         import(&path, &folder.path().join("model")).is_ok()
