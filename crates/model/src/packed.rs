@@ -2,6 +2,7 @@
 //! Generation reads every weight once per step, so time goes with bytes: weights that came from a bfloat16 file are kept
 //! in two bytes each, exactly, and become float32 in registers. A row's result does not depend on the rows beside it.
 
+pub(crate) mod few;
 mod kernel;
 mod rows;
 mod team;
@@ -11,6 +12,18 @@ use tch::{Device, Kind, Tensor};
 use crate::Result;
 use kernel::{Blocks, PANEL, Panel};
 use rows::{Out, Rows};
+
+/// Whether this processor has the loops that are faster than LibTorch's.
+pub(crate) use kernel::is_supported;
+
+/// Rows up to which packed products are faster than LibTorch's (2 cores with AVX-512: twice as fast for 12 rows).
+const FEW_ROWS: i64 = 64;
+
+/// Whether products and the operations of [`few`] are for this tensor `[N, ..]`.
+pub(crate) fn is_for(tensor: &Tensor) -> bool {
+    let few = tensor.size().first().is_some_and(|rows| *rows <= FEW_ROWS);
+    few && tensor.device() == Device::Cpu && tensor.kind() == Kind::Float && is_supported()
+}
 
 /// A matrix `[outputs, inputs]` in panels of 16 outputs; within a panel all weights of two inputs lie together.
 #[derive(Debug)]

@@ -4,9 +4,8 @@ use std::ops::Range;
 
 use tch::Tensor;
 
-use super::weight::FEW_ROWS;
 use crate::lora::{Lora, PackedLora};
-use crate::{Module, Result};
+use crate::{Module, Result, packed};
 
 /// Adds adapters to the outputs of projections.
 pub trait Adapters {
@@ -70,7 +69,6 @@ impl<'a> RowAdapters<'a> {
         lora: &'a Lora,
         packed: Option<&'a PackedLora>,
     ) -> Self {
-        let packed = packed.filter(|_| rows.end - rows.start <= FEW_ROWS);
         if !rows.is_empty() {
             self.segments.push(Segment { rows, lora, packed });
         }
@@ -93,7 +91,7 @@ impl Adapters for RowAdapters<'_> {
         for segment in &self.segments {
             let (start, length) = (segment.rows.start, segment.rows.end - segment.rows.start);
             let part = input.f_narrow(0, start, length)?;
-            if let Some(packed) = segment.packed {
+            if let Some(packed) = segment.packed.filter(|_| packed::is_for(&part)) {
                 packed.add(layer, modules, &part, &mut outputs, start)?;
                 continue;
             }

@@ -8,7 +8,7 @@ use super::norm::RmsNorm;
 use super::weight::Weight;
 use super::{Adapters, Attention, Rotary};
 use crate::weights::WeightLoader;
-use crate::{Module, Result, SizedModule};
+use crate::{Module, Result, SizedModule, packed};
 
 const QUERY_KEY_VALUE: [Module; 4] = [Module::Query, Module::Key, Module::Value, Module::QueryKeyValue];
 const GATE_UP: [Module; 3] = [Module::Gate, Module::Up, Module::GateUp];
@@ -131,19 +131,28 @@ impl Layer {
         attention: &mut dyn Attention,
         adapters: &dyn Adapters,
     ) -> Result<Tensor> {
-        let normed = self.attention_norm.forward(hidden)?;
+        let is_few = adapters.are_served() && packed::is_for(hidden);
+        let norm = |norm: &RmsNorm, rows: &Tensor| match is_few {
+            true => norm.forward_few(rows),
+            false => norm.forward(rows),
+        };
+        let turn = |heads: Tensor| match is_few {
+            true => rotary.apply_few(&heads),
+            false => rotary.apply(&heads),
+        };
+        let normed = norm(&self.attention_norm, hidden)?;
         let projected = self.query_key_value.forward(index, &normed, adapters)?;
         let (query, kv) = (config.query_size() as i64, config.key_value_size() as i64);
         let projected = parts(projected, &[query, kv, kv])?;
         let heads = |tensor: &Tensor| {
             tensor.f_view([-1, tensor.size()[1] / config.head_dim as i64, config.head_dim as i64])
         };
-        let query = rotary.apply(&normed_if(self.query_norm.as_ref(), heads(&projected[0])?)?)?;
-        let key = rotary.apply(&normed_if(self.key_norm.as_ref(), heads(&projected[1])?)?)?;
+        let query = turn(normed_if(self.query_norm.as_ref(), heads(&projected[0])?)?)?;
+        let key = turn(normed_if(self.key_norm.as_ref(), heads(&projected[1])?)?)?;
         let mixed = attention.attend(index, &query, &key, &heads(&projected[2])?)?;
         let mixed = only(self.output.forward(index, &mixed, adapters)?);
         let hidden = hidden.f_add(&normed_if(self.post_attention_norm.as_ref(), mixed)?)?;
-        let normed = self.feed_forward_norm.forward(&hidden)?;
+        let normed = norm(&self.feed_forward_norm, &hidden)?;
         let inner = config.intermediate_size as i64;
         let gate_up = parts(self.gate_up.forward(index, &normed, adapters)?, &[inner, inner])?;
         let activated = activate(config.activation, &gate_up[0])?.f_mul(&gate_up[1])?;

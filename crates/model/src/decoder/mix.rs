@@ -1,10 +1,13 @@
 //! The arithmetic of attention, the same for training, prompts and generation: scores, cap, mask, softmax, values.
 
+use std::ops::Range;
+
 use assay_text::config::DecoderConfig;
 use tch::{Kind, Tensor};
 
 use super::Softcap;
-use crate::Result;
+use crate::packed::few;
+use crate::{Result, packed};
 
 /// What a model's config says of attention.
 #[derive(Debug, Clone)]
@@ -78,6 +81,21 @@ impl Mix {
         let output = self.over(&folded, &key, &value, Some(&mask))?;
         let output = output.f_reshape([kv_heads, groups, length, width])?.f_permute([2, 0, 1, 3])?;
         Ok(output.f_reshape([length, heads, width])?)
+    }
+
+    /// One token per row, `query` `[N, heads, head_dim]`, over its own past in blocks `[slots, kv_heads, capacity, head_dim]`
+    /// of keys and values, of which `spans` has the positions that each row sees: `[N, heads * head_dim]`. None where
+    /// [`Mix::over`] is to be used.
+    pub(crate) fn over_spans(
+        &self,
+        query: &Tensor,
+        blocks: [&Tensor; 2],
+        spans: &[Range<usize>],
+    ) -> Result<Option<Tensor>> {
+        if self.softcap.is_some() || !packed::is_for(query) {
+            return Ok(None);
+        }
+        Ok(Some(few::attend(query, blocks, spans, self.scale)?))
     }
 
     /// `query` `[B, kv_heads, Q, head_dim]` over `key` and `value` `[B, kv_heads, K, head_dim]`; `mask`, added to the

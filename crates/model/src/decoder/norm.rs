@@ -4,6 +4,7 @@ use assay_text::config::DecoderConfig;
 use tch::{Kind, Tensor};
 
 use crate::Result;
+use crate::packed::few;
 use crate::weights::WeightLoader;
 
 /// One norm of a model.
@@ -39,5 +40,10 @@ impl RmsNorm {
             return Ok(scaled.f_mul(&self.weight)?.f_to_kind(kind)?);
         }
         Ok(scaled.f_to_kind(kind)?.f_mul(&self.weight)?)
+    }
+
+    /// The same for rows that [`crate::packed::is_for`], without gradients.
+    pub(super) fn forward_few(&self, input: &Tensor) -> Result<Tensor> {
+        few::rms_norm(input, &self.weight, self.epsilon)
     }
 }

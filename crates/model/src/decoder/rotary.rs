@@ -4,6 +4,7 @@ use assay_text::config::DecoderConfig;
 use tch::{Device, Kind, Tensor};
 
 use crate::Result;
+use crate::packed::few;
 
 /// The frequencies of a model.
 #[derive(Debug)]
@@ -54,5 +55,10 @@ impl Rotary {
         let turned_second = second.f_mul(&self.cos)?.f_add(&first.f_mul(&self.sin)?)?;
         let whole = [&turned_first, &turned_second, &parts[2]];
         Ok(Tensor::f_cat(if sizes[2] == 0 { &whole[..2] } else { &whole }, -1)?)
+    }
+
+    /// The same for rows that [`crate::packed::is_for`], without gradients.
+    pub(super) fn apply_few(&self, heads: &Tensor) -> Result<Tensor> {
+        few::turn(heads, &self.cos, &self.sin)
     }
 }

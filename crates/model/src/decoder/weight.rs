@@ -5,10 +5,10 @@ use std::sync::OnceLock;
 use tch::{Device, Tensor};
 
 use crate::Result;
-use crate::packed::Packed;
+use crate::packed::{self, Packed};
 
-/// Rows up to which packed products are faster than LibTorch's (2 cores with AVX-512: twice as fast for 12 rows).
-pub(super) const FEW_ROWS: i64 = 64;
+/// Rows up to which a large matrix is better on the left.
+const FEW_ROWS: i64 = 64;
 
 /// A matrix `[outputs, inputs]`.
 #[derive(Debug)]
@@ -41,10 +41,9 @@ impl Weight {
 
     /// The same without gradients, from the packed copy if there is one.
     pub(super) fn product_of_few(&self, input: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-        let rows = input.size()[0];
         match self.packed.get() {
-            Some(Some(packed)) if rows <= FEW_ROWS => packed.product(input, bias),
-            _ if self.is_by_rows_on_cpu() && rows <= FEW_ROWS && bias.is_none() => {
+            Some(Some(packed)) if packed::is_for(input) => packed.product(input, bias),
+            _ if self.is_by_rows_on_cpu() && input.size()[0] <= FEW_ROWS && bias.is_none() => {
                 // The large matrix first: 1.6 times as fast for a dozen rows.
                 let product = self.tensor.f_matmul(&input.f_transpose(0, 1)?)?;
                 Ok(product.f_transpose(0, 1)?.f_contiguous()?)

@@ -147,9 +147,11 @@ impl KvCache {
         let shortest = self.lengths.iter().copied().min().unwrap_or(0);
         let start = window.map_or(0, |window| (shortest - window).max(0));
         let length = longest - start;
+        let first = |end: i64| window.map_or(0, |window| (end - window).max(0));
+        let spans = self.lengths.iter().map(|end| first(*end) as usize..*end as usize).collect();
         let fits = window.is_none_or(|window| length <= window);
         if fits && shortest == longest {
-            return Ok(PastView { start, length, mask: None });
+            return Ok(PastView { start, length, spans, mask: None });
         }
         let (kind, device) = (self.layers[0].0.kind(), positions.device());
         let (places, own) =
@@ -160,7 +162,7 @@ impl KvCache {
         }
         let mask = Tensor::f_zeros([self.lengths.len() as i64, length], (kind, device))?;
         let mask = mask.f_masked_fill(&hidden, f64::NEG_INFINITY)?.f_unsqueeze(1)?.f_unsqueeze(1)?;
-        Ok(PastView { start, length, mask: Some(mask) })
+        Ok(PastView { start, length, spans, mask: Some(mask) })
     }
 }
 
@@ -168,6 +170,8 @@ impl KvCache {
 struct PastView {
     start: i64,
     length: i64,
+    /// The positions that each row may look at.
+    spans: Vec<Range<usize>>,
     /// 0 where a row may look and minus infinity where it may not, `[rows, 1, 1, length]`; none if all may look at all.
     mask: Option<Tensor>,
 }
@@ -193,6 +197,9 @@ impl Attention for StepPass<'_> {
             let _written = lines.f_index_copy_(0, &self.lines, &new.f_reshape([-1, head_dim])?)?;
         }
         let view = &self.views[cache.mix.window_of(layer)];
+        if let Some(mixed) = cache.mix.over_spans(query, [keys, values], &view.spans)? {
+            return Ok(mixed);
+        }
         let past = |block: &Tensor| block.f_narrow(0, 0, rows)?.f_narrow(2, view.start, view.length);
         // The query heads of a group look at the same keys: as if they were tokens of one sequence, so that keys and
         // values are read in place and never repeated.

@@ -18,7 +18,7 @@ pub(super) const PANEL: usize = 16;
 const BLOCK: usize = 24;
 
 /// Whether this processor has the fast loops.
-pub(super) fn is_supported() -> bool {
+pub(crate) fn is_supported() -> bool {
     #[cfg(target_arch = "x86_64")]
     return std::arch::is_x86_feature_detected!("avx512f");
     #[cfg(not(target_arch = "x86_64"))]

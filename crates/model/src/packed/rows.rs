@@ -4,8 +4,6 @@ use std::marker::PhantomData;
 
 use tch::{Device, Kind, Tensor};
 
-use super::kernel::PANEL;
-
 /// Where a float32 matrix on the CPU lies: rows of neighbouring values, at equal distances.
 #[derive(Debug, Clone, Copy)]
 struct Place {
@@ -60,6 +58,10 @@ impl<'a> Rows<'a> {
         self.place.stride
     }
 
+    pub(super) fn row(&self, row: usize) -> &'a [f32] {
+        &self.values()[row * self.place.stride..][..self.place.width]
+    }
+
     /// Everything from the first value to the last, with what lies between the rows.
     pub(super) fn values(&self) -> &'a [f32] {
         let place = self.place;
@@ -82,7 +84,7 @@ pub(super) struct Out<'a> {
 }
 
 #[expect(unsafe_code, reason = "threads write different columns of the same rows")]
-// Safety: the columns of a panel are written by the one thread that works on it, and nobody reads before all are done.
+// Safety: a row's columns are written by the one thread that works on them, and nobody reads before all are done.
 unsafe impl Sync for Out<'_> {}
 
 impl<'a> Out<'a> {
@@ -91,18 +93,14 @@ impl<'a> Out<'a> {
         Self { place: Place::of(tensor), adds, tensor: PhantomData }
     }
 
-    /// `width` columns from `first` on, 16 at most; each column is asked for once.
+    /// `width` columns from `first` on. No two threads may write the same columns of a row.
     pub(super) fn columns(&self, first: usize, width: usize) -> Columns<'_> {
-        assert!(
-            width <= PANEL && first + width <= self.place.width,
-            "no columns {first} to {}",
-            first + width
-        );
+        assert!(first + width <= self.place.width, "no columns {first} to {}", first + width);
         Columns { out: self, first, width }
     }
 }
 
-/// The columns of one panel.
+/// Some of the columns.
 pub(super) struct Columns<'a> {
     out: &'a Out<'a>,
     first: usize,
@@ -110,7 +108,7 @@ pub(super) struct Columns<'a> {
 }
 
 impl Columns<'_> {
-    pub(super) fn write(&mut self, row: usize, values: &[f32; PANEL]) {
+    pub(super) fn write(&mut self, row: usize, values: &[f32]) {
         let place = self.out.place;
         assert!(row < place.rows, "no row {row} of {}", place.rows);
         #[expect(unsafe_code, reason = "threads write different columns of the same rows")]
