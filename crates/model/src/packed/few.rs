@@ -44,7 +44,6 @@ pub(crate) fn turn(heads: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor>
         }
         out.columns(0, turned.len()).write(row, &turned);
     }
-    drop(out);
     Ok(output.f_view(&size[..])?)
 }
 
@@ -75,6 +74,5 @@ pub(crate) fn attend(
         lanes::attend(queries, &keys[seen.clone()], &values[seen], scale as f32, width, &mut mixed);
         out.columns(head * group, group).write(row, &mixed);
     });
-    drop(out);
     Ok(output)
 }

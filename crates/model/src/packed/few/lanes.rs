@@ -99,7 +99,7 @@ fn exp(value: f32) -> f32 {
     let rest = steps.mul_add(-0.693_359_4, value);
     let rest = steps.mul_add(2.121_944_4e-4, rest);
     let mut sum = 1.987_569_1e-4_f32;
-    for coefficient in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_1e-1] {
+    for coefficient in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
         sum = sum.mul_add(rest, coefficient);
     }
     let power = f32::from_bits(((steps as i32 + 127) << 23).cast_unsigned());
