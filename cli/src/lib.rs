@@ -11,6 +11,7 @@ mod connect;
 mod exit;
 mod facts;
 mod fetch;
+mod import_verdicts;
 mod logs;
 mod look;
 mod model;
@@ -42,6 +43,9 @@ fn run(args: args::Args) -> anyhow::Result<()> {
     match args.command {
         args::Command::Plan(plan) => plan::run(&plan),
         args::Command::Model(model) => model::run(&model),
+        args::Command::Report(args::Report { from: Some(args::ReportFrom::Import(import)), .. }) => {
+            import_verdicts::run(&import)
+        }
         args::Command::Schema => print::json(&assay_domain::matrix::json_schema()),
         args::Command::Up(_)
         | args::Command::Run(_)

@@ -14,21 +14,44 @@ use crate::{args, fetch, print, report, view};
 /// Runs the command.
 pub(crate) async fn run(args: &args::Report) -> anyhow::Result<()> {
     let coordinator = Coordinator::find(&args.connection)?;
-    let request = GetMatrixRequest { matrix_id: args.matrix.clone() };
+    let request = GetMatrixRequest { matrix_id: args.matrix.clone().unwrap_or_default() };
     let answer = coordinator.matrices().get(request).await.map_err(|status| coordinator.failed(&status))?;
     let matrix = answer.into_inner().matrix.unwrap_or_default();
     let (text, value) = fetch(&coordinator, &matrix).await?;
-    if let Some(path) = &args.html {
-        write(path, &report::html(&value))?;
+    emit(&args.output, &text, &value)
+}
+
+/// Prints or writes a report; `text` is its JSON.
+pub(crate) fn emit(output: &args::ReportOutput, text: &str, value: &Report) -> anyhow::Result<()> {
+    if let Some(path) = &output.html {
+        write(path, &report::html(value))?;
         print::say(format!("written to {}", path.display()));
+    } else if let Some(folder) = &output.csv {
+        emit_csv(folder, value)?;
+    } else if output.json {
+        print::line(text);
+    } else if output.markdown {
+        print::line(report::markdown(value));
+    } else if output.latex {
+        print::line(report::latex(value));
+    } else {
+        print::line(report::terminal(value));
+    }
+    Ok(())
+}
+
+/// The first table to standard output, or all of them to a folder.
+fn emit_csv(folder: &Path, value: &Report) -> anyhow::Result<()> {
+    let sheets = report::sheets(value);
+    if folder == Path::new("-") {
+        print::line(sheets.first().map_or("", |(_, text)| text.trim_end()));
         return Ok(());
     }
-    if args.json {
-        print::line(text);
-    } else if args.markdown {
-        print::line(report::markdown(&value));
-    } else {
-        print::line(report::terminal(&value));
+    std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    for (name, text) in sheets {
+        let path = folder.join(name);
+        write(&path, &text)?;
+        print::say(format!("written to {}", path.display()));
     }
     Ok(())
 }

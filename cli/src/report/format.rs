@@ -26,14 +26,15 @@ pub(super) fn points_interval(interval: &Interval) -> String {
     format!("{} to {}", points(interval.low), points(interval.high))
 }
 
-/// Model, data set, recipe and seed of a comparison, as far as it has them.
+/// Model, data set and recipe of a comparison, as far as it has them.
+pub(super) fn words(c: &Comparison) -> String {
+    let words = [c.model.as_str(), c.data.as_str(), c.recipe.as_str()];
+    words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// [`words`] with the training seed; an import that has no seeds has 0.
 pub(super) fn system(c: &Comparison) -> String {
-    let mut words: Vec<String> =
-        [&c.model, &c.data, &c.recipe].into_iter().filter(|word| !word.is_empty()).cloned().collect();
-    if !c.data.is_empty() {
-        words.push(format!("seed {}", c.seed));
-    }
-    words.join(" ")
+    if c.seed == 0 && c.data.is_empty() { words(c) } else { format!("{} seed {}", words(c), c.seed) }
 }
 
 /// A p-value.

@@ -37,6 +37,7 @@ pub fn html(report: &Report) -> String {
         &[blocks(&sections::responses(report)), blocks(&sections::sampling(report, Detail::Full))],
     ));
     page.push_str(&section("jobs", &[blocks(&sections::execution(report))]));
+    page.push_str(&section("imported", &[blocks(&sections::imported(report, Detail::Full))]));
     page.push_str(&section("method", &[blocks(&sections::about(report, Detail::Full))]));
     page.push_str("</main>\n");
     page.push_str(&format!("<script nonce=\"{nonce}\">\n{SCRIPT}</script>\n</body>\n</html>\n"));

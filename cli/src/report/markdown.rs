@@ -23,6 +23,7 @@ pub fn markdown(report: &Report) -> String {
         sections::responses(report),
         sections::sampling(report, Detail::Full),
         sections::execution(report),
+        sections::imported(report, Detail::Full),
         sections::about(report, Detail::Full),
     ];
     for block in all.iter().flatten() {

@@ -1,6 +1,7 @@
 //! The sections of a report as blocks, in reading order.
 
 mod about;
+mod imported;
 mod judges;
 mod rates;
 mod runs;
@@ -8,6 +9,7 @@ mod sampling;
 mod scores;
 mod style;
 mod systems;
+mod tables;
 
 use assay_judging::report::Report;
 
@@ -61,10 +63,29 @@ pub(super) fn sampling(report: &Report, detail: Detail) -> Vec<Block> {
 
 /// Times and speeds.
 pub(super) fn execution(report: &Report) -> Vec<Block> {
-    runs::execution(report)
+    [runs::execution(report), tables::cost(report)].concat()
 }
 
 /// Method, digests, versions, seeds.
 pub(super) fn about(report: &Report, detail: Detail) -> Vec<Block> {
     about::blocks(report, detail)
+}
+
+/// Where imported verdicts come from; empty for a matrix.
+pub(super) fn imported(report: &Report, detail: Detail) -> Vec<Block> {
+    imported::blocks(report, detail)
+}
+
+/// The tables of a paper.
+pub(super) fn paper(report: &Report) -> Vec<Block> {
+    [
+        tables::by_architecture(report),
+        tables::others(report),
+        rates::differences(report),
+        systems::blocks(report),
+        judges::blocks(report, Detail::Full),
+        style::blocks(report),
+        tables::cost(report),
+    ]
+    .concat()
 }

@@ -24,6 +24,7 @@ pub fn terminal(report: &Report) -> String {
         sections::training(report),
         sections::sampling(report, Detail::Short),
         sections::execution(report),
+        sections::imported(report, Detail::Short),
     ];
     for block in all.iter().flatten() {
         match block {

@@ -2,7 +2,7 @@
 
 use assay_judging::report::Report;
 
-use super::{html, markdown, terminal};
+use super::{html, latex, markdown, sheets, terminal};
 
 fn sample() -> Report {
     serde_json::from_str(include_str!("../../../crates/judging/tests/fixtures/report.json")).unwrap()
@@ -174,4 +174,47 @@ fn an_empty_report_renders() {
     assert!(terminal(&report).contains("Report of philosophy"));
     assert!(markdown(&report).contains("## Method"));
     assert!(html(&report).ends_with("</html>\n"));
+}
+
+#[test]
+fn sheets_have_all_tables_and_no_percentage_of_few_prompts() {
+    let report = sample();
+    let all = sheets(&report);
+    let names: Vec<&str> = all.iter().map(|(name, _)| *name).collect();
+    for name in ["win_rates.csv", "checkpoints.csv", "style.csv", "agreement.csv", "judges.csv", "jobs.csv"] {
+        assert!(names.contains(&name), "{name} in {names:?}");
+    }
+    let mut reader = csv::Reader::from_reader(all[0].1.as_bytes());
+    let header = reader.headers().unwrap().clone();
+    let column = |name: &str| header.iter().position(|known| known == name).unwrap();
+    let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
+    assert_eq!(rows.len(), report.comparisons.iter().map(|c| c.rates.len()).sum::<usize>());
+    for row in &rows {
+        let few = row[column("n_prompts")].parse::<u32>().unwrap() < 10;
+        assert_eq!(few, row[column("rate")].is_empty(), "{row:?}");
+    }
+}
+
+#[test]
+fn a_cell_is_never_a_formula() {
+    let mut report = sample();
+    report.comparisons[0].comparison.checkpoint = "=HYPERLINK(\"x\"),2".to_owned();
+    let text = sheets(&report).remove(0).1;
+    assert!(text.contains("\"'=HYPERLINK(\"\"x\"\"),2\""), "{text}");
+}
+
+#[test]
+fn latex_tables_are_whole_and_nothing_in_them_is_a_command() {
+    for (report, name) in [(sample(), "sample"), (hostile(), "hostile")] {
+        let text = latex(&report);
+        let count = |what: &str| text.matches(what).count();
+        assert!(count("\\begin{table}") >= 5, "{name}");
+        assert_eq!(count("\\begin{tabular}"), count("\\end{tabular}"));
+        assert_eq!(count("\\toprule"), count("\\bottomrule"));
+        assert!(text.contains("smoke: no evidence of quality"));
+        for line in text.lines().filter(|line| !line.starts_with('%')) {
+            let bare = line.replace("\\%", "").replace("\\_", "").replace("\\#", "").replace("\\&", "");
+            assert!(!bare.contains(['%', '_', '#', '<', '>']), "{name}: {line}");
+        }
+    }
 }

@@ -43,9 +43,9 @@ pub use self::strengths::{Strength, StrengthReport};
 pub use self::style::{ControlledRate, MeanDifference, StyleReport};
 pub use self::types::{
     AgreementReport, Bounds, CheckpointDifference, ComparisonReport, Counts, EvalPoint, Execution,
-    GenerationReport, Interval, IntervalMethod, JudgeAgreement, JudgeReport, LeaveOneOut, LossPoint, Method,
-    MissingCounts, PairReport, PairVerdict, PanelAgreement, PassReport, PositionReport, Report,
-    Reproducibility, ResponseReport, Scope, TieSensitivity, TrainingReport, WinRate,
+    GenerationReport, Interval, IntervalMethod, JudgeAgreement, JudgeReport, JudgeUsage, LeaveOneOut,
+    LossPoint, Method, MissingCounts, PairReport, PairVerdict, PanelAgreement, PassReport, PositionReport,
+    Report, Reproducibility, ResponseReport, Scope, TieSensitivity, TrainingReport, WinRate,
 };
 
 /// Rates over fewer prompts than this are printed as counts only.

@@ -46,7 +46,7 @@ pub(super) fn viewer(report: &Report) -> String {
 
 fn name(c: &assay_judging::report::ComparisonReport) -> String {
     let c = &c.comparison;
-    format!("{} {} {} seed {}, {}", c.model, c.data, c.recipe, c.seed, c.checkpoint)
+    format!("{}, {}", format::system(c), c.checkpoint)
 }
 
 fn article(report: &Report, names: &[(&str, String)], index: usize, pair: &PairReport) -> String {
@@ -93,14 +93,16 @@ fn response(side: &str, response: &ResponseReport) -> String {
         FinishReason::Length => " \u{b7} <span class=\"cut\">cut off</span>",
         FinishReason::Stop => "",
     };
+    // An imported file does not say how many.
+    let tokens =
+        if response.new_tokens == 0 { String::new() } else { format!("{} tokens", response.new_tokens) };
     let body = if response.text.trim().is_empty() {
         "<p class=\"faint\">(empty)</p>".to_owned()
     } else {
         format!("<div class=\"text\" dir=\"auto\">{}</div>", escape(&response.text))
     };
     format!(
-        "<section class=\"response {side}\" aria-label=\"{side}\">\n<h4>{side} <small>{} tokens{cut}</small></h4>\n{body}\n</section>\n",
-        response.new_tokens
+        "<section class=\"response {side}\" aria-label=\"{side}\">\n<h4>{side} <small>{tokens}{cut}</small></h4>\n{body}\n</section>\n"
     )
 }
 

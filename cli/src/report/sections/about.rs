@@ -71,5 +71,15 @@ fn reproducibility(report: &Report) -> Vec<Block> {
     for (name, version) in &known.versions {
         table.push(["version".to_owned(), name.clone(), version.clone()]);
     }
+    for command in &known.commands {
+        table.push(["command".to_owned(), "this report".to_owned(), command.clone()]);
+    }
+    if let Some(matrix) = &report.execution.matrix {
+        let submit =
+            "assay submit FILE: the matrix and its uploads are these if the digests above are the same";
+        table.push(["command".to_owned(), "the whole run".to_owned(), submit.to_owned()]);
+        let show = format!("assay report {matrix} --json");
+        table.push(["command".to_owned(), "this report".to_owned(), show]);
+    }
     vec![Block::Heading("To get the same numbers again".to_owned()), Block::Table(table)]
 }

@@ -29,6 +29,10 @@ pub(in crate::report) fn groups(report: &Report) -> Vec<Group<'_>> {
 }
 
 fn title(c: &Comparison) -> String {
+    if c.data.is_empty() {
+        let seed = if c.seed == 0 { String::new() } else { format!(", seed {}", c.seed) };
+        return format!("{}{seed}; verdicts from {}", format::system(c), c.prompts);
+    }
     format!(
         "{}, {} on {}, seed {}; prompts {}, sampling {}",
         c.model, c.recipe, c.data, c.seed, c.prompts, c.sampling
@@ -66,6 +70,7 @@ pub(super) fn blocks(report: &Report, detail: Detail) -> Vec<Block> {
     blocks.extend(differences(report));
     blocks.extend(super::systems::blocks(report));
     if detail == Detail::Full {
+        blocks.extend(super::tables::by_architecture(report));
         blocks.extend(sensitivity(report));
         blocks.extend(super::style::blocks(report));
     }
@@ -112,7 +117,7 @@ fn shown(report: &Report, row: &WinRate) -> bool {
     }
 }
 
-fn differences(report: &Report) -> Vec<Block> {
+pub(super) fn differences(report: &Report) -> Vec<Block> {
     if report.checkpoint_differences.is_empty() {
         return Vec::new();
     }
@@ -127,9 +132,7 @@ fn differences(report: &Report) -> Vec<Block> {
     ]);
     for row in &report.checkpoint_differences {
         let found = report.comparisons.iter().find(|c| c.comparison.id == row.to);
-        let run = found.map_or_else(String::new, |c| {
-            format!("{} {} seed {}", c.comparison.model, c.comparison.recipe, c.comparison.seed)
-        });
+        let run = found.map_or_else(String::new, |c| format::system(&c.comparison));
         let few = row.prompts < PROMPTS_FOR_PERCENT as u64;
         table.push([
             run,
@@ -195,7 +198,7 @@ fn otherwise(report: &Report, comparison: &Comparison, row: &WinRate) -> [String
         |value: &Option<Interval>| value.as_ref().filter(|_| !row.few).map_or_else(dash, format::interval);
     let bounds = row.bounds.filter(|_| !row.few);
     [
-        format!("{} {}", comparison.model, comparison.checkpoint),
+        format!("{} {}", format::words(comparison), comparison.checkpoint),
         format::judge(report, row.judge.as_deref()),
         percent(row.ties.map(|ties| ties.half)),
         percent(row.ties.and_then(|ties| ties.dropped)),
@@ -215,7 +218,7 @@ fn leave_one_out(report: &Report) -> Table {
         for left in &comparison.leave_one_out {
             let rate = left.rate.filter(|_| !few);
             table.push([
-                format!("{} {}", comparison.comparison.model, comparison.comparison.checkpoint),
+                format!("{} {}", format::words(&comparison.comparison), comparison.comparison.checkpoint),
                 format::judge(report, Some(&left.without)),
                 rate.map_or_else(|| format::NOTHING.to_owned(), format::percent),
             ]);

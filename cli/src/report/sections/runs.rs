@@ -134,7 +134,7 @@ fn how(job: &JobSummary) -> String {
 }
 
 /// Wall time of the last attempt, by the coordinator's clock; of the work itself where that is not known.
-fn seconds(job: &JobSummary) -> Option<f64> {
+pub(super) fn seconds(job: &JobSummary) -> Option<f64> {
     let last = job.attempts.last();
     let wall =
         last.and_then(|attempt| Some(attempt.ended_at?.saturating_sub(attempt.started_at) as f64 / 1000.0));

@@ -81,7 +81,7 @@ fn seed_row(report: &Report, pool: &SeedPool) -> [String; 7] {
     let found = report.comparisons.iter().find(|c| pool.comparisons.contains(&c.comparison.id));
     let system = found.map_or_else(String::new, |c| {
         let c = &c.comparison;
-        format!("{} {} {}; {} {}", c.model, c.data, c.recipe, c.prompts, c.sampling)
+        format!("{}; {} {}", format::words(c), c.prompts, c.sampling).trim_end().to_owned()
     });
     let nothing = || format::NOTHING.to_owned();
     let each = pool.seeds.iter().zip(&pool.rates);

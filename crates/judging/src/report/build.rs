@@ -6,7 +6,9 @@ use assay_domain::job::{JudgeInfo, ReportSpec};
 
 use super::inputs::ReportInputs;
 use super::pairs::JoinedPair;
-use super::types::{ComparisonReport, Execution, JudgeReport, MissingCounts, Report, Reproducibility};
+use super::types::{
+    ComparisonReport, Execution, JudgeReport, JudgeUsage, MissingCounts, Report, Reproducibility,
+};
 use super::{
     agreement, bias, differences, lengths, method, orders, pairs, preregistration, rates, sampling, scores,
     seeds, strengths, training,
@@ -192,15 +194,20 @@ fn reproducibility(inputs: &ReportInputs) -> Reproducibility {
         templates: spec.judges.iter().filter_map(|judge| digest_of(&judge.template)).collect(),
         seeds,
         versions: inputs.versions.clone(),
+        commands: Vec::new(),
     }
 }
 
 fn execution(inputs: &ReportInputs) -> Execution {
-    let mut judge_seconds: BTreeMap<String, f64> = BTreeMap::new();
+    let mut judge_usage: BTreeMap<String, JudgeUsage> = BTreeMap::new();
     for verdict in &inputs.verdicts {
-        *judge_seconds.entry(verdict.judge.clone()).or_default() += verdict.seconds;
+        let used = judge_usage.entry(verdict.judge.clone()).or_default();
+        used.calls += 1;
+        used.prompt_tokens += u64::from(verdict.prompt_tokens);
+        used.new_tokens += u64::from(verdict.new_tokens);
+        used.seconds += verdict.seconds;
     }
     let mut jobs = inputs.history.clone();
     jobs.sort_by_key(|job| job.job.ordinal);
-    Execution { matrix: inputs.matrix.clone(), jobs, judge_seconds }
+    Execution { matrix: inputs.matrix.clone(), jobs, judge_usage }
 }

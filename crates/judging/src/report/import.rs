@@ -20,7 +20,7 @@ pub use self::map::{ColumnMap, FIELDS, MapError};
 use self::rows::{ComparisonKey, Row};
 pub use self::table::Format;
 use super::build::{assemble, finish};
-use super::types::Report;
+use super::types::{Report, Reproducibility};
 
 /// Where the verdicts come from, and how to read them.
 #[derive(Debug, Clone, PartialEq)]
@@ -177,6 +177,11 @@ pub fn import(text: &str, settings: &ImportSettings) -> Result<Report, ImportErr
         duplicates: pairs.duplicates,
     };
     let mut report = assemble(&spec, pairs.joined, &BTreeMap::new());
+    report.reproducibility = Reproducibility {
+        matrix_digest: known.digest.clone(),
+        uploads: vec![(file(), known.digest.clone())],
+        ..Reproducibility::default()
+    };
     report.import = Some(known);
     Ok(finish(report))
 }

@@ -417,6 +417,9 @@ pub struct Reproducibility {
     pub seeds: Vec<u64>,
     /// Versions of what computed this.
     pub versions: BTreeMap<String, String>,
+    /// The commands that made it, where they are known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<String>,
 }
 
 /// When, where and how often jobs ran. Nothing here is a result.
@@ -426,6 +429,20 @@ pub struct Execution {
     pub matrix: Option<MatrixId>,
     /// Its jobs with attempts, times, speeds and environments.
     pub jobs: Vec<JobSummary>,
-    /// Wall seconds of judging, by judge.
-    pub judge_seconds: BTreeMap<String, f64>,
+    /// What judging took, by judge.
+    #[serde(default)]
+    pub judge_usage: BTreeMap<String, JudgeUsage>,
+}
+
+/// What the verdicts of one judge took.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct JudgeUsage {
+    /// Presentations judged.
+    pub calls: u64,
+    /// Tokens of its prompts.
+    pub prompt_tokens: u64,
+    /// Tokens that it wrote.
+    pub new_tokens: u64,
+    /// Wall seconds of its calls, one after the other.
+    pub seconds: f64,
 }
