@@ -140,6 +140,9 @@ pub(crate) struct Run {
 pub(crate) struct Plan {
     #[command(flatten)]
     pub(crate) matrix: MatrixFile,
+    /// List every job, however many there are.
+    #[arg(long)]
+    pub(crate) jobs: bool,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,

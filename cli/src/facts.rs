@@ -6,27 +6,20 @@ use std::path::Path;
 use assay_artifacts::LocalFile;
 use assay_domain::matrix::{ModelFacts, PromptRecord};
 use assay_domain::{Artifact, FileRef, ObjectKey};
-use assay_text::chat::{ChatTemplate, Message, RenderOptions};
+use assay_text::chat::Message;
 use assay_text::config::{DecoderConfig, Projection};
-use assay_text::folder::ModelFolder;
-use assay_text::rows::{self, LossOn, Prompt, ReadLimits, RowSettings};
-use assay_text::tokenizer::Tokenizer;
+use assay_text::rows::{self, Prompt, ReadLimits};
+
+use crate::counter::Counter;
 
 /// The files of a model folder that a worker needs; a checkpoint's other clutter stays at home.
 const MODEL_FILES: [&str; 3] = ["json", "jinja", "safetensors"];
 
-/// A model with all that counting tokens needs.
-pub(crate) struct OpenModel {
-    pub(crate) tokenizer: Tokenizer,
-    pub(crate) template: ChatTemplate,
-}
-
-/// Opens tokenizer and template of a model folder.
-pub(crate) fn open(dir: &Path) -> anyhow::Result<OpenModel> {
-    let folder = ModelFolder::open(dir)?;
-    let tokenizer = folder.tokenizer()?;
-    let template = folder.template(&tokenizer)?;
-    Ok(OpenModel { tokenizer, template })
+/// Whether a folder says what shape a model has, and nothing else: enough to plan, not to run.
+pub(crate) fn shape_alone(dir: &Path) -> bool {
+    let others = |file: &LocalFile| file.path != "config.json";
+    let files = model_files(dir).unwrap_or_default();
+    !files.is_empty() && !files.iter().any(others)
 }
 
 /// The files of a model folder, with their digests.
@@ -40,7 +33,6 @@ pub(crate) fn model_files(dir: &Path) -> anyhow::Result<Vec<LocalFile>> {
 
 /// What planning needs to know of a model.
 pub(crate) fn model(dir: &Path) -> anyhow::Result<ModelFacts> {
-    ModelFolder::open(dir)?;
     let config = DecoderConfig::read(dir)?;
     let projections = projections(&config);
     let per_layer: u64 = projections.values().map(|(out, inside)| u64::from(*out) * u64::from(*inside)).sum();
@@ -72,22 +64,11 @@ fn projections(config: &DecoderConfig) -> BTreeMap<String, (u32, u32)> {
 pub(crate) fn row_lengths(
     path: &Path,
     take: Option<u32>,
-    model: &OpenModel,
+    counter: &Counter,
 ) -> anyhow::Result<(Vec<u32>, u32)> {
     let conversations = rows::read_conversations(path, ReadLimits::default())?;
-    let settings = RowSettings {
-        max_length: usize::MAX,
-        loss_on: LossOn::All,
-        reference_quirks: false,
-        render: RenderOptions::default(),
-    };
     let used = take.map_or(conversations.len(), |take| conversations.len().min(take as usize));
-    let lengths = conversations[..used]
-        .iter()
-        .map(|row| {
-            Ok(rows::training_row(row, &model.template, &model.tokenizer, &settings)?.full_length as u32)
-        })
-        .collect::<anyhow::Result<_>>()?;
+    let lengths = conversations[..used].iter().map(|row| counter.row(row)).collect::<anyhow::Result<_>>()?;
     Ok((lengths, conversations.len() as u32))
 }
 
@@ -95,24 +76,20 @@ pub(crate) fn row_lengths(
 pub(crate) fn prompts(
     path: &Path,
     system: Option<&str>,
-    models: &BTreeMap<String, OpenModel>,
+    counters: &BTreeMap<String, Counter>,
 ) -> anyhow::Result<Vec<PromptRecord>> {
     let prompts = rows::read_prompts(path, ReadLimits::default())?;
-    prompts.iter().map(|prompt| prompt_record(prompt, system, models)).collect()
+    prompts.iter().map(|prompt| prompt_record(prompt, system, counters)).collect()
 }
 
 fn prompt_record(
     prompt: &Prompt,
     system: Option<&str>,
-    models: &BTreeMap<String, OpenModel>,
+    counters: &BTreeMap<String, Counter>,
 ) -> anyhow::Result<PromptRecord> {
     let mut messages: Vec<Message> = system.map(|text| Message::new("system", text)).into_iter().collect();
     messages.push(Message::new("user", prompt.prompt.clone()));
-    let count = |model: &OpenModel| -> anyhow::Result<u32> {
-        let ids = rows::prompt_ids(&messages, &model.template, &model.tokenizer, &RenderOptions::default())?;
-        Ok(ids.len() as u32)
-    };
-    let tokens = models.iter().map(|(name, model)| Ok((name.clone(), count(model)?)));
+    let tokens = counters.iter().map(|(name, counter)| Ok((name.clone(), counter.prompt(&messages)?)));
     Ok(PromptRecord {
         id: prompt.id.clone(),
         domain: prompt.domain.clone().unwrap_or_else(|| String::from("all")),

@@ -8,6 +8,7 @@ use tracing::Instrument as _;
 
 mod args;
 mod connect;
+mod counter;
 mod exit;
 mod facts;
 mod fetch;

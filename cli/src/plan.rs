@@ -1,41 +1,108 @@
 //! `assay plan`: what a matrix would do, take and cost.
 
-use assay_domain::plan::{self, PlanTable, PriceTable};
+use assay_domain::job::Estimate;
+use assay_domain::matrix::{JudgeFacts, ResolvedMatrix};
+use assay_domain::plan::{self, PlanRow, PlanTable, PriceTable};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use crate::args;
 use crate::exit::Failed;
 use crate::print;
-use crate::resolve::resolve;
+use crate::resolve::{Purpose, resolve};
+
+/// Jobs that a screen has room for; more are shown together.
+const JOBS_SHOWN: usize = 24;
 
 /// Runs the command.
 pub(crate) fn run(args: &args::Plan) -> anyhow::Result<()> {
-    let resolved = resolve(&args.matrix)?;
+    let mut resolved = resolve(&args.matrix, Purpose::Plan)?;
+    let without_keys = take_all_judges(&mut resolved.matrix);
     let jobs = plan::plan(&resolved.matrix).map_err(|errors| {
         Failed::Input(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
     })?;
-    let table = PlanTable::of(&resolved.matrix.matrix.name, &jobs, &PriceTable::builtin());
+    let mut table = PlanTable::of(&resolved.matrix.matrix.name, &jobs, &PriceTable::builtin());
+    table.unavailable_judges = without_keys;
     if args.json {
         return print::json(&table);
     }
-    print::line(render(&table));
+    let mut text = render(&table, args.jobs);
+    if !resolved.estimated.is_empty() {
+        text.push_str(&format!(
+            "\ntokens are estimated at four characters each, and nothing can run: no more than config.json is there of {}",
+            resolved.estimated.join(", ")
+        ));
+    }
+    print::line(text);
     Ok(())
 }
 
+/// A plan is priced with every judge, also those whose keys are not here: (name, why) of those.
+fn take_all_judges(matrix: &mut ResolvedMatrix) -> Vec<(String, String)> {
+    let taken = |(name, facts): (&String, &mut JudgeFacts)| Some((name.clone(), facts.unavailable.take()?));
+    matrix.judges.iter_mut().filter_map(taken).collect()
+}
+
 /// The plan as people read it.
-pub(crate) fn render(table: &PlanTable) -> String {
-    let mut parts = vec![jobs(table), workers(table)];
+fn render(table: &PlanTable, every_job: bool) -> String {
+    let shown = if every_job || table.jobs.len() <= JOBS_SHOWN { jobs(table) } else { groups(table) };
+    let mut parts = vec![shown, workers(table)];
     for (judge, why) in &table.unavailable_judges {
-        parts.push(format!("judge `{judge}` takes no part: {why}"));
+        parts.push(format!("judge `{judge}` is priced here, but takes no part: {why}"));
     }
     if table.total.api_calls > 0 {
-        let usd = table
-            .total
-            .api_usd
-            .map_or(String::from("unknown: a price is missing"), |usd| format!("{usd:.2} USD"));
-        parts.push(format!("{} calls to API judges, {usd}", print::count(table.total.api_calls)));
+        parts.push(format!(
+            "{} calls to API judges, {}",
+            print::count(table.total.api_calls),
+            usd(table.total.api_usd)
+        ));
     }
     parts.join("\n")
+}
+
+fn usd(usd: Option<f64>) -> String {
+    usd.map_or(String::from("unknown: a price is missing"), |usd| format!("{usd:.2} USD"))
+}
+
+/// Jobs of one kind about one model or judge, together.
+fn groups(plan: &PlanTable) -> String {
+    let mut groups: Vec<(&PlanRow, u64, Estimate)> = Vec::new();
+    for job in &plan.jobs {
+        match groups.iter_mut().find(|(first, ..)| (first.kind, &first.about) == (job.kind, &job.about)) {
+            Some((_, jobs, sum)) => {
+                *jobs += 1;
+                add(sum, &job.estimate);
+            }
+            None => groups.push((job, 1, job.estimate)),
+        }
+    }
+    let mut table =
+        new_table(&["jobs", "what", "tokens in", "new tokens", "calls", "judges' price"], &[0, 2, 3, 4, 5]);
+    for (first, jobs, sum) in groups {
+        let api = sum.api_calls > 0;
+        table.add_row([
+            jobs.to_string(),
+            format!("{} {}", first.kind.as_str(), first.about),
+            print::count(sum.input_tokens),
+            print::count(sum.new_tokens),
+            if api { print::count(sum.api_calls) } else { String::from("-") },
+            if api { usd(sum.api_usd) } else { String::from("-") },
+        ]);
+    }
+    format!("{table}\n{}; `--jobs` lists each", summary(plan))
+}
+
+fn add(sum: &mut Estimate, more: &Estimate) {
+    sum.input_tokens += more.input_tokens;
+    sum.new_tokens += more.new_tokens;
+    sum.flops += more.flops;
+    sum.api_calls += more.api_calls;
+    sum.api_usd = sum.api_usd.zip(more.api_usd).map(|(sum, more)| sum + more);
+}
+
+fn summary(plan: &PlanTable) -> String {
+    let kinds: Vec<String> =
+        plan.kinds.iter().map(|kind| format!("{} {}", kind.jobs, kind.kind.as_str())).collect();
+    format!("{}: {} jobs ({})", plan.matrix, plan.jobs.len(), kinds.join(", "))
 }
 
 fn jobs(plan: &PlanTable) -> String {
@@ -49,9 +116,7 @@ fn jobs(plan: &PlanTable) -> String {
             print::count(job.estimate.new_tokens),
         ]);
     }
-    let kinds: Vec<String> =
-        plan.kinds.iter().map(|kind| format!("{} {}", kind.jobs, kind.kind.as_str())).collect();
-    format!("{table}\n{}: {} jobs ({})", plan.matrix, plan.jobs.len(), kinds.join(", "))
+    format!("{table}\n{}", summary(plan))
 }
 
 fn after(jobs: &[u32]) -> String {

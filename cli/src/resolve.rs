@@ -11,17 +11,29 @@ use assay_domain::matrix::{
 };
 
 use crate::args::MatrixFile;
+use crate::counter::Counter;
 use crate::exit::Failed;
-use crate::facts::{self, OpenModel};
+use crate::facts;
 
 /// A resolved matrix and the files to upload.
 pub(crate) struct Resolved {
     pub(crate) matrix: ResolvedMatrix,
     pub(crate) files: Vec<LocalFile>,
+    /// Models whose tokens are estimated, since their folders hold no more than a shape.
+    pub(crate) estimated: Vec<String>,
+}
+
+/// What a matrix is resolved for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To be looked at: a model's shape is enough.
+    Plan,
+    /// To be run: all files must be there.
+    Run,
 }
 
 /// Reads a matrix file and everything that it names. Nothing is sent and nothing is written.
-pub(crate) fn resolve(file: &MatrixFile) -> anyhow::Result<Resolved> {
+pub(crate) fn resolve(file: &MatrixFile, purpose: Purpose) -> anyhow::Result<Resolved> {
     let name = file.file.display().to_string();
     let text = std::fs::read_to_string(&file.file)
         .map_err(|error| Failed::Input(format!("matrix file {name}: {error}")))?;
@@ -30,12 +42,14 @@ pub(crate) fn resolve(file: &MatrixFile) -> anyhow::Result<Resolved> {
         Failed::Input(lines.join("\n"))
     })?;
     let base = file.file.parent().unwrap_or(Path::new(".")).to_owned();
-    Resolver { base, files: Vec::new() }.resolve(matrix)
+    Resolver { base, purpose, files: Vec::new(), estimated: Vec::new() }.resolve(matrix)
 }
 
 struct Resolver {
     base: PathBuf,
+    purpose: Purpose,
     files: Vec<LocalFile>,
+    estimated: Vec<String>,
 }
 
 impl Resolver {
@@ -45,8 +59,8 @@ impl Resolver {
         for model in &matrix.models {
             let dir = self.base.join(&model.path);
             let wrong = |error: anyhow::Error| Failed::Input(format!("model `{}`: {error:#}", model.name));
+            open.insert(model.name.clone(), self.counter(&model.name, &dir).map_err(wrong)?);
             models.insert(model.name.clone(), facts::model(&dir).map_err(wrong)?);
-            open.insert(model.name.clone(), facts::open(&dir).map_err(wrong)?);
             self.files.extend(facts::model_files(&dir).map_err(wrong)?);
         }
         let mut data = BTreeMap::new();
@@ -67,14 +81,31 @@ impl Resolver {
             let wrong = |error: anyhow::Error| Failed::Input(format!("judge `{}`: {error:#}", judge.name()));
             judges.insert(judge.name().to_owned(), self.judge(judge).map_err(wrong)?);
         }
-        Ok(Resolved { matrix: ResolvedMatrix { matrix, models, data, prompts, judges }, files: self.files })
+        let matrix = ResolvedMatrix { matrix, models, data, prompts, judges };
+        Ok(Resolved { matrix, files: self.files, estimated: self.estimated })
+    }
+
+    fn counter(&mut self, model: &str, dir: &Path) -> anyhow::Result<Counter> {
+        if !facts::shape_alone(dir) {
+            return Counter::open(dir);
+        }
+        match self.purpose {
+            Purpose::Plan => {
+                self.estimated.push(model.to_owned());
+                Ok(Counter::Estimated)
+            }
+            Purpose::Run => anyhow::bail!(
+                "{} holds config.json alone, which is enough to plan and not to run: put the model's other files there",
+                dir.display()
+            ),
+        }
     }
 
     fn data(
         &mut self,
         set: &DataSet,
         matrix: &Matrix,
-        models: &BTreeMap<String, OpenModel>,
+        models: &BTreeMap<String, Counter>,
     ) -> anyhow::Result<DataFacts> {
         let train_path = self.base.join(&set.train);
         let valid_path = set.valid.as_ref().map(|valid| self.base.join(valid));

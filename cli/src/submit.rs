@@ -16,7 +16,7 @@ use crate::args;
 use crate::connect::Coordinator;
 use crate::exit::Failed;
 use crate::print;
-use crate::resolve::{Resolved, resolve};
+use crate::resolve::{Purpose, Resolved, resolve};
 use crate::watch;
 
 /// Files whose requests are asked for together.
@@ -34,7 +34,7 @@ pub(crate) struct Submitted {
 /// Runs the command.
 pub(crate) async fn run(args: &args::Submit) -> anyhow::Result<()> {
     let coordinator = Coordinator::find(&args.connection)?;
-    let resolved = resolve(&args.matrix)?;
+    let resolved = resolve(&args.matrix, Purpose::Run)?;
     let submitted = submit(&coordinator, &resolved, args.submit_key.clone(), args.fresh).await?;
     if args.json && !args.wait {
         return print::json(&submitted);

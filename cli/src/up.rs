@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::args::{self, Connection};
 use crate::connect::Coordinator;
 use crate::exit::Failed;
-use crate::resolve::resolve;
+use crate::resolve::{Purpose, resolve};
 use crate::{print, submit, watch};
 use service::Service;
 use signals::Signals;
@@ -53,7 +53,7 @@ pub(crate) async fn run(args: &args::Up) -> anyhow::Result<()> {
 pub(crate) async fn run_matrix(args: &args::Run) -> anyhow::Result<()> {
     let signals = Signals::listen()?;
     // A wrong matrix is told before anything is started.
-    let resolved = resolve(&args.matrix)?;
+    let resolved = resolve(&args.matrix, Purpose::Run)?;
     let connection = Connection { data_dir: args.data_dir.clone(), coordinator: None, token_file: None };
     let running = match Coordinator::find(&connection) {
         Ok(coordinator) if coordinator.is_healthy().await => Some(coordinator),

@@ -134,3 +134,12 @@ fn a_judge_of_both_orders_needs_both() {
     assert!(report.import.unwrap().duplicates.is_empty(), "both orders are the design");
     assert_eq!(report.judges[0].position.swaps, 3);
 }
+
+#[test]
+fn checkpoints_are_in_the_order_of_their_numbers() {
+    let map = map(&["item=id", "winner=w", "checkpoint=step"], &["judge=j", "tuned=new", "base=old"], &[]);
+    let text = "id,step,w\n1,step 10,new\n1,step 9,new\n1,step 100,new\n";
+    let report = import(text, &settings(Format::Csv, map)).unwrap();
+    let names: Vec<&str> = report.comparisons.iter().map(|c| c.comparison.checkpoint.as_str()).collect();
+    assert_eq!(names, ["step 9", "step 10", "step 100"]);
+}

@@ -32,6 +32,9 @@ pub struct PlanRow {
     pub kind: WorkKind,
     /// For people.
     pub label: String,
+    /// The model it works on, or the judge.
+    #[serde(default)]
+    pub about: String,
     /// The jobs that must have given their outputs before.
     pub after: Vec<u32>,
     /// The job key.
@@ -92,10 +95,21 @@ fn row(job: &PlannedJob, prices: &PriceTable) -> PlanRow {
         ordinal: job.ordinal,
         kind: job.work.kind(),
         label: job.label.clone(),
+        about: about(&job.work).to_owned(),
         after,
         key: job.key,
         estimate: job.estimate,
         seconds: seconds.collect(),
+    }
+}
+
+fn about(work: &Work) -> &str {
+    match work {
+        Work::Train(spec) => &spec.model,
+        Work::Generate(spec) => &spec.model,
+        Work::Score(spec) => &spec.judge,
+        Work::Judge(spec) => &spec.judge,
+        Work::Report(_) => "",
     }
 }
 

@@ -188,7 +188,9 @@ pub fn import(text: &str, settings: &ImportSettings) -> Result<Report, ImportErr
 
 fn spec(text: &str, settings: &ImportSettings, rows: &[Row]) -> ReportSpec {
     let keys: BTreeSet<&ComparisonKey> = rows.iter().map(|row| &row.comparison).collect();
-    let checkpoints: BTreeSet<&str> = keys.iter().map(|key| key.checkpoint.as_str()).collect();
+    let mut checkpoints: Vec<&str> = keys.iter().map(|key| key.checkpoint.as_str()).collect();
+    checkpoints.sort_by_key(|name| natural(name));
+    checkpoints.dedup();
     let judges: BTreeSet<&str> = rows.iter().map(|row| row.judge.as_str()).collect();
     let digest = Digest::of(text.as_bytes());
     let comparison = |key: &&ComparisonKey| Comparison {
@@ -211,13 +213,33 @@ fn spec(text: &str, settings: &ImportSettings, rows: &[Row]) -> ReportSpec {
         unavailable: None,
         orders: None,
     };
+    let mut comparisons: Vec<Comparison> = keys.iter().map(comparison).collect();
+    comparisons
+        .sort_by(|a, b| (&a.model, &a.recipe, a.seed, a.step).cmp(&(&b.model, &b.recipe, b.seed, b.step)));
     ReportSpec {
         matrix: settings.file.clone(),
         matrix_digest: digest,
         trainings: Vec::new(),
-        comparisons: keys.iter().map(comparison).collect(),
+        comparisons,
         judges: judges.iter().map(judge).collect(),
         uploads: vec![(settings.file.clone(), digest)],
         bootstrap_seed: settings.bootstrap_seed,
     }
+}
+
+/// Part of a name: numbers count as numbers, so that epoch 10 comes after epoch 2.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Number(u64),
+    Text(String),
+}
+
+fn natural(name: &str) -> Vec<Part> {
+    let letters: Vec<char> = name.chars().collect();
+    let runs = letters.chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit());
+    let part = |run: &[char]| {
+        let text: String = run.iter().collect();
+        text.parse().map_or(Part::Text(text), Part::Number)
+    };
+    runs.map(part).collect()
 }
