@@ -151,3 +151,53 @@ pub(crate) fn new_table(header: &[&str], numbers: &[usize]) -> Table {
     }
     table
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::MatrixFile;
+
+    fn paper() -> MatrixFile {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/paper.yaml").into();
+        MatrixFile { file, variant: None, full: false }
+    }
+
+    #[test]
+    fn the_published_method_is_planned_and_priced_on_one_screen_without_weights_or_keys() {
+        let mut resolved = resolve(&paper(), Purpose::Plan).unwrap();
+        assert_eq!(resolved.estimated.len(), 4);
+        take_all_judges(&mut resolved.matrix);
+        let jobs = plan::plan(&resolved.matrix).unwrap();
+        let table = PlanTable::of("paper", &jobs, &PriceTable::builtin());
+        // 4 models x 2 checkpoints x 57 prompts x 2 orders x 4 judges.
+        assert_eq!(table.total.api_calls, 4 * 2 * 57 * 2 * 4);
+        let usd = table.total.api_usd.unwrap();
+        assert!((10.0..200.0).contains(&usd), "{usd}");
+        assert_eq!(table.jobs.len(), 4 + 4 * 3 + 4 * 2 * 4 + 1);
+        let text = render(&table, false);
+        assert!(text.lines().count() <= 30, "{text}");
+        for said in ["train qwen2.5-3b", "generate qwen3-0.6b", "judge gpt-4o", "USD", "`--jobs` lists each"]
+        {
+            assert!(text.contains(said), "{said} in {text}");
+        }
+        assert!(render(&table, true).lines().count() > table.jobs.len());
+    }
+
+    #[test]
+    fn shapes_have_the_parameters_of_their_models() {
+        let resolved = resolve(&paper(), Purpose::Plan).unwrap();
+        // Billions of parameters in the layers' projections, as published.
+        for (model, billions) in
+            [("qwen2.5-3b", 2.775), ("llama-3.2-3b", 2.819), ("qwen2.5-0.5b", 0.358), ("qwen3-0.6b", 0.440)]
+        {
+            let linear = resolved.matrix.models[model].linear_parameters as f64 / 1e9;
+            assert!((linear - billions).abs() < 0.001, "{model}: {linear}");
+        }
+    }
+
+    #[test]
+    fn a_shape_alone_plans_and_does_not_run() {
+        let refused = resolve(&paper(), Purpose::Run).map(|_| ()).unwrap_err().to_string();
+        assert!(refused.contains("model `qwen2.5-3b`") && refused.contains("config.json alone"), "{refused}");
+    }
+}

@@ -339,7 +339,7 @@ fn scores(report: &Report) -> Sheet {
     sheet
 }
 
-const JUDGES: [&str; 17] = [
+const JUDGES: [&str; 18] = [
     "judge",
     "kind",
     "model",
@@ -357,6 +357,7 @@ const JUDGES: [&str; 17] = [
     "prompt_tokens",
     "new_tokens",
     "seconds",
+    "usd",
 ];
 
 fn judges(report: &Report) -> Sheet {
@@ -382,6 +383,7 @@ fn judges(report: &Report) -> Sheet {
             used.prompt_tokens.to_string(),
             used.new_tokens.to_string(),
             used.seconds.to_string(),
+            number(used.usd),
         ]);
     }
     sheet

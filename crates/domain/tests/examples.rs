@@ -61,3 +61,26 @@ fn the_committed_schema_is_fresh() {
         "examples/matrix.schema.json is old: write it again as this test's comment says"
     );
 }
+
+#[test]
+fn the_published_method_is_whole_and_its_retired_judges_are_replaced() {
+    let text = std::fs::read_to_string(examples().join("paper.yaml")).expect("the example is there");
+    let paper = matrix::parse("paper.yaml", &text, None).unwrap_or_else(|errors| panic!("{errors:?}"));
+    assert_eq!((paper.models.len(), paper.panel.judges.len()), (4, 4));
+    assert_eq!((&paper.evaluate, paper.panel.orders), (&Evaluate::All, Orders::Both));
+    let of = |model: &str| {
+        let (recipe, _) = paper.recipe_for(model, "lora").unwrap();
+        (recipe.rank, recipe.alpha, recipe.micro_batch * recipe.accumulate, recipe.epochs)
+    };
+    assert_eq!(of("qwen2.5-3b"), (16, 32.0, 8, 2));
+    assert_eq!(of("qwen2.5-0.5b"), (8, 16.0, 8, 2));
+    let known = assay_domain::judge_models::builtin();
+    for judge in &paper.panel.judges {
+        let model = judge.api().unwrap().model;
+        assert!(known.price(&model).is_some() && known.retired(&model).is_none(), "{model}");
+    }
+    for gone in ["claude-3-5-sonnet-20241022", "claude-opus-4-20250514"] {
+        let (on, said) = (known.retired(gone).unwrap(), text.matches(gone).count());
+        assert!(said >= 2 && text.contains(on), "the retirement of {gone} on {on} is said");
+    }
+}

@@ -394,3 +394,21 @@ fn what_was_fixed_at_submit_is_said() {
     other.verdicts.truncate(3);
     assert_eq!(build(&other).preregistration.tests, fixed.tests);
 }
+
+#[test]
+fn what_a_judge_cost_is_said_with_the_price_and_its_date() {
+    let inputs = Sample::with_api().inputs();
+    let report = build(&inputs);
+    let [price] = &report.reproducibility.prices[..] else { panic!("one API judge") };
+    assert!(price.starts_with("gpt-4o-2024-08-06: 2.5 USD") && price.contains("2026-"), "{price}");
+    let used = report.execution.judge_usage[API_JUDGE];
+    assert_eq!(
+        used.calls,
+        inputs.verdicts.iter().filter(|verdict| verdict.judge == API_JUDGE).count() as u64
+    );
+    assert!(
+        (used.usd.unwrap() - (used.prompt_tokens as f64 * 2.5 + used.new_tokens as f64 * 10.0) / 1e6).abs()
+            < 1e-12
+    );
+    assert_eq!(report.execution.judge_usage[PLAIN].usd, None, "a judge of one's own has no price");
+}

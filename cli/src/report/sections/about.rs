@@ -71,6 +71,9 @@ fn reproducibility(report: &Report) -> Vec<Block> {
     for (name, version) in &known.versions {
         table.push(["version".to_owned(), name.clone(), version.clone()]);
     }
+    for price in &known.prices {
+        table.push(["price".to_owned(), "judge".to_owned(), price.clone()]);
+    }
     for command in &known.commands {
         table.push(["command".to_owned(), "this report".to_owned(), command.clone()]);
     }

@@ -134,6 +134,7 @@ pub(super) fn cost(report: &Report) -> Vec<Block> {
         numbers("tokens in"),
         numbers("tokens out"),
         numbers("time"),
+        numbers("USD"),
     ]);
     for kind in WorkKind::ALL {
         let jobs: Vec<&JobSummary> = report.execution.jobs.iter().filter(|job| job.kind == kind).collect();
@@ -149,6 +150,7 @@ pub(super) fn cost(report: &Report) -> Vec<Block> {
             format::count(tokens),
             format::NOTHING.to_owned(),
             format::duration(seconds),
+            format::NOTHING.to_owned(),
         ]);
     }
     for (judge, used) in &report.execution.judge_usage {
@@ -159,6 +161,7 @@ pub(super) fn cost(report: &Report) -> Vec<Block> {
             format::count(used.prompt_tokens),
             format::count(used.new_tokens),
             format::duration(used.seconds),
+            format::number(used.usd, 2),
         ]);
     }
     titled("Cost and time", table)

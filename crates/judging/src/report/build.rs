@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use assay_domain::job::{JudgeInfo, ReportSpec};
+use assay_domain::judge_models;
 
 use super::inputs::ReportInputs;
 use super::pairs::JoinedPair;
@@ -194,8 +195,22 @@ fn reproducibility(inputs: &ReportInputs) -> Reproducibility {
         templates: spec.judges.iter().filter_map(|judge| digest_of(&judge.template)).collect(),
         seeds,
         versions: inputs.versions.clone(),
+        prices: prices(spec),
         commands: Vec::new(),
     }
+}
+
+/// A line for each judge whose model has a price.
+fn prices(spec: &ReportSpec) -> Vec<String> {
+    let known = judge_models::builtin();
+    let line = |judge: &JudgeInfo| {
+        let price = known.price(&judge.model).filter(|_| !judge.smoke)?;
+        Some(format!(
+            "{}: {} USD for a million tokens in, {} out ({}, {})",
+            judge.model, price.usd_in, price.usd_out, known.source, known.as_of
+        ))
+    };
+    spec.judges.iter().filter_map(line).collect()
 }
 
 fn execution(inputs: &ReportInputs) -> Execution {
@@ -206,6 +221,14 @@ fn execution(inputs: &ReportInputs) -> Execution {
         used.prompt_tokens += u64::from(verdict.prompt_tokens);
         used.new_tokens += u64::from(verdict.new_tokens);
         used.seconds += verdict.seconds;
+    }
+    for judge in inputs.spec.judges.iter().filter(|judge| !judge.smoke) {
+        if let Some((used, price)) =
+            judge_usage.get_mut(&judge.name).zip(judge_models::builtin().price(&judge.model))
+        {
+            let cost = used.prompt_tokens as f64 * price.usd_in + used.new_tokens as f64 * price.usd_out;
+            used.usd = Some(cost / 1e6);
+        }
     }
     let mut jobs = inputs.history.clone();
     jobs.sort_by_key(|job| job.job.ordinal);

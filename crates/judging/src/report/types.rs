@@ -417,6 +417,9 @@ pub struct Reproducibility {
     pub seeds: Vec<u64>,
     /// Versions of what computed this.
     pub versions: BTreeMap<String, String>,
+    /// What the judges' models cost when this was computed, with the source and its date.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prices: Vec<String>,
     /// The commands that made it, where they are known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub commands: Vec<String>,
@@ -445,4 +448,7 @@ pub struct JudgeUsage {
     pub new_tokens: u64,
     /// Wall seconds of its calls, one after the other.
     pub seconds: f64,
+    /// What its tokens cost at the list price; absent where the model has no known price. Batches cost half.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usd: Option<f64>,
 }
