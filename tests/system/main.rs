@@ -12,6 +12,8 @@ mod bad_files;
 #[cfg(target_os = "linux")]
 mod bad_requests;
 #[cfg(target_os = "linux")]
+mod collector;
+#[cfg(target_os = "linux")]
 mod killed_worker;
 #[cfg(target_os = "linux")]
 mod lifetime;
@@ -21,6 +23,8 @@ mod processes;
 mod runs;
 #[cfg(target_os = "linux")]
 mod stack;
+#[cfg(target_os = "linux")]
+mod traces;
 #[cfg(target_os = "linux")]
 mod world;
 

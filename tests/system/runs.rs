@@ -1,17 +1,23 @@
-//! `assay run`: from a matrix file to a report, and again from what is there.
+//! `assay run`: from a matrix file to a report, and again from what is there, also where some of that has gone bad. All of it is
+//! traced.
 
 use std::fs;
+use std::path::PathBuf;
 
 use assay_tests::{Need, need};
 use serde_json::Value;
 
+use crate::collector::Collector;
+use crate::stack::Up;
+use crate::traces;
 use crate::world::{World, alone};
 
 #[test]
-fn a_second_run_takes_every_job_from_its_key_and_ends_with_the_same_report() {
+fn later_runs_take_jobs_from_their_keys_but_not_what_went_bad_and_each_is_one_trace() {
     let Some(model) = need(Need::Model) else { return };
     let _alone = alone();
-    let world = World::new(&model);
+    let collector = Collector::start();
+    let world = World::traced(&model, &collector.endpoint);
 
     let first = world.run();
     let (matrix, jobs, reused) = first.submitted();
@@ -36,6 +42,57 @@ fn a_second_run_takes_every_job_from_its_key_and_ends_with_the_same_report() {
     assert_ne!(again, matrix);
     assert_eq!((jobs, reused), (9, 9));
     assert_eq!(self::report(&world, &again), report);
+
+    let bad = flip_a_byte(&world, &matrix);
+    // Other judgements need new score jobs, which read what nobody knows to be bad.
+    world.change_matrix("orders: full", "orders: both");
+    let third = world.run();
+    let (last, jobs, reused) = third.submitted();
+    assert_eq!((jobs, reused), (9, 4), "training and answers, at first");
+    assert!(!bad.exists(), "the bad object is gone");
+    assert!(generations(&world, &last).exists(), "the base model answered again");
+    let jobs = execution(&world, &last)["jobs"].as_array().unwrap().clone();
+    let outcomes = |label: &str| -> Vec<String> {
+        let jobs = jobs.iter().filter(|job| job["label"].as_str().unwrap().starts_with(label));
+        let attempts = jobs.flat_map(|job| job["attempts"].as_array().unwrap());
+        attempts.map(|attempt| attempt["outcome"].as_str().unwrap().to_owned()).collect()
+    };
+    let scores = outcomes("score");
+    assert!(scores[0].contains("input `base`") && scores[0].contains("has digest"), "{scores:?}");
+    assert_eq!(scores[1..], ["succeeded"; 4], "one of the four twice");
+    assert_eq!(outcomes("generate"), ["succeeded"], "once, and the others not at all");
+
+    let up = Up::start(&world);
+    let summary = world.json(&["status", &matrix])["summary"].clone();
+    drop(up);
+    let at = |name: &str| summary[name].as_u64().unwrap();
+    traces::check(&collector, &matrix, at("submitted_at_unix_ms"), at("finished_at_unix_ms"));
+}
+
+/// The base model's answers, as the object store keeps those of a matrix's first attempt.
+fn generations(world: &World, matrix: &str) -> PathBuf {
+    world.data_dir().join(format!("objects/jobs/{matrix}/1/e1-a1/generations/generations.jsonl"))
+}
+
+/// The base model's answers get another byte, and the worker loses what it had fetched of them.
+fn flip_a_byte(world: &World, matrix: &str) -> PathBuf {
+    let path = generations(world, matrix);
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    for cached in fs::read_dir(world.data_dir().join("worker/cache/objects")).unwrap() {
+        let cached = cached.unwrap();
+        if cached.metadata().unwrap().len() == bytes.len() as u64 {
+            fs::remove_file(cached.path()).unwrap();
+        }
+    }
+    path
+}
+
+fn execution(world: &World, matrix: &str) -> Value {
+    let text = fs::read_to_string(world.data_dir().join(format!("reports/{matrix}.json"))).unwrap();
+    serde_json::from_str::<Value>(&text).unwrap()["execution"].clone()
 }
 
 /// `report.json` of a matrix without the section of times and attempts.

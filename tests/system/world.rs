@@ -47,18 +47,32 @@ panel:
 /// A folder that is gone at the end of the test.
 pub(crate) struct World {
     folder: TempDir,
+    /// Where all processes send their traces; nowhere when there is none.
+    otlp: Option<String>,
 }
 
 impl World {
     /// The small matrix on a model's folder, with the demo's data beside it.
     pub(crate) fn new(model: &Path) -> Self {
-        let world = Self { folder: tempfile::tempdir().unwrap() };
+        let world = Self { folder: tempfile::tempdir().unwrap(), otlp: None };
         let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/data");
         for name in ["train.jsonl", "valid.jsonl", "prompts.jsonl"] {
             fs::copy(data.join(name), world.path(name)).unwrap();
         }
         fs::write(world.matrix(), MATRIX.replace("MODEL", model.to_str().unwrap())).unwrap();
         world
+    }
+
+    /// The same, with all processes traced to an OTLP receiver.
+    pub(crate) fn traced(model: &Path, otlp: &str) -> Self {
+        Self { otlp: Some(otlp.to_owned()), ..Self::new(model) }
+    }
+
+    /// The matrix file with a text in it replaced.
+    pub(crate) fn change_matrix(&self, from: &str, to: &str) {
+        let text = fs::read_to_string(self.matrix()).unwrap();
+        assert!(text.contains(from), "`{from}` is not in the matrix file");
+        fs::write(self.matrix(), text.replace(from, to)).unwrap();
     }
 
     /// A path in the folder.
@@ -80,6 +94,7 @@ impl World {
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(binary("assay"));
         command.args(args).current_dir(self.folder.path());
+        command.envs(self.otlp.iter().map(|endpoint| ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)));
         command
     }
 
