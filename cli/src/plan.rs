@@ -56,6 +56,7 @@ fn render(table: &PlanTable, every_job: bool) -> String {
             usd(table.total.api_usd)
         ));
     }
+    parts.extend(table.notes.iter().cloned());
     parts.join("\n")
 }
 

@@ -1,21 +1,24 @@
 //! Judge jobs: every presentation of a comparison is shown to one judge, and every answer is kept as it came.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use assay_agent::{AttemptContext, Failure, Finished};
+use assay_agent::{AttemptContext, Failure, Finished, Ledger as Stored};
 use assay_domain::chain;
 use assay_domain::job::{ApiJudge, FailureClass, JudgeSpec, Progress, Provider as Name, Usage};
+use assay_judging::leaks::{Leak, scan};
 use assay_judging::pair::{self, Blinded, Secret};
 use assay_judging::prompt::{Template, template};
 use assay_judging::records::{RawVerdictRecord, VerdictStatus};
 use assay_judging::report::resolve_all;
 
+use tokio::sync::Notify;
+
 use crate::executor::bad_input;
 use crate::files;
 use crate::keys::KeyRing;
-use crate::ledger::{Entry, Ledger, read_entries};
+use crate::ledger::{Entry, Identity, Ledger, read_entries};
 use crate::limits::gate::{Clock, Gate};
 use crate::panel::{CALLS_MAX, Judged, Panelist};
 use crate::provider::{self, Provider, Replay};
@@ -26,7 +29,14 @@ pub(crate) struct Judging {
     keys: KeyRing,
     clock: Clock,
     gates: Mutex<BTreeMap<Account, Arc<Gate>>>,
+    /// Judges whose first call was answered in this process.
+    probed: Mutex<BTreeSet<Identity>>,
 }
+
+/// Verdicts after which the ledger is stored.
+const STORED_VERDICTS: usize = 50;
+/// Time after which the ledger is stored, when there is anything new.
+const STORED_AFTER: Duration = Duration::from_secs(10);
 
 /// Whose limits: labs count by key and model.
 type Account = (String, Option<String>, String);
@@ -35,7 +45,7 @@ impl Judging {
     /// Keeps ledgers in `ledger_dir`.
     pub(crate) fn new(ledger_dir: std::path::PathBuf, keys: KeyRing) -> std::io::Result<Self> {
         std::fs::create_dir_all(&ledger_dir)?;
-        Ok(Self { ledger_dir, keys, clock: Clock::new(1), gates: Mutex::default() })
+        Ok(Self { ledger_dir, keys, clock: Clock::new(1), gates: Mutex::default(), probed: Mutex::default() })
     }
 
     fn gate(&self, api: &ApiJudge) -> Arc<Gate> {
@@ -48,25 +58,76 @@ impl Judging {
     pub(crate) async fn run(&self, spec: &JudgeSpec, cx: &AttemptContext) -> Result<Finished, Failure> {
         let template = template(&spec.template).map_err(|error| bad_input(error.to_string()))?;
         let mut blinded = presentations(spec, cx)?;
-        let ledger = Ledger::open(&self.ledger_dir, cx.assignment().job.key);
-        let ledger = ledger.map_err(|error| files::disk(&self.ledger_dir, &error))?;
-        if ledger.in_flight() > 0 {
-            cx.log(format!(
-                "{} calls were under way when the last attempt ended: they may have been paid and are made again",
-                ledger.in_flight()
-            ));
-        }
+        let (ledger, stored) = self.ledger(cx)?;
+        tell_leaks(cx, &blinded);
         let started = now();
         let provider = self.provider(spec, cx, template, &mut blinded)?;
         let ledger = Mutex::new(ledger);
         let gate = self.gate(&spec.api);
         let panelist = Panelist::new(&spec.judge, &spec.api, template, provider.as_ref(), &gate, &ledger);
         let panelist = panelist.map_err(|error| bad_input(error.to_string()))?;
+        self.probe(&panelist, cx).await?;
         let total = blinded.presentations.len() as u64;
-        let judged = panelist.judge(&blinded.presentations, |done| cx.progress(progress(done, total))).await;
+        let answered = Notify::new();
+        let done = |done: usize| {
+            cx.progress(progress(done, total));
+            if done.is_multiple_of(STORED_VERDICTS) {
+                answered.notify_one();
+            }
+        };
+        let judged = tokio::select! {
+            judged = panelist.judge(&blinded.presentations, done) => judged,
+            () = keep_stored(&stored, &answered) => return Err(bad_input("the ledger's uploads ended by themselves")),
+            () = cx.cancelled().cancelled() => return Err(Failure::new(FailureClass::Released, "told to stop")),
+        };
+        stored.finish().await;
         let judged = judged.map_err(|error| Failure::from_error(FailureClass::Transient, &error))?;
         tell(cx, &judged, panelist.stopped.get());
         outputs(cx, &judged.verdicts, &blinded, started.elapsed().as_secs_f64())
+    }
+
+    /// One canned call to each judge in each process.
+    async fn probe(&self, panelist: &Panelist<'_>, cx: &AttemptContext) -> Result<(), Failure> {
+        let identity = panelist.identity().clone();
+        let known = |probed: &BTreeSet<Identity>| probed.contains(&identity);
+        if panelist.api.provider == Name::Replay
+            || known(&self.probed.lock().unwrap_or_else(PoisonError::into_inner))
+        {
+            return Ok(());
+        }
+        let probe = panelist.probe().await;
+        let probe = probe.map_err(|error| Failure::from_error(FailureClass::Transient, &error))?;
+        let detail = probe.detail.map(|detail| format!(" ({detail})")).unwrap_or_default();
+        cx.log(format!(
+            "probe: `{}` answered {}{detail}, {} calls",
+            probe.model,
+            probe.status.name(),
+            probe.calls
+        ));
+        if probe.status != VerdictStatus::Error {
+            self.probed.lock().unwrap_or_else(PoisonError::into_inner).insert(identity);
+        }
+        Ok(())
+    }
+
+    /// The job's ledger: what this host has, and what earlier attempts stored.
+    fn ledger(&self, cx: &AttemptContext) -> Result<(Ledger, Stored), Failure> {
+        let mut ledger = Ledger::open(&self.ledger_dir, cx.assignment().job.key)
+            .map_err(|error| files::disk(&self.ledger_dir, &error))?;
+        let mut known = Vec::new();
+        for (_, path) in cx.inputs().filter(|(role, _)| role.starts_with("ledger/")) {
+            let entries = std::fs::read(path).and_then(|bytes| read_entries(&bytes));
+            known.extend(entries.map_err(|error| files::disk(path, &error))?);
+        }
+        let stored = cx.ledger().map_err(|error| files::disk(cx.work_dir(), &error))?;
+        ledger.share(known, stored.clone()).map_err(|error| files::disk(&self.ledger_dir, &error))?;
+        if ledger.in_flight() > 0 {
+            cx.log(format!(
+                "{} calls were under way when the last attempt ended: they may have been paid and are made again",
+                ledger.in_flight()
+            ));
+        }
+        Ok((ledger, stored))
     }
 
     fn provider(
@@ -97,6 +158,17 @@ impl Judging {
     }
 }
 
+/// Stores what is new after so many verdicts and after so much time.
+async fn keep_stored(stored: &Stored, answered: &Notify) {
+    loop {
+        tokio::select! {
+            () = answered.notified() => {}
+            () = tokio::time::sleep(STORED_AFTER) => {}
+        }
+        stored.upload().await;
+    }
+}
+
 fn presentations(spec: &JudgeSpec, cx: &AttemptContext) -> Result<Blinded, Failure> {
     let secret = cx.assignment().secret.ok_or_else(|| bad_input("no blinding secret came along"))?;
     let (base, tuned) = (files::generations(cx, "base")?, files::generations(cx, "tuned")?);
@@ -108,6 +180,18 @@ fn presentations(spec: &JudgeSpec, cx: &AttemptContext) -> Result<Blinded, Failu
 
 fn progress(done: usize, total: u64) -> Progress {
     Progress { phase: String::from("judge"), done: done as u64, total, ..Progress::default() }
+}
+
+/// What in the responses could tell the judge who wrote them, or tells it what to say: by kind, with the number of responses.
+fn tell_leaks(cx: &AttemptContext, blinded: &Blinded) {
+    let first_passes = blinded.presentations.iter().filter(|shown| shown.pass == 0);
+    let mut found: BTreeMap<Leak, u32> = BTreeMap::new();
+    for leak in first_passes.flat_map(|shown| [&shown.first, &shown.second]).flat_map(|text| scan(text)) {
+        *found.entry(leak).or_default() += 1;
+    }
+    for (leak, responses) in found {
+        cx.log(format!("{responses} responses hold a trace of kind {:?}: `{}`", leak.kind, leak.found));
+    }
 }
 
 /// What the job's log says in the end.

@@ -1,6 +1,7 @@
 //! What was asked and what was answered: a local, append-only file for each job key, synced with every answer.
 //!
-//! Answers are found by what was asked, not by whom it is about: see [`EntryKey`]. Only a verdict counts as answered.
+//! Answers are found by what was asked, not by whom it is about: see [`EntryKey`]. Only a verdict counts as answered. What is
+//! written here is also stored part by part, for an attempt on another host.
 
 mod entry;
 #[cfg(test)]
@@ -11,6 +12,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
+use assay_agent::Ledger as Stored;
 use assay_domain::JobKey;
 
 pub(crate) use self::entry::{Answered, Asked, Entry, EntryKey, Identity, read_entries};
@@ -21,6 +23,8 @@ pub(crate) struct Ledger {
     answers: BTreeMap<String, Answered>,
     /// Asked, and not answered when the file was opened.
     in_flight: BTreeSet<String>,
+    /// What goes to the store as well.
+    stored: Option<Stored>,
 }
 
 impl Ledger {
@@ -35,11 +39,29 @@ impl Ledger {
         let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
         let file = OpenOptions::new().create(true).append(true).open(&path)?;
         file.set_len(whole as u64)?;
-        let mut ledger = Self { file, answers: BTreeMap::new(), in_flight: BTreeSet::new() };
+        let mut ledger = Self { file, answers: BTreeMap::new(), in_flight: BTreeSet::new(), stored: None };
         for entry in read_entries(&bytes[..whole])? {
             ledger.know(entry);
         }
         Ok(ledger)
+    }
+
+    /// Takes in what earlier attempts stored, perhaps on other hosts; then everything new is stored through `stored`, beginning
+    /// with what only this host has.
+    pub(crate) fn share(&mut self, known: Vec<Entry>, stored: Stored) -> io::Result<()> {
+        let elsewhere: BTreeSet<String> = known.iter().filter_map(Entry::answer).map(str::to_owned).collect();
+        for entry in known {
+            if entry.answer().is_none_or(|key| !self.answers.contains_key(key)) {
+                self.append(&entry)?;
+                self.know(entry);
+            }
+        }
+        self.file.sync_data()?;
+        for answered in self.answers.values().filter(|one| !elsewhere.contains(&one.key)) {
+            stored.add(&serde_json::to_string(&Entry::Answered(Box::new(answered.clone())))?)?;
+        }
+        self.stored = Some(stored);
+        Ok(())
     }
 
     /// The answer to a question, when it had a verdict.
@@ -68,10 +90,13 @@ impl Ledger {
     }
 
     fn append(&mut self, entry: &Entry) -> io::Result<()> {
-        let mut line = serde_json::to_vec(entry)?;
-        line.push(b'\n');
+        let mut line = serde_json::to_string(entry)?;
+        if let Some(stored) = &self.stored {
+            stored.add(&line)?;
+        }
+        line.push('\n');
         // One write: a line is whole or it is the last.
-        self.file.write_all(&line)
+        self.file.write_all(line.as_bytes())
     }
 
     fn know(&mut self, entry: Entry) {

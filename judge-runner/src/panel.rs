@@ -4,6 +4,7 @@
 //! answered is missing, with its reason.
 
 mod ask;
+mod probe;
 mod record;
 #[cfg(test)]
 mod tests;
@@ -108,6 +109,11 @@ impl<'a> Panelist<'a> {
         }
         judged.verdicts.sort_by(|a, b| (&a.pair_id, a.pass).cmp(&(&b.pair_id, b.pass)));
         Ok(judged)
+    }
+
+    /// Who is asked how.
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     fn ledger(&self) -> std::sync::MutexGuard<'_, Ledger> {

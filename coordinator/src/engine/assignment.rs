@@ -2,6 +2,7 @@
 
 use assay_domain::job::AttemptSummary;
 use assay_domain::job::{JobSummary, Source};
+use assay_domain::segment::Lines;
 use assay_domain::state::{AttemptRecord, Matrix, Outcome, Phase};
 use assay_domain::{Artifact, Assignment, FileRef, JobId, Lease, PlannedJob, WorkKind};
 
@@ -44,7 +45,25 @@ fn inputs(matrix: &Matrix, planned: &PlannedJob) -> Option<Vec<(String, Artifact
         Source::Upload { artifact } => Some(artifact.clone()),
         Source::Output { job, name } => matrix.output(*job, name).cloned(),
     };
-    planned.inputs.iter().map(|input| Some((input.name.clone(), artifact_of(&input.source)?))).collect()
+    let inputs = planned.inputs.iter().map(|input| Some((input.name.clone(), artifact_of(&input.source)?)));
+    inputs.chain(ledgers(matrix, planned).into_iter().map(Some)).collect()
+}
+
+/// What earlier attempts were answered, as far as it lies in the store: `ledger/ATTEMPT/SEGMENT`.
+fn ledgers(matrix: &Matrix, planned: &PlannedJob) -> Vec<(String, Artifact)> {
+    let job = JobId { matrix: matrix.submitted.id.clone(), ordinal: planned.ordinal };
+    let attempts = matrix.jobs.get(planned.ordinal as usize).map(|job| job.attempts.as_slice());
+    let mut found = Vec::new();
+    for attempt in attempts.unwrap_or_default() {
+        let lease = Lease { job: job.clone(), fence: attempt.fence };
+        // A key that cannot be was refused when the segment was said.
+        let files = attempt.ledger.segments.iter().filter_map(|segment| segment.file(&lease).ok());
+        found.extend(files.map(|file| {
+            let name = format!("{}/{}/{}", Lines::Ledger.as_str(), attempt.fence, file.path);
+            (name, Artifact { name: Lines::Ledger.as_str().to_owned(), files: vec![file] })
+        }));
+    }
+    found
 }
 
 fn history(matrix: &Matrix) -> Vec<JobSummary> {

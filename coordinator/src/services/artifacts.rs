@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use assay_domain::segment::LOG;
+use assay_domain::segment::Lines;
 use assay_domain::{Digest, Lease, ObjectKey, UnixMillis};
 use assay_proto::convert::{self, BadMessage};
 use assay_proto::v1;
@@ -82,7 +82,9 @@ impl ArtifactsService {
             Status::invalid_argument(format!("sha256 of `{}`: {error}", file.path))
         })?;
         let limit = match owner {
-            Owner::Attempt { artifact, .. } if artifact == LOG => self.limits.log_segment_bytes_max,
+            Owner::Attempt { artifact, .. } if Lines::named(artifact).is_some() => {
+                self.limits.log_segment_bytes_max
+            }
             Owner::Attempt { .. } | Owner::Person => self.limits.object_bytes_max,
         };
         if file.bytes > limit {

@@ -61,7 +61,13 @@ async fn a_running_log_is_what_is_stored_and_then_the_lines_after_it() {
     worker.store_log(&train, 2, 3, "3 line 3\n").await.unwrap();
     let refused = worker.store_log(&train, 4, 9, "9 line 9\n").await.unwrap_err();
     assert!(matches!(refused, Rejection::SkippedSegment { given: 4, next: 3, .. }), "{refused}");
-    let segment = LogSegment { number: 3, last_line: 4, digest: Digest::of(b"x"), bytes: 1 };
+    let segment = LogSegment {
+        number: 3,
+        last_line: 4,
+        digest: Digest::of(b"x"),
+        bytes: 1,
+        of: assay_domain::segment::Lines::Log,
+    };
     let refused = worker.say_logged(&train, &segment).await.unwrap_err();
     assert!(matches!(refused, Rejection::MissingObject { .. }), "{refused}");
 }

@@ -182,7 +182,11 @@ impl<'a> Worker<'a> {
     ) -> Result<(), Rejection> {
         let stored = self.upload(lease, "log", &number.to_string(), text.as_bytes()).await;
         let (digest, bytes) = (stored.files[0].digest, stored.files[0].bytes);
-        self.say_logged(lease, &LogSegment { number, last_line, digest, bytes }).await
+        self.say_logged(
+            lease,
+            &LogSegment { number, last_line, digest, bytes, of: assay_domain::segment::Lines::Log },
+        )
+        .await
     }
 
     pub(crate) async fn say_logged(&mut self, lease: &Lease, segment: &LogSegment) -> Result<(), Rejection> {

@@ -17,6 +17,7 @@ use tracing::Instrument as _;
 
 use crate::courier::Courier;
 use crate::lease::Lost;
+use crate::ledger::Ledger;
 use crate::link::Refusal;
 use crate::log::AttemptLog;
 use crate::segments::Segments;
@@ -188,6 +189,14 @@ impl AttemptContext {
                 Err(failure)
             }
         }
+    }
+
+    /// A file of lines that is stored part by part, for the attempts after this one: they have it as inputs `ledger/...`.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub fn ledger(&self) -> std::io::Result<Ledger> {
+        Ledger::new(self.work_dir().join("ledger.jsonl"), &self.shared.courier)
     }
 
     /// Cancelled when the run must stop: the lease is lost, a person cancelled, or the agent shuts down.

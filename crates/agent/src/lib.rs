@@ -4,6 +4,7 @@
 
 pub use config::{AgentConfig, AgentLimits, Coordinator, Token};
 pub use executor::{AttemptContext, Executor, Failure, Finished};
+pub use ledger::Ledger;
 pub use life::{AgentError, run};
 
 pub mod shell;
@@ -14,6 +15,7 @@ mod config;
 mod courier;
 mod executor;
 mod lease;
+mod ledger;
 mod life;
 mod link;
 mod log;

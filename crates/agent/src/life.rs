@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use assay_artifacts::{Cache, TransferError, TransferLimits, Transfers};
 use assay_domain::job::FailureClass;
+use assay_domain::segment::Lines;
 use assay_domain::{Assignment, Lease};
 use assay_proto::convert::{self, lease_ref};
 use assay_proto::v1::{self, coordinator_message, worker_message::Body};
@@ -198,7 +199,7 @@ impl<E: Executor> Life<E> {
             limits,
         };
         let log = Arc::new(AttemptLog::new(&work_dir.join("logs"), lease, limits));
-        let segments = Arc::new(Segments::new(log.clone(), courier.clone(), folder.join("log")));
+        let segments = Arc::new(Segments::new(Lines::Log, log.clone(), courier.clone(), folder.join("log")));
         Attempt {
             assignment: Arc::new(assignment),
             executor: self.executor.clone(),

@@ -15,6 +15,7 @@ use assay_proto::v1::{LogBatch, LogItem, worker_message::Body};
 use crate::clock::unix_ms;
 use crate::config::AgentLimits;
 use crate::link::Link;
+use crate::segments::Growing;
 
 pub(crate) struct AttemptLog {
     lease: Lease,
@@ -115,16 +116,6 @@ impl AttemptLog {
         }
     }
 
-    /// Its file.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// How much is in the file: from here on it only grows.
-    pub(crate) fn written(&self) -> Written {
-        self.lock().written
-    }
-
     /// Sends batches for as long as it is polled.
     pub(crate) async fn pump(&self, link: &Link) {
         loop {
@@ -160,6 +151,16 @@ impl AttemptLog {
 
     fn lock(&self) -> MutexGuard<'_, Lines> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Growing for AttemptLog {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn written(&self) -> Written {
+        self.lock().written
     }
 }
 

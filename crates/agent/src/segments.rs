@@ -1,4 +1,4 @@
-//! The parts of an attempt's log that lie in the store: uploaded with each checkpoint, every so often, and at the end.
+//! The parts of an attempt's log and ledger that lie in the store: uploaded with each checkpoint, every so often, and at the end.
 //!
 //! A log is worth less than its run: what goes wrong here is said and tried again later, and fails nothing.
 
@@ -9,17 +9,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assay_domain::LogSegment;
-use assay_domain::segment::LOG;
+use assay_domain::segment::Lines;
 use assay_proto::convert::{lease_ref, to_json};
 use assay_proto::v1::{LoggedBatch, LoggedItem, worker_message::Body};
 use tokio::sync::Mutex;
 
 use crate::courier::Courier;
 use crate::link::Refusal;
-use crate::log::{AttemptLog, Written};
+use crate::log::Written;
+
+/// A file that only grows, by whole lines.
+pub(crate) trait Growing: Send + Sync {
+    /// Where it is.
+    fn path(&self) -> &Path;
+
+    /// How much is in it.
+    fn written(&self) -> Written;
+}
 
 pub(crate) struct Segments {
-    log: Arc<AttemptLog>,
+    of: Lines,
+    log: Arc<dyn Growing>,
     courier: Courier,
     /// Where a part waits while it is uploaded.
     folder: PathBuf,
@@ -47,8 +57,8 @@ struct Part {
 }
 
 impl Segments {
-    pub(crate) fn new(log: Arc<AttemptLog>, courier: Courier, folder: PathBuf) -> Self {
-        Self { log, courier, folder, sent: Mutex::default() }
+    pub(crate) fn new(of: Lines, log: Arc<dyn Growing>, courier: Courier, folder: PathBuf) -> Self {
+        Self { of, log, courier, folder, sent: Mutex::default() }
     }
 
     /// Uploads what is new every so often, for as long as it is polled.
@@ -107,13 +117,15 @@ impl Segments {
         let (from, to, copy) = (part.first_byte, part.through.bytes, into.clone());
         let copied = tokio::task::spawn_blocking(move || copy_part(&source, from, to, &copy)).await;
         copied.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
-        let uploaded = self.courier.upload(LOG, &into).await.map_err(|failure| failure.reason)?;
+        let uploaded =
+            self.courier.upload(self.of.as_str(), &into).await.map_err(|failure| failure.reason)?;
         let [file] = uploaded.files.as_slice() else { return Err(String::from("not one file")) };
         let segment = LogSegment {
             number: part.number,
             last_line: part.through.lines,
             digest: file.digest,
             bytes: file.bytes,
+            of: self.of,
         };
         let lease = Some(lease_ref(&self.courier.lease));
         let item = LoggedItem { lease, segment_json: to_json(&segment) };

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::event::{SubmittedMatrix, WorkerInfo};
 use crate::job::{FailureClass, Usage};
-use crate::segment::{AttemptLog, LATE_SEGMENTS_MAX, LOG};
+use crate::segment::{AttemptLog, LATE_SEGMENTS_MAX, Lines};
 use crate::state::{AttemptRecord, JobState, Matrix, Outcome, Phase, ReadSet, is_finished};
 use crate::{
     Artifact, Attempt, Event, Fence, JobId, Lease, LogSegment, LostObject, MatrixId, Rejection, State,
@@ -167,12 +167,15 @@ pub fn renew(state: &State, lease: &Lease) -> Result<(), Rejection> {
     current_job(state, lease).map(|_| ())
 }
 
-/// An attempt asks to upload a file: refused unless it is current, but for the last of its log.
+/// An attempt asks to upload a file: refused unless it is current, but for the last of its log and ledger.
 pub fn upload(state: &State, read: &ReadSet, lease: &Lease, artifact: &str) -> Result<(), Rejection> {
-    if artifact == LOG { open_log(state, read, lease).map(|_| ()) } else { renew(state, lease) }
+    match Lines::named(artifact) {
+        Some(lines) => open_lines(state, read, lease, lines).map(|_| ()),
+        None => renew(state, lease),
+    }
 }
 
-/// An attempt says that a part of its log lies in the store. Also one that has ended, a little: what it wrote last says why. It
+/// An attempt says that a part of its log or ledger lies in the store. Also one that has ended, a little: what it wrote last says why. It
 /// changes nothing else.
 pub fn logged(
     state: &State,
@@ -182,10 +185,10 @@ pub fn logged(
     at: UnixMillis,
 ) -> Result<Vec<Event>, Rejection> {
     let known = job_of(state, read, lease).and_then(|job| job.attempt(lease.fence));
-    if known.is_some_and(|attempt| segment.number < attempt.log.next()) {
+    if known.is_some_and(|attempt| segment.number < attempt.stored(segment.of).next()) {
         return Ok(Vec::new());
     }
-    let (log, given) = (open_log(state, read, lease)?, segment.number);
+    let (log, given) = (open_lines(state, read, lease, segment.of)?, segment.number);
     if given > log.next() {
         return Err(Rejection::SkippedSegment { lease: lease.clone(), given, next: log.next() });
     }
@@ -379,13 +382,19 @@ fn job_of<'a>(state: &'a State, read: &'a ReadSet, lease: &Lease) -> Option<&'a 
     state.job(&lease.job).or(read.archived.as_ref())
 }
 
-/// The log of an attempt that may go on.
-fn open_log<'a>(state: &'a State, read: &'a ReadSet, lease: &Lease) -> Result<&'a AttemptLog, Rejection> {
+/// The log or ledger of an attempt that may go on.
+fn open_lines<'a>(
+    state: &'a State,
+    read: &'a ReadSet,
+    lease: &Lease,
+    lines: Lines,
+) -> Result<&'a AttemptLog, Rejection> {
     let job = job_of(state, read, lease);
     let open = |attempt: &&AttemptRecord| {
-        attempt.outcome == Outcome::Running || attempt.log.late < LATE_SEGMENTS_MAX
+        attempt.outcome == Outcome::Running || attempt.stored(lines).late < LATE_SEGMENTS_MAX
     };
-    let log = job.and_then(|job| job.attempt(lease.fence)).filter(open).map(|attempt| &attempt.log);
+    let attempt = job.and_then(|job| job.attempt(lease.fence)).filter(open);
+    let log = attempt.map(|attempt| attempt.stored(lines));
     log.ok_or_else(|| Rejection::StaleAttempt {
         lease: lease.clone(),
         current: job.and_then(JobState::current),

@@ -1,12 +1,42 @@
-//! What of an attempt's log lies in the store: parts of whole lines, few however long it runs.
+//! What of an attempt's log and ledger lies in the store: parts of whole lines, few however long it runs.
 
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::BadObjectKey;
 use crate::{Digest, FileRef, Lease, ObjectKey};
 
-/// The name under which the parts of a log lie, as if it were an artifact of the attempt.
-pub const LOG: &str = "log";
+/// What is written line by line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lines {
+    /// What an attempt says.
+    #[default]
+    Log,
+    /// What a judge was asked and answered: the next attempt reads it first.
+    Ledger,
+}
+
+impl Lines {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Log, Self::Ledger];
+
+    /// The name under which its parts lie, as if it were an artifact of the attempt.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Log => "log",
+            Self::Ledger => "ledger",
+        }
+    }
+
+    /// What has this name.
+    pub fn named(artifact: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|lines| lines.as_str() == artifact)
+    }
+
+    fn is_log(&self) -> bool {
+        *self == Self::Log
+    }
+}
 
 /// Every so many segments, one takes in those before it.
 const FAN: u32 = 8;
@@ -14,7 +44,7 @@ const FAN: u32 = 8;
 /// Segments accepted of an attempt after its end: one that was on its way, and the rest of what it wrote.
 pub const LATE_SEGMENTS_MAX: u32 = 2;
 
-/// A stored part of an attempt's log.
+/// A stored part of an attempt's log or ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogSegment {
     /// Its place, from 1.
@@ -25,6 +55,9 @@ pub struct LogSegment {
     pub digest: Digest,
     /// How many bytes.
     pub bytes: u64,
+    /// Of what.
+    #[serde(default, skip_serializing_if = "Lines::is_log")]
+    pub of: Lines,
 }
 
 impl LogSegment {
@@ -43,7 +76,7 @@ impl LogSegment {
     /// The object that holds it.
     pub fn file(&self, lease: &Lease) -> Result<FileRef, BadObjectKey> {
         let path = self.number.to_string();
-        let key = ObjectKey::output(lease, LOG, &path)?;
+        let key = ObjectKey::output(lease, self.of.as_str(), &path)?;
         Ok(FileRef { path, key, digest: self.digest, bytes: self.bytes })
     }
 }
@@ -95,7 +128,13 @@ mod tests {
         let mut log = AttemptLog::default();
         let mut most = 0;
         for number in 1..=32_768 {
-            let segment = LogSegment { number, last_line: number.into(), digest: Digest::of(b""), bytes: 1 };
+            let segment = LogSegment {
+                number,
+                last_line: number.into(),
+                digest: Digest::of(b""),
+                bytes: 1,
+                of: Lines::Log,
+            };
             log.add(&segment, false);
             let held: u32 = log.segments.iter().map(|kept| LogSegment::covers(kept.number)).sum();
             assert_eq!((held, log.next(), log.last_line()), (number, number + 1, number.into()));

@@ -111,7 +111,8 @@ impl Desk {
 
     fn log(&mut self, lease: &Lease, number: u32) -> Result<usize, Rejection> {
         let (digest, last_line) = (Digest::of(b"lines"), u64::from(number) * 10);
-        let segment = LogSegment { number, last_line, digest, bytes: 5 };
+        let segment =
+            LogSegment { number, last_line, digest, bytes: 5, of: assay_domain::segment::Lines::Log };
         let events = decide::logged(&self.state, &ReadSet::default(), lease, segment, UnixMillis(9))?;
         let count = events.len();
         self.record(events);
@@ -447,7 +448,13 @@ fn a_cancelled_job_takes_the_rest_of_its_log_where_it_is_archived() {
     desk.record(cancelled[1..].to_vec());
     assert!(desk.log(&lease, 1).is_err(), "nobody knows it");
     let read = ReadSet { archived, ..ReadSet::default() };
-    let segment = LogSegment { number: 1, last_line: 10, digest: Digest::of(b"lines"), bytes: 5 };
+    let segment = LogSegment {
+        number: 1,
+        last_line: 10,
+        digest: Digest::of(b"lines"),
+        bytes: 5,
+        of: assay_domain::segment::Lines::Log,
+    };
     assert_eq!(decide::logged(&desk.state, &read, &lease, segment, AT).unwrap().len(), 1);
 }
 

@@ -225,3 +225,40 @@ fn a_resolved_matrix_survives_json_and_plans_the_same() {
     assert_eq!(plan(&again).unwrap(), plan(&resolved).unwrap());
     assert!(errors(&ResolvedMatrix { data: Default::default(), ..again })[0].starts_with("matrix: "));
 }
+
+#[test]
+fn a_plan_says_what_to_know_before_it_is_paid_for() {
+    let with = |model: &str| {
+        let text = small("").replace("model: gpt-4o-mini", model);
+        let jobs = plan(&resolved::resolve(resolved::parse(&text), 24)).unwrap();
+        PlanTable::of("trial", &jobs, &PriceTable::builtin())
+    };
+    let source = "prices of 2026-11-22 by the litellm 1.109.1 price table (PyPI); the labs' own pages decide";
+    let known = with("model: gpt-4o-mini");
+    assert!(known.total.api_usd.is_some_and(|usd| usd > 0.0));
+    assert_eq!(known.notes, [source]);
+    let retiring = with("model: gpt-4o-2024-08-06");
+    assert_eq!(
+        retiring.notes[0],
+        "judge `api`: model `gpt-4o-2024-08-06` is announced to retire on 2027-01-14"
+    );
+    let unknown = with("model: gpt-99");
+    assert_eq!(unknown.total.api_usd, None);
+    assert_eq!(unknown.notes, ["judge `api`: the price of model `gpt-99` is unknown", source]);
+}
+
+#[test]
+fn a_budget_is_kept_or_the_plan_is_refused() {
+    let with = |model: &str, budget: f64| {
+        let panel = format!("panel:\n  budget_usd: {budget}\n  judges:");
+        let text = small("").replace("panel:\n  judges:", &panel).replace("gpt-4o-mini", model);
+        plan(&resolved::resolve(resolved::parse(&text), 24))
+    };
+    assert!(with("gpt-4o-mini", 5.0).is_ok());
+    let told =
+        |outcome: Result<Vec<PlannedJob>, Vec<matrix::MatrixError>>| outcome.unwrap_err()[0].to_string();
+    let over = told(with("gpt-4o-mini", 0.001));
+    assert!(over.contains("the judges cost about 0.0") && over.contains("budget_usd allows 0.001"), "{over}");
+    let unknown = told(with("gpt-99", 5.0));
+    assert!(unknown.contains("is unknown"), "{unknown}");
+}

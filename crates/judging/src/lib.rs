@@ -4,6 +4,7 @@
 //! A pair's life: [`pair::blind`] -> [`prompt::render`] -> a judge -> [`verdict`] or [`logprob`] ->
 //! [`pair::resolve`] -> [`report::build_report`].
 
+pub mod leaks;
 pub mod pair;
 pub mod prompt;
 pub mod verdict;

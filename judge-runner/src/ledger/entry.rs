@@ -21,6 +21,16 @@ pub(crate) enum Entry {
     Answered(Box<Answered>),
 }
 
+impl Entry {
+    /// The key of an answer that stands for its question.
+    pub(crate) fn answer(&self) -> Option<&str> {
+        match self {
+            Self::Answered(answered) if answered.counts() => Some(&answered.key),
+            Self::Answered(_) | Self::Asked(_) => None,
+        }
+    }
+}
+
 /// A call that is about to be made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Asked {
@@ -71,7 +81,7 @@ pub(crate) struct EntryKey {
 }
 
 /// Who is asked how: the digest of the settings that can change an answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Identity(Digest);
 
 impl Identity {

@@ -11,6 +11,7 @@ use super::*;
 use crate::keys::KeyRing;
 use crate::labs::{Api, Asked, Lab, Says};
 use crate::ledger::{Answered, Entry, read_entries};
+use crate::limits::Cost;
 use crate::limits::gate::Clock;
 use crate::provider::{self, Replay};
 
@@ -121,6 +122,7 @@ fn fate(asked: &Asked<'_>) -> Says {
         (12, _) => Says::TooLong,
         (15, _) => Says::TemperatureRefused,
         (13, 0) => Says::Broken,
+        (16, 0) => Says::QuotesKey,
         (14, _) => Says::Verdict("tie"),
         _ => Says::Verdict("1"),
     }
@@ -131,7 +133,7 @@ fn expected(api: Api, number: usize) -> (VerdictStatus, usize) {
     match number % 19 {
         1 | 5 => (VerdictStatus::Ok, 3),
         2 => (VerdictStatus::Ok, 4),
-        3 | 4 | 13 => (VerdictStatus::Ok, 2),
+        3 | 4 | 13 | 16 => (VerdictStatus::Ok, 2),
         6 => (VerdictStatus::Malformed, 3),
         7 if api == Api::Gemini => (VerdictStatus::Blocked, 1),
         7 => (VerdictStatus::Refused, 1),
@@ -150,7 +152,7 @@ async fn a_panel_ends_with_every_call_accounted_for() {
     for (api, provider, model) in LABS {
         let lab = Lab::start(api, KEY, fate).await;
         let world = World::new(&lab, provider, model);
-        let mut before = 0;
+        let (mut before, mut given) = (0, 0);
         for system in ["epoch-1", "epoch-2"] {
             let blinded = presentations(system, PROMPTS);
             let (judged, stopped) = world.judge(system, &blinded).await;
@@ -176,6 +178,8 @@ async fn a_panel_ends_with_every_call_accounted_for() {
             // What we say we called is what the lab was asked, and what the ledger says.
             assert_eq!((judged.calls, lab.requests() - before), (calls, calls), "{api:?}");
             before = lab.requests();
+            given += judged.count(VerdictStatus::Ok);
+            assert_eq!(lab.verdicts.lock().unwrap().values().sum::<usize>(), given, "{api:?}");
             check_ledger(&world.entries(system), &judged, calls);
             panel += judged.verdicts.len();
             // Again: verdicts come from the ledger, the rest is asked once more.
@@ -184,6 +188,7 @@ async fn a_panel_ends_with_every_call_accounted_for() {
             before += again.calls;
             assert_eq!(again.count(VerdictStatus::Ok), judged.count(VerdictStatus::Ok));
         }
+        assert_eq!(lab.asked.lock().unwrap().len(), PROMPTS * 2 * 2, "{api:?}");
         let dir = std::fs::read_dir(world.dir.path()).unwrap().map(|entry| entry.unwrap().path());
         for path in dir.filter(|path| path.extension().is_some_and(|name| name == "jsonl")) {
             assert!(!std::fs::read_to_string(&path).unwrap().contains(KEY), "{}", path.display());
@@ -282,4 +287,55 @@ fn winners(judged: &Judged, blinded: &Blinded) -> BTreeMap<String, String> {
         .iter()
         .map(|one| (format!("{} {:?}", one.prompt_id, one.tuned_slot), format!("{:?}", one.winner)));
     named.collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_call_finds_what_would_fail_every_other() {
+    for (api, provider, model) in LABS {
+        let lab = Lab::start(api, KEY, |_| Says::TemperatureRefused).await;
+        let world = World::new(&lab, provider, model);
+        let server =
+            provider::server(&world.api, &KeyRing::new(Some(world.dir.path().join("keys.env")))).unwrap();
+        let ledger = world.ledger("probe");
+        let template = template("assay-v1").unwrap();
+        let panelist = Panelist::new("judge", &world.api, template, &server, &world.gate, &ledger).unwrap();
+        let probe = panelist.probe().await.unwrap();
+        assert_eq!((probe.status, probe.calls), (VerdictStatus::Error, 1), "{api:?}");
+        let judged = panelist.judge(&presentations("epoch-1", 5).presentations, |_| {}).await.unwrap();
+        assert_eq!((judged.count(VerdictStatus::Error), judged.calls, lab.requests()), (10, 0, 1));
+        let told = judged.verdicts[0].detail.as_deref().unwrap();
+        assert!(
+            told.starts_with("not asked: the first call had no answer") && told.contains("emperature"),
+            "{told}"
+        );
+    }
+    let lab = Lab::start(Api::Compatible, KEY, |asked| {
+        if asked.ordinal == 0 { Says::Prose("A bridge!") } else { Says::Verdict("1") }
+    })
+    .await;
+    let world = World::new(&lab, Name::OpenaiCompatible, "llama");
+    let server =
+        provider::server(&world.api, &KeyRing::new(Some(world.dir.path().join("keys.env")))).unwrap();
+    let ledger = world.ledger("probe");
+    let panelist =
+        Panelist::new("judge", &world.api, template("assay-v1").unwrap(), &server, &world.gate, &ledger)
+            .unwrap();
+    let probe = panelist.probe().await.unwrap();
+    assert_eq!((probe.status, probe.calls, panelist.stopped.get()), (VerdictStatus::Ok, 2, None));
+    // It stands in the ledger: an attempt that goes on does not pay it again.
+    assert_eq!(panelist.probe().await.unwrap().calls, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_that_were_cut_off_are_known_as_such_and_give_their_place_back() {
+    let lab = Lab::start(Api::Chat, KEY, |_| Says::Nothing).await;
+    let world = World::new(&lab, Name::Openai, "gpt-4o-2024-08-06");
+    let mut arrived = lab.arrived.clone();
+    let blinded = presentations("epoch-1", 12);
+    tokio::select! {
+        _ = world.judge("epoch-1", &blinded) => panic!("nothing was answered"),
+        under_way = arrived.wait_for(|count| *count == 4) => drop(under_way.unwrap()),
+    }
+    assert_eq!(world.ledger("epoch-1").lock().unwrap().in_flight(), 4);
+    drop(world.gate.pass(Cost::default()).await);
 }

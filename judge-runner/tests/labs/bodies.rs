@@ -48,6 +48,8 @@ pub(crate) fn response(api: Api, says: Says, request: &Value) -> Raw {
         | Says::QuotaGone
         | Says::Retired
         | Says::TooLong
+        | Says::QuotesKey
+        | Says::Nothing
         | Says::TemperatureRefused => return error(api, says, model),
     };
     let body = match api {
@@ -233,7 +235,9 @@ fn anthropic_error(says: Says, model: &str) -> Raw {
         | Says::Blocked { .. }
         | Says::Truncated { .. }
         | Says::Cut
-        | Says::NotJson => (500, "api_error", "Internal server error"),
+        | Says::NotJson
+        | Says::Nothing
+        | Says::QuotesKey => (500, "api_error", "Internal server error"),
     };
     let message = if says == Says::Retired { format!("model: {model}") } else { message.to_owned() };
     let body = json!({ "type": "error", "error": { "type": kind, "message": message },
@@ -282,7 +286,9 @@ fn openai_error(says: Says, model: &str) -> Raw {
         | Says::Blocked { .. }
         | Says::Truncated { .. }
         | Says::Cut
-        | Says::NotJson => {
+        | Says::NotJson
+        | Says::Nothing
+        | Says::QuotesKey => {
             let message =
                 String::from("The server had an error while processing your request. Sorry about that!");
             (500, "server_error", Value::Null, message)
@@ -331,7 +337,9 @@ fn gemini_error(says: Says) -> Raw {
         | Says::Blocked { .. }
         | Says::Truncated { .. }
         | Says::Cut
-        | Says::NotJson => (500, "INTERNAL", "An internal error has occurred.", vec![]),
+        | Says::NotJson
+        | Says::Nothing
+        | Says::QuotesKey => (500, "INTERNAL", "An internal error has occurred.", vec![]),
     };
     let mut error = json!({ "code": code, "message": message, "status": status });
     if !details.is_empty() {

@@ -12,6 +12,7 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 use futures::stream;
 use serde_json::Value;
+use tokio::sync::watch;
 
 /// Whose protocol a server speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +60,10 @@ pub(crate) enum Says {
     TooLong,
     /// A temperature where none is accepted.
     TemperatureRefused,
+    /// The server broke, and quotes the request's headers.
+    QuotesKey,
+    /// It never answers.
+    Nothing,
 }
 
 /// One request as a script sees it.
@@ -77,15 +82,23 @@ type Script = Box<dyn Fn(&Asked<'_>) -> Says + Send + Sync>;
 #[derive(Clone)]
 pub(crate) struct Lab {
     pub(crate) base_url: String,
-    shared: Arc<Shared>,
+    /// Requests so far, those that were turned away included.
+    pub(crate) arrived: watch::Receiver<usize>,
+    /// How often each text was asked.
+    pub(crate) asked: Times,
+    /// How often a verdict was given for each text.
+    pub(crate) verdicts: Times,
 }
+
+type Times = Arc<Mutex<BTreeMap<String, usize>>>;
 
 struct Shared {
     api: Api,
     key: String,
     script: Script,
-    asked: Mutex<BTreeMap<String, usize>>,
-    requests: Mutex<Vec<String>>,
+    asked: Times,
+    verdicts: Times,
+    arrived: watch::Sender<usize>,
 }
 
 impl Lab {
@@ -99,45 +112,64 @@ impl Lab {
             api,
             key: key.to_owned(),
             script: Box::new(script),
-            asked: Mutex::default(),
-            requests: Mutex::default(),
+            asked: Times::default(),
+            verdicts: Times::default(),
+            arrived: watch::Sender::new(0),
         });
         let router = Router::new().fallback(answer).with_state(shared.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move { axum::serve(listener, router).await });
         let version = if api == Api::Gemini { "v1beta" } else { "v1" };
-        Self { base_url: format!("http://{address}/{version}"), shared }
+        Self {
+            base_url: format!("http://{address}/{version}"),
+            arrived: shared.arrived.subscribe(),
+            asked: shared.asked.clone(),
+            verdicts: shared.verdicts.clone(),
+        }
     }
 
     /// Requests that came, those that were turned away included.
     pub(crate) fn requests(&self) -> usize {
-        self.shared.requests.lock().unwrap().len()
+        *self.arrived.borrow()
     }
 }
 
 async fn answer(State(lab): State<Arc<Shared>>, uri: Uri, headers: HeaderMap, text: String) -> Response {
-    let ordinal = {
-        let mut requests = lab.requests.lock().unwrap();
-        requests.push(text.clone());
-        requests.len() - 1
-    };
+    let mut ordinal = 0;
+    lab.arrived.send_modify(|count| {
+        ordinal = *count;
+        *count += 1;
+    });
     if let Some(refused) = gate(&lab, &uri, &headers) {
         return refused;
     }
     let body: Value = serde_json::from_str(&text).unwrap();
     let prompt = bodies::prompt_of(lab.api, &body);
-    let times = {
-        let mut asked = lab.asked.lock().unwrap();
-        let times = asked.entry(prompt.clone()).or_default();
-        *times += 1;
-        *times - 1
-    };
+    let times = count(&lab.asked, &prompt);
     let says = (lab.script)(&Asked { prompt: &prompt, times, ordinal });
+    if let Says::Verdict(_) = says {
+        count(&lab.verdicts, &prompt);
+    }
+    if says == Says::QuotesKey {
+        let body = format!("{{\"error\":{{\"message\":\"while handling authorization {}\"}}}}", lab.key);
+        return respond((500, vec![], body));
+    }
+    if says == Says::Nothing {
+        std::future::pending::<()>().await;
+    }
     if says == Says::Cut {
         return cut(&bodies::response(lab.api, Says::Verdict("1"), &body).2);
     }
     respond(bodies::response(lab.api, says, &body))
+}
+
+/// Counts one more; how many there were before.
+fn count(times: &Times, prompt: &str) -> usize {
+    let mut times = times.lock().unwrap();
+    let times = times.entry(prompt.to_owned()).or_default();
+    *times += 1;
+    *times - 1
 }
 
 /// What the front door says: wrong paths and wrong keys go no further.

@@ -2,7 +2,6 @@
 
 use assay_domain::decide::Failed;
 use assay_domain::job::{FailureClass, Usage};
-use assay_domain::segment::LOG;
 use assay_domain::{Artifact, Lease, LogSegment, LostObject, UnixMillis};
 use assay_proto::convert::{self, BadMessage};
 use assay_proto::v1;
@@ -87,7 +86,7 @@ impl Worker {
             let segment: LogSegment = convert::from_json("segment_json", &item.segment_json)?;
             let file = segment.file(&lease);
             let file = file.map_err(|error| Status::invalid_argument(error.to_string()))?;
-            let stored = Artifact { name: LOG.to_owned(), files: vec![file] };
+            let stored = Artifact { name: segment.of.as_str().to_owned(), files: vec![file] };
             let refused = self.service.named.check(&lease, vec![stored]).await?;
             items.push(LoggedItem { lease, segment, refused });
         }

@@ -331,6 +331,10 @@ pub struct Panel {
     /// The passes over each pair, unless a judge says otherwise.
     #[serde(default)]
     pub orders: Orders,
+    /// USD that API judges may cost by the plan's estimate; a plan that costs more, or whose cost is unknown, is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub budget_usd: Option<f64>,
     /// The judges.
     #[schemars(length(min = 1))]
     pub judges: Vec<Judge>,

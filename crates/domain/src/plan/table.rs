@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::PriceTable;
-use crate::job::{Estimate, PlannedJob, Work};
+use crate::job::{ApiJudge, Estimate, PlannedJob, Provider, Work};
+use crate::judge_models;
 use crate::{JobKey, WorkKind};
 
 /// A plan with its prices.
@@ -21,6 +22,9 @@ pub struct PlanTable {
     pub workers: Vec<WorkerTotal>,
     /// Judges that take no part: (name, why).
     pub unavailable_judges: Vec<(String, String)>,
+    /// What to know before it is paid for: prices that are missing, models that are about to go, where prices come from.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// One job.
@@ -81,6 +85,7 @@ impl PlanTable {
             total: total(plan),
             workers: prices.workers.iter().map(|rate| worker_total(rate, plan)).collect(),
             unavailable_judges: unavailable(plan),
+            notes: notes(plan),
             jobs,
         }
     }
@@ -133,6 +138,36 @@ fn worker_total(rate: &super::WorkerRate, plan: &[PlannedJob]) -> WorkerTotal {
     let seconds = plan.iter().filter_map(|job| rate.seconds(job)).sum::<f64>();
     let usd = seconds / 3600.0 * rate.usd_per_hour;
     WorkerTotal { worker: rate.name.clone(), seconds, usd, source: rate.source.clone() }
+}
+
+/// About the judges that are paid for.
+fn notes(plan: &[PlannedJob]) -> Vec<String> {
+    let models = judge_models::builtin();
+    let mut notes = Vec::new();
+    let mut asked: Vec<(&str, &ApiJudge)> = Vec::new();
+    for job in plan {
+        if let Work::Judge(spec) = &job.work
+            && spec.api.provider != Provider::Replay
+            && !asked.iter().any(|(name, _)| *name == spec.judge)
+        {
+            asked.push((&spec.judge, &spec.api));
+            let unpriced = job.estimate.api_usd.is_none();
+            let (judge, model) = (&spec.judge, &spec.api.model);
+            notes.extend(
+                unpriced.then(|| format!("judge `{judge}`: the price of model `{model}` is unknown")),
+            );
+            let retires = models.retires(model);
+            notes.extend(
+                retires
+                    .map(|day| format!("judge `{judge}`: model `{model}` is announced to retire on {day}")),
+            );
+        }
+    }
+    if !asked.is_empty() {
+        notes
+            .push(format!("prices of {} by the {}; the labs' own pages decide", models.as_of, models.source));
+    }
+    notes
 }
 
 fn unavailable(plan: &[PlannedJob]) -> Vec<(String, String)> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::job::{FailureClass, Usage};
-use crate::segment::AttemptLog;
+use crate::segment::{AttemptLog, Lines};
 use crate::{Artifact, Epoch, Event, Fence, JobId, Lease, LogSegment, ObjectKey, UnixMillis, WorkerId};
 
 /// Where a job stands.
@@ -137,6 +137,26 @@ pub struct AttemptRecord {
     /// What of its log lies in the store.
     #[serde(default, skip_serializing_if = "AttemptLog::is_empty")]
     pub log: AttemptLog,
+    /// What of its ledger lies in the store.
+    #[serde(default, skip_serializing_if = "AttemptLog::is_empty")]
+    pub ledger: AttemptLog,
+}
+
+impl AttemptRecord {
+    /// What of its log or ledger lies in the store.
+    pub fn stored(&self, lines: Lines) -> &AttemptLog {
+        match lines {
+            Lines::Log => &self.log,
+            Lines::Ledger => &self.ledger,
+        }
+    }
+
+    fn stored_mut(&mut self, lines: Lines) -> &mut AttemptLog {
+        match lines {
+            Lines::Log => &mut self.log,
+            Lines::Ledger => &mut self.ledger,
+        }
+    }
 }
 
 /// An accepted checkpoint.
@@ -271,6 +291,7 @@ impl JobState {
             ended_at: None,
             outcome: Outcome::Running,
             log: AttemptLog::default(),
+            ledger: AttemptLog::default(),
         });
         self.changed_at = Some(at);
     }
@@ -298,7 +319,8 @@ impl JobState {
 
     fn logged(&mut self, lease: &Lease, segment: &LogSegment) {
         if let Some(attempt) = self.attempts.iter_mut().rev().find(|attempt| attempt.fence == lease.fence) {
-            attempt.log.add(segment, attempt.outcome != Outcome::Running);
+            let ended = attempt.outcome != Outcome::Running;
+            attempt.stored_mut(segment.of).add(segment, ended);
         }
     }
 

@@ -233,7 +233,8 @@ impl Coordinator {
         let archived = self.archive.get(&lease.job.matrix).map(|_| before.clone());
         let read = ReadSet { archived, ..ReadSet::default() };
         let (digest, last_line) = (Digest::of(&number.to_le_bytes()), number.into());
-        let segment = LogSegment { number, last_line, digest, bytes: 1 };
+        let segment =
+            LogSegment { number, last_line, digest, bytes: 1, of: assay_domain::segment::Lines::Log };
         match decide::logged(&self.state, &read, lease, segment, self.at()) {
             Ok(events) => self.record(events),
             Err(Rejection::StaleAttempt { .. }) => {
