@@ -13,8 +13,6 @@ use assay_judging::prompt::{Template, template};
 use assay_judging::records::{RawVerdictRecord, VerdictStatus};
 use assay_judging::report::resolve_all;
 
-use tokio::sync::Notify;
-
 use crate::executor::bad_input;
 use crate::files;
 use crate::keys::KeyRing;
@@ -33,8 +31,6 @@ pub(crate) struct Judging {
     probed: Mutex<BTreeSet<Identity>>,
 }
 
-/// Verdicts after which the ledger is stored.
-const STORED_VERDICTS: usize = 50;
 /// Time after which the ledger is stored, when there is anything new.
 const STORED_AFTER: Duration = Duration::from_secs(10);
 
@@ -65,19 +61,14 @@ impl Judging {
         let ledger = Mutex::new(ledger);
         let gate = self.gate(&spec.api);
         let panelist = Panelist::new(&spec.judge, &spec.api, template, provider.as_ref(), &gate, &ledger);
-        let panelist = panelist.map_err(|error| bad_input(error.to_string()))?;
+        let mut panelist = panelist.map_err(|error| bad_input(error.to_string()))?;
+        panelist.stored = Some(stored.clone());
         self.probe(&panelist, cx).await?;
         let total = blinded.presentations.len() as u64;
-        let answered = Notify::new();
-        let done = |done: usize| {
-            cx.progress(progress(done, total));
-            if done.is_multiple_of(STORED_VERDICTS) {
-                answered.notify_one();
-            }
-        };
+        let done = |done: usize| cx.progress(progress(done, total));
         let judged = tokio::select! {
             judged = panelist.judge(&blinded.presentations, done) => judged,
-            () = keep_stored(&stored, &answered) => return Err(bad_input("the ledger's uploads ended by themselves")),
+            () = keep_stored(&stored) => return Err(bad_input("the ledger's uploads ended by themselves")),
             () = cx.cancelled().cancelled() => return Err(Failure::new(FailureClass::Released, "told to stop")),
         };
         stored.finish().await;
@@ -158,13 +149,10 @@ impl Judging {
     }
 }
 
-/// Stores what is new after so many verdicts and after so much time.
-async fn keep_stored(stored: &Stored, answered: &Notify) {
+/// Stores what is new every so often, however slowly verdicts come.
+async fn keep_stored(stored: &Stored) {
     loop {
-        tokio::select! {
-            () = answered.notified() => {}
-            () = tokio::time::sleep(STORED_AFTER) => {}
-        }
+        tokio::time::sleep(STORED_AFTER).await;
         stored.upload().await;
     }
 }

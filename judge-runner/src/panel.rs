@@ -11,7 +11,9 @@ mod tests;
 
 use std::io;
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
+use assay_agent::Ledger as Stored;
 use assay_domain::job::ApiJudge;
 use assay_judging::pair::BlindPair;
 use assay_judging::prompt::Template;
@@ -27,6 +29,11 @@ use crate::provider::Provider;
 /// Calls under way at once, at most; how many there are is for the limits to say.
 pub(crate) const CALLS_MAX: usize = 32;
 
+/// Verdicts after which the ledger is stored.
+const STORED_VERDICTS: usize = 50;
+/// How long verdicts wait for that.
+const STORED_WAIT_MAX: Duration = Duration::from_secs(10);
+
 /// A judge with everything that it takes to ask it.
 pub(crate) struct Panelist<'a> {
     /// Its name in the panel.
@@ -38,6 +45,8 @@ pub(crate) struct Panelist<'a> {
     pub(crate) ledger: &'a Mutex<Ledger>,
     /// Why it is not asked any more, once that is so.
     pub(crate) stopped: OnceLock<String>,
+    /// Where the ledger is stored while it is written.
+    pub(crate) stored: Option<Stored>,
     identity: Identity,
     schema: Option<Box<RawValue>>,
 }
@@ -76,7 +85,18 @@ impl<'a> Panelist<'a> {
     ) -> Result<Self, PanelError> {
         let schema = template.schema.map(|schema| RawValue::from_string(schema.to_owned())).transpose()?;
         let identity = Identity::of(api)?;
-        Ok(Self { name, api, template, provider, gate, ledger, stopped: OnceLock::new(), identity, schema })
+        Ok(Self {
+            name,
+            api,
+            template,
+            provider,
+            gate,
+            ledger,
+            stopped: OnceLock::new(),
+            stored: None,
+            identity,
+            schema,
+        })
     }
 
     /// Asks for a verdict on every presentation that the ledger has none for. `done` hears how many have ended.
@@ -101,11 +121,17 @@ impl<'a> Panelist<'a> {
         let asked: Vec<BoxFuture<'_, _>> =
             open.into_iter().map(|(shown, key)| Box::pin(self.ask(shown, key)) as _).collect();
         let mut asked = stream::iter(asked).buffer_unordered(CALLS_MAX);
+        let mut unsent = 0;
         while let Some(ended) = asked.next().await {
             let (record, calls) = ended?;
             judged.calls += calls;
             judged.verdicts.push(record);
             done(judged.verdicts.len());
+            unsent += 1;
+            if unsent >= STORED_VERDICTS {
+                self.store().await;
+                unsent = 0;
+            }
         }
         judged.verdicts.sort_by(|a, b| (&a.pair_id, a.pass).cmp(&(&b.pair_id, b.pass)));
         Ok(judged)
@@ -114,6 +140,13 @@ impl<'a> Panelist<'a> {
     /// Who is asked how.
     pub(crate) fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// Awaited, so that no more than so many verdicts are ever on this disk alone; not for ever, should nobody take them.
+    async fn store(&self) {
+        if let Some(stored) = &self.stored {
+            let _ = tokio::time::timeout(STORED_WAIT_MAX, stored.upload()).await;
+        }
     }
 
     fn ledger(&self) -> std::sync::MutexGuard<'_, Ledger> {
