@@ -19,8 +19,10 @@ pub(crate) async fn run(args: &args::Logs) -> anyhow::Result<()> {
     let attempt = args.attempt.unwrap_or(0);
     let request = LogsRequest { matrix_id, job_id, follow: args.follow, attempt };
     let mut stream = coordinator.matrices().logs(request).await.map_err(failed)?.into_inner();
+    let mut silent = true;
     while let Some(told) = stream.next().await {
         let told = told.map_err(failed)?;
+        silent = false;
         if told.object_json.is_empty() {
             show(args, &told)?;
         } else {
@@ -29,6 +31,9 @@ pub(crate) async fn run(args: &args::Logs) -> anyhow::Result<()> {
                 show(args, &line)?;
             }
         }
+    }
+    if silent && let Some(attempt) = args.attempt {
+        print::say(format!("attempt {attempt} of {} is not there or has logged nothing", args.what));
     }
     Ok(())
 }

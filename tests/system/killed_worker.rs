@@ -35,9 +35,9 @@ fn a_killed_worker_changes_times_and_attempts_only() {
     let outcomes: Vec<&Value> =
         train["attempts"].as_array().unwrap().iter().map(|one| &one["outcome"]).collect();
     assert!(outcomes.len() == 2 && *outcomes[1] == "succeeded", "{outcomes:?}");
-    let logs = world.assay(&["logs", &job, "--data-dir", "data"]);
-    assert!(logs.out.contains(&format!("goes on after step {FIRST_EPOCH}")), "{}", logs.out);
+    let live = world.logs(&job, &["--attempt", "1"]);
     assert!(up.end(Signal::SIGINT).success());
+    logs_are_stored(&world, &job, &live);
 
     let disturbed = Results::of(&world, &jobs);
     let up = Up::start(&calm);
@@ -69,6 +69,21 @@ fn kill_in_second_epoch(up: &Up, logs: &Follow) {
         process.signal(Signal::SIGKILL);
     }
     assert!(workers.iter().all(|process| process.ends_within(30)));
+}
+
+/// A new coordinator has only what attempts have stored: of the lost one, all that led to its checkpoint.
+fn logs_are_stored(world: &World, job: &str, live: &[String]) {
+    let _up = Up::start(world);
+    let lost = world.logs(job, &["--attempt", "1"]);
+    assert!(lost.iter().all(|line| line.starts_with(&format!("{job} e1-a1  "))), "{lost:#?}");
+    let steps = |lines: &[String]| lines.iter().filter(|line| line.contains("  step ")).count() as u64;
+    assert!(steps(&lost) >= FIRST_EPOCH, "{lost:#?}");
+    // While its coordinator lived, the lines after these were seen too, and none twice.
+    assert!(live.starts_with(&lost) && steps(live) > FIRST_EPOCH, "{live:#?}");
+    let second = world.logs(job, &["--attempt", "2"]);
+    assert!(second[0].ends_with(&format!("goes on after step {FIRST_EPOCH}")), "{second:#?}");
+    assert_eq!(steps(&second), FIRST_EPOCH, "{second:#?}");
+    assert_eq!(world.logs(job, &[]), [lost, second].concat());
 }
 
 /// What must not depend on who was killed when.

@@ -110,6 +110,13 @@ impl World {
         serde_json::from_str(&ended.out).unwrap()
     }
 
+    /// The lines of `assay logs JOB ARGS`.
+    pub(crate) fn logs(&self, job: &str, args: &[&str]) -> Vec<String> {
+        let ended = self.assay(&[&["logs", job, "--data-dir", "data"], args].concat());
+        ended.expect(0);
+        ended.out.lines().map(str::to_owned).collect()
+    }
+
     /// The matrix from start to report in the data folder, which has no coordinator yet.
     pub(crate) fn run(&self) -> Ended {
         let ended = self.assay(&["run", "matrix.yaml", "--data-dir", "data", "--threads", "2"]);
