@@ -13,6 +13,7 @@ pub use meaning::{CELLS_MAX, JUDGE_TEMPLATES};
 pub(crate) use nearest::nearest;
 pub use parse::{MATRIX_BYTES_MAX, parse};
 pub use places::Places;
+pub use preset::Preset;
 pub use prompts::{MissingPrompts, select_prompts};
 pub use resolved::{
     DataFacts, JudgeFacts, ModelFacts, PromptFacts, PromptRecord, ResolvedMatrix, TokenCount,
@@ -27,6 +28,7 @@ mod meaning;
 mod nearest;
 mod parse;
 mod places;
+mod preset;
 mod prompts;
 mod resolved;
 mod rules;

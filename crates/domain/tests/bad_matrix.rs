@@ -79,7 +79,15 @@ const CASES: &[Case] = &[
         "    rank: 16\n",
         "    rnak: 16\n",
         &[
-            "trial.yaml:12:5: unknown field `rnak`: `recipes[0]` has `accumulate`, `alpha`, `checkpoints`, `dropout`, `epochs`, `learning_rate`, `loss_on`, `max_grad_norm`, `max_length`, `micro_batch`, `name`, `rank`, `reference_quirks`, `rslora`, `targets`, `warmup_steps`, `weight_decay`; did you mean `rank`?",
+            "trial.yaml:12:5: unknown field `rnak`: `recipes[0]` has `accumulate`, `alpha`, `checkpoints`, `dropout`, `epochs`, `learning_rate`, `loss_on`, `max_grad_norm`, `max_length`, `micro_batch`, `name`, `preset`, `rank`, `reference_quirks`, `rslora`, `targets`, `warmup_steps`, `weight_decay`; did you mean `rank`?",
+        ],
+    ),
+    (
+        "an unknown preset",
+        "    rank: 16\n",
+        "    preset: paper-3bb\n",
+        &[
+            "trial.yaml:12:13: `recipes[0].preset` is the text `paper-3bb`: use one of `paper-3b`, `paper-0.5b`, `paper-3b-qv`, `paper-0.5b-qv`; did you mean `paper-3b`?",
         ],
     ),
     (

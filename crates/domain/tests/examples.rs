@@ -74,6 +74,11 @@ fn the_published_method_is_whole_and_its_retired_judges_are_replaced() {
     };
     assert_eq!(of("qwen2.5-3b"), (16, 32.0, 8, 2));
     assert_eq!(of("qwen2.5-0.5b"), (8, 16.0, 8, 2));
+    let (recipe, checkpoints) = paper.recipe_for("llama-3.2-3b", "lora").unwrap();
+    assert_eq!(
+        (recipe.targets, checkpoints),
+        (vec!["q_proj".to_owned(), "v_proj".to_owned()], matrix::Checkpoints::EveryEpoch)
+    );
     let known = assay_domain::judge_models::builtin();
     for judge in &paper.panel.judges {
         let model = judge.api().unwrap().model;
@@ -83,4 +88,25 @@ fn the_published_method_is_whole_and_its_retired_judges_are_replaced() {
         let (on, said) = (known.retired(gone).unwrap(), text.matches(gone).count());
         assert!(said >= 2 && text.contains(on), "the retirement of {gone} on {on} is said");
     }
+}
+
+#[test]
+fn a_preset_fills_what_a_recipe_leaves_out_and_a_model_may_have_its_own() {
+    let mut tree = serde_json::to_value(philosophy(None)).unwrap();
+    let model = tree["models"][0]["name"].as_str().unwrap().to_owned();
+    tree["recipes"] = serde_json::json!([
+        { "name": "plain", "preset": "paper-3b" },
+        { "name": "other", "preset": "paper-0.5b", "alpha": 64, "epochs": 3 },
+    ]);
+    tree["models"][0]["overrides"] =
+        serde_json::json!([{ "recipe": "plain", "preset": "paper-0.5b-qv", "dropout": 0 }]);
+    let matrix: matrix::Matrix = serde_json::from_value(tree).unwrap();
+    let (other, _) = matrix.recipe_for(&model, "other").unwrap();
+    assert_eq!((other.rank, other.alpha, other.epochs, other.targets.len()), (8, 64.0, 3, 7));
+    let (own, checkpoints) = matrix.recipe_for(&model, "plain").unwrap();
+    assert_eq!((own.targets.join(" "), own.rank, own.dropout), (String::from("q_proj v_proj"), 16, 0.0));
+    assert_eq!(checkpoints, matrix::Checkpoints::EverySteps(100));
+    let (plain, _) = matrix.recipe_for("another", "plain").unwrap();
+    assert_eq!((plain.targets.len(), plain.rank, plain.alpha, plain.dropout), (7, 16, 32.0, 0.05));
+    assert_eq!((plain.learning_rate, plain.warmup_steps, plain.max_length), (2e-4, 20, 2048));
 }

@@ -72,12 +72,12 @@ impl Matrix {
     /// stay empty: [`super::ResolvedMatrix::recipe_for`] knows those of the model.
     pub fn recipe_for(&self, model: &str, recipe: &str) -> Option<(Recipe, Checkpoints)> {
         let entry = self.recipes.iter().find(|entry| entry.name == recipe)?;
-        let mut settings = entry.settings.clone();
+        let mut settings = entry.settings.whole();
         let overrides =
             self.models.iter().filter(|known| known.name == model).flat_map(|known| &known.overrides);
         for over in overrides {
             if over.recipe.as_deref().is_none_or(|name| name == recipe) {
-                settings = settings.overlaid(&over.settings);
+                settings = settings.overlaid(&over.settings.whole());
             }
         }
         let checkpoints = settings.checkpoints.unwrap_or_default();
@@ -110,9 +110,15 @@ impl Rule {
 }
 
 impl RecipeSettings {
+    /// These, with what they leave out from their preset.
+    pub(crate) fn whole(&self) -> Self {
+        self.preset.map_or_else(|| self.clone(), |preset| preset.settings().overlaid(self))
+    }
+
     /// These, with those of `over` that are given in their place.
     fn overlaid(&self, over: &Self) -> Self {
         Self {
+            preset: None,
             rank: over.rank.or(self.rank),
             alpha: over.alpha.or(self.alpha),
             dropout: over.dropout.or(self.dropout),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Judge, Places};
+use super::{Judge, Places, Preset};
 use crate::job::{LossOn, Orders, SamplingDefaults};
 
 /// A projection that may carry an adapter.
@@ -173,6 +173,9 @@ pub struct RecipeEntry {
 /// Settings of a recipe; what is left out is as in the method.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct RecipeSettings {
+    /// Settings of the method under one name; those given beside it take their place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preset: Option<Preset>,
     /// LoRA rank; 16 when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1024))]

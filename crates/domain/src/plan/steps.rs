@@ -61,7 +61,7 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::matrix::RecipeSettings;
+    use crate::matrix::{Preset, RecipeSettings};
 
     fn recipe(epochs: u32, micro_batch: u32, accumulate: u32) -> Recipe {
         let settings = RecipeSettings {
@@ -80,6 +80,19 @@ mod tests {
         assert_eq!(Schedule::of(&recipe(2, 2, 4), Checkpoints::EveryEpoch, 1153).total, 290);
         assert_eq!(Schedule::of(&recipe(2, 1, 8), Checkpoints::EveryEpoch, 1153).total, 290);
         assert_eq!(Schedule::of(&recipe(2, 2, 2), Checkpoints::EveryEpoch, 24).kept, [6, 12]);
+    }
+
+    #[test]
+    fn every_preset_of_the_method_has_its_steps() {
+        for preset in [Preset::Paper3b, Preset::PaperHalfB, Preset::Paper3bQv, Preset::PaperHalfBQv] {
+            let settings = RecipeSettings { preset: Some(preset), ..RecipeSettings::default() }.whole();
+            let checkpoints = settings.checkpoints.unwrap();
+            let recipe = settings.resolved("r");
+            let of = |rows| Schedule::of(&recipe, checkpoints, rows);
+            assert_eq!((of(1153).total, of(1213).total), (290, 304), "{preset:?}");
+            let kept: &[u64] = if recipe.targets.len() == 2 { &[100, 200, 290] } else { &[145, 290] };
+            assert_eq!(of(1153).kept, kept, "{preset:?}");
+        }
     }
 
     #[test]
