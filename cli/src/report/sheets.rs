@@ -29,15 +29,17 @@ struct Sheet {
 }
 
 impl Sheet {
-    fn new(header: &[&str]) -> Sheet {
+    fn new() -> Sheet {
         let writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
-        let mut sheet = Sheet { writer, rows: 0 };
-        sheet.line(header.iter().map(|name| (*name).to_owned()));
-        sheet
+        Sheet { writer, rows: 0 }
     }
 
-    fn push<const N: usize>(&mut self, row: [String; N]) {
-        self.line(row.into_iter().map(harmless));
+    /// A row of (column, cell); the first one's columns are the header.
+    fn push<const N: usize>(&mut self, row: [(&str, String); N]) {
+        if self.rows == 0 {
+            self.line(row.iter().map(|(column, _)| (*column).to_owned()));
+        }
+        self.line(row.into_iter().map(|(_, cell)| harmless(cell)));
         self.rows += 1;
     }
 
@@ -69,40 +71,8 @@ fn ends_of(interval: &Option<Interval>) -> [String; 2] {
     ends(interval.as_ref().map(|interval| [interval.low, interval.high]))
 }
 
-const WIN_RATES: [&str; 29] = [
-    "comparison",
-    "model",
-    "data",
-    "recipe",
-    "seed",
-    "checkpoint",
-    "prompts_of",
-    "sampling",
-    "judge",
-    "scope_kind",
-    "scope",
-    "n_prompts",
-    "n_pairs",
-    "wins",
-    "ties",
-    "losses",
-    "missing",
-    "rate",
-    "low",
-    "high",
-    "interval",
-    "p",
-    "p_holm",
-    "ties_dropped",
-    "ties_lost",
-    "bound_low",
-    "bound_high",
-    "detectable",
-    "withheld",
-];
-
 fn win_rates(report: &Report) -> Sheet {
-    let mut sheet = Sheet::new(&WIN_RATES);
+    let mut sheet = Sheet::new();
     for comparison in &report.comparisons {
         let c = &comparison.comparison;
         for row in &comparison.rates {
@@ -113,35 +83,35 @@ fn win_rates(report: &Report) -> Sheet {
             let method = row.interval.filter(|_| printable).map_or("", |interval| interval.method.name());
             let (kind, scope) = scope(row);
             sheet.push([
-                c.id.clone(),
-                c.model.clone(),
-                c.data.clone(),
-                c.recipe.clone(),
-                c.seed.to_string(),
-                c.checkpoint.clone(),
-                c.prompts.clone(),
-                c.sampling.clone(),
-                Report::judge_label(row.judge.as_deref()).to_owned(),
-                kind.to_owned(),
-                scope,
-                row.prompts.to_string(),
-                row.pairs.to_string(),
-                row.counts.wins.to_string(),
-                row.counts.ties.to_string(),
-                row.counts.losses.to_string(),
-                row.missing.total().to_string(),
-                shown(row.rate),
-                low,
-                high,
-                method.to_owned(),
-                number(row.p),
-                number(row.p_holm),
-                shown(row.ties.and_then(|ties| ties.dropped)),
-                shown(row.ties.map(|ties| ties.as_loss)),
-                bound_low,
-                bound_high,
-                number(row.detectable),
-                row.withheld.clone().unwrap_or_default(),
+                ("comparison", c.id.clone()),
+                ("model", c.model.clone()),
+                ("data", c.data.clone()),
+                ("recipe", c.recipe.clone()),
+                ("seed", c.seed.to_string()),
+                ("checkpoint", c.checkpoint.clone()),
+                ("prompts_of", c.prompts.clone()),
+                ("sampling", c.sampling.clone()),
+                ("judge", Report::judge_label(row.judge.as_deref()).to_owned()),
+                ("scope_kind", kind.to_owned()),
+                ("scope", scope),
+                ("n_prompts", row.prompts.to_string()),
+                ("n_pairs", row.pairs.to_string()),
+                ("wins", row.counts.wins.to_string()),
+                ("ties", row.counts.ties.to_string()),
+                ("losses", row.counts.losses.to_string()),
+                ("missing", row.missing.total().to_string()),
+                ("rate", shown(row.rate)),
+                ("low", low),
+                ("high", high),
+                ("interval", method.to_owned()),
+                ("p", number(row.p)),
+                ("p_holm", number(row.p_holm)),
+                ("ties_dropped", shown(row.ties.and_then(|ties| ties.dropped))),
+                ("ties_lost", shown(row.ties.map(|ties| ties.as_loss))),
+                ("bound_low", bound_low),
+                ("bound_high", bound_high),
+                ("detectable", number(row.detectable)),
+                ("withheld", row.withheld.clone().unwrap_or_default()),
             ]);
         }
     }
@@ -158,260 +128,176 @@ fn scope(row: &WinRate) -> (&'static str, String) {
 }
 
 fn systems(report: &Report) -> Sheet {
-    let mut sheet = Sheet::new(&[
-        "system",
-        "less",
-        "prompts_of",
-        "n_prompts",
-        "difference",
-        "low",
-        "high",
-        "p",
-        "p_holm",
-    ]);
+    let mut sheet = Sheet::new();
     for row in &report.system_differences {
         let [low, high] = ends_of(&row.interval);
         sheet.push([
-            row.other.clone(),
-            row.one.clone(),
-            row.prompts_of.clone(),
-            row.prompts.to_string(),
-            row.difference.to_string(),
-            low,
-            high,
-            row.p.to_string(),
-            row.p_holm.to_string(),
+            ("system", row.other.clone()),
+            ("less", row.one.clone()),
+            ("prompts_of", row.prompts_of.clone()),
+            ("n_prompts", row.prompts.to_string()),
+            ("difference", row.difference.to_string()),
+            ("low", low),
+            ("high", high),
+            ("p", row.p.to_string()),
+            ("p_holm", row.p_holm.to_string()),
         ]);
     }
     sheet
 }
 
 fn checkpoints(report: &Report) -> Sheet {
-    let mut sheet = Sheet::new(&[
-        "comparison",
-        "checkpoint",
-        "less",
-        "n_prompts",
-        "difference",
-        "low",
-        "high",
-        "p",
-        "p_holm",
-    ]);
+    let mut sheet = Sheet::new();
     for row in &report.checkpoint_differences {
         let [low, high] = ends_of(&row.interval);
         sheet.push([
-            row.to.clone(),
-            row.to_checkpoint.clone(),
-            row.from_checkpoint.clone(),
-            row.prompts.to_string(),
-            row.difference.to_string(),
-            low,
-            high,
-            row.p.to_string(),
-            row.p_holm.to_string(),
+            ("comparison", row.to.clone()),
+            ("checkpoint", row.to_checkpoint.clone()),
+            ("less", row.from_checkpoint.clone()),
+            ("n_prompts", row.prompts.to_string()),
+            ("difference", row.difference.to_string()),
+            ("low", low),
+            ("high", high),
+            ("p", row.p.to_string()),
+            ("p_holm", row.p_holm.to_string()),
         ]);
     }
     sheet
 }
 
 fn seeds(report: &Report) -> Sheet {
-    let mut sheet =
-        Sheet::new(&["comparisons", "checkpoint", "seeds", "n_prompts", "rate", "low", "high", "seed_sd"]);
+    let mut sheet = Sheet::new();
     for pool in &report.seed_pools {
         let [low, high] = ends_of(&pool.interval.filter(|_| !pool.few));
         let seeds: Vec<String> = pool.seeds.iter().map(u64::to_string).collect();
         sheet.push([
-            pool.comparisons.join(" "),
-            pool.checkpoint.clone(),
-            seeds.join(" "),
-            pool.prompts.to_string(),
-            number(Some(pool.rate).filter(|_| !pool.few)),
-            low,
-            high,
-            pool.seed_sd.to_string(),
+            ("comparisons", pool.comparisons.join(" ")),
+            ("checkpoint", pool.checkpoint.clone()),
+            ("seeds", seeds.join(" ")),
+            ("n_prompts", pool.prompts.to_string()),
+            ("rate", number(Some(pool.rate).filter(|_| !pool.few))),
+            ("low", low),
+            ("high", high),
+            ("seed_sd", pool.seed_sd.to_string()),
         ]);
     }
     sheet
 }
 
-const STYLE: [&str; 14] = [
-    "comparison",
-    "n_pairs",
-    "tuned_truncated",
-    "base_truncated",
-    "chars_difference",
-    "chars_low",
-    "chars_high",
-    "marks_difference",
-    "marks_low",
-    "marks_high",
-    "longer_won",
-    "unequal_lengths",
-    "length_controlled",
-    "style_controlled",
-];
-
 fn style(report: &Report) -> Sheet {
-    let mut sheet = Sheet::new(&STYLE);
+    let mut sheet = Sheet::new();
     for comparison in &report.comparisons {
         let Some(style) = &comparison.style else { continue };
         let few = comparison.overall(None).is_none_or(|row| row.few);
         let [chars_low, chars_high] = ends(style.chars.interval);
         let [marks_low, marks_high] = ends(style.markdown_marks.interval);
         sheet.push([
-            comparison.comparison.id.clone(),
-            style.pairs.to_string(),
-            style.tuned_truncated.to_string(),
-            style.base_truncated.to_string(),
-            style.chars.mean.to_string(),
-            chars_low,
-            chars_high,
-            style.markdown_marks.mean.to_string(),
-            marks_low,
-            marks_high,
-            style.longer_won.to_string(),
-            style.unequal_lengths.to_string(),
-            number(style.length_controlled.filter(|_| !few).map(|rate| rate.rate)),
-            number(style.style_controlled.filter(|_| !few).map(|rate| rate.rate)),
+            ("comparison", comparison.comparison.id.clone()),
+            ("n_pairs", style.pairs.to_string()),
+            ("tuned_truncated", style.tuned_truncated.to_string()),
+            ("base_truncated", style.base_truncated.to_string()),
+            ("chars_difference", style.chars.mean.to_string()),
+            ("chars_low", chars_low),
+            ("chars_high", chars_high),
+            ("marks_difference", style.markdown_marks.mean.to_string()),
+            ("marks_low", marks_low),
+            ("marks_high", marks_high),
+            ("longer_won", style.longer_won.to_string()),
+            ("unequal_lengths", style.unequal_lengths.to_string()),
+            ("length_controlled", number(style.length_controlled.filter(|_| !few).map(|rate| rate.rate))),
+            ("style_controlled", number(style.style_controlled.filter(|_| !few).map(|rate| rate.rate))),
         ]);
     }
     sheet
 }
 
-const AGREEMENT: [&str; 12] = [
-    "judge",
-    "other",
-    "n_pairs",
-    "raw",
-    "kappa",
-    "kappa_low",
-    "kappa_high",
-    "ac1",
-    "ac1_low",
-    "ac1_high",
-    "mcnemar_p",
-    "mcnemar_p_holm",
-];
-
 fn agreement(report: &Report) -> Sheet {
-    let mut sheet = Sheet::new(&AGREEMENT);
+    let mut sheet = Sheet::new();
     for row in &report.agreement.judges {
         let few = row.pairs < assay_judging::report::PROMPTS_FOR_PERCENT as u64;
         let [kappa_low, kappa_high] = ends(row.kappa_interval);
         let [ac1_low, ac1_high] = ends(row.ac1_interval);
         sheet.push([
-            row.one.clone(),
-            row.other.clone(),
-            row.pairs.to_string(),
-            number(row.raw.filter(|_| !few)),
-            number(row.kappa),
-            kappa_low,
-            kappa_high,
-            number(row.ac1),
-            ac1_low,
-            ac1_high,
-            number(row.mcnemar_p),
-            number(row.mcnemar_p_holm),
+            ("judge", row.one.clone()),
+            ("other", row.other.clone()),
+            ("n_pairs", row.pairs.to_string()),
+            ("raw", number(row.raw.filter(|_| !few))),
+            ("kappa", number(row.kappa)),
+            ("kappa_low", kappa_low),
+            ("kappa_high", kappa_high),
+            ("ac1", number(row.ac1)),
+            ("ac1_low", ac1_low),
+            ("ac1_high", ac1_high),
+            ("mcnemar_p", number(row.mcnemar_p)),
+            ("mcnemar_p_holm", number(row.mcnemar_p_holm)),
         ]);
     }
     sheet
 }
 
 fn scores(report: &Report) -> Sheet {
-    let mut sheet =
-        Sheet::new(&["dimension", "judge", "n_pairs", "tuned", "base", "difference", "low", "high"]);
+    let mut sheet = Sheet::new();
     for dimension in &report.scores {
         for row in &dimension.judges {
             let [low, high] = ends(row.interval);
             sheet.push([
-                dimension.dimension.clone(),
-                row.judge.clone(),
-                row.pairs.to_string(),
-                row.tuned.to_string(),
-                row.base.to_string(),
-                row.difference.to_string(),
-                low,
-                high,
+                ("dimension", dimension.dimension.clone()),
+                ("judge", row.judge.clone()),
+                ("n_pairs", row.pairs.to_string()),
+                ("tuned", row.tuned.to_string()),
+                ("base", row.base.to_string()),
+                ("difference", row.difference.to_string()),
+                ("low", low),
+                ("high", high),
             ]);
         }
     }
     sheet
 }
 
-const JUDGES: [&str; 18] = [
-    "judge",
-    "kind",
-    "model",
-    "models_that_answered",
-    "verdicts",
-    "missing",
-    "swaps",
-    "consistent",
-    "first_slot_rate",
-    "tuned_first_wins",
-    "tuned_first_decided",
-    "tuned_second_wins",
-    "tuned_second_decided",
-    "fisher_p",
-    "prompt_tokens",
-    "new_tokens",
-    "seconds",
-    "usd",
-];
-
 fn judges(report: &Report) -> Sheet {
-    let mut sheet = Sheet::new(&JUDGES);
+    let mut sheet = Sheet::new();
     for judge in &report.judges {
         let (position, orders) = (&judge.position, &judge.orders);
         let used = report.execution.judge_usage.get(&judge.info.name).copied().unwrap_or_default();
         sheet.push([
-            judge.info.name.clone(),
-            judge.info.kind.clone(),
-            judge.info.model.clone(),
-            judge.models.join(" "),
-            judge.verdicts.to_string(),
-            judge.missing.total().to_string(),
-            position.swaps.to_string(),
-            position.consistent.to_string(),
-            number(position.first_slot_rate),
-            orders.tuned_first.wins.to_string(),
-            orders.tuned_first.decided.to_string(),
-            orders.tuned_second.wins.to_string(),
-            orders.tuned_second.decided.to_string(),
-            number(orders.fisher_p),
-            used.prompt_tokens.to_string(),
-            used.new_tokens.to_string(),
-            used.seconds.to_string(),
-            number(used.usd),
+            ("judge", judge.info.name.clone()),
+            ("kind", judge.info.kind.clone()),
+            ("model", judge.info.model.clone()),
+            ("models_that_answered", judge.models.join(" ")),
+            ("verdicts", judge.verdicts.to_string()),
+            ("missing", judge.missing.total().to_string()),
+            ("swaps", position.swaps.to_string()),
+            ("consistent", position.consistent.to_string()),
+            ("first_slot_rate", number(position.first_slot_rate)),
+            ("tuned_first_wins", orders.tuned_first.wins.to_string()),
+            ("tuned_first_decided", orders.tuned_first.decided.to_string()),
+            ("tuned_second_wins", orders.tuned_second.wins.to_string()),
+            ("tuned_second_decided", orders.tuned_second.decided.to_string()),
+            ("fisher_p", number(orders.fisher_p)),
+            ("prompt_tokens", used.prompt_tokens.to_string()),
+            ("new_tokens", used.new_tokens.to_string()),
+            ("seconds", used.seconds.to_string()),
+            ("usd", number(used.usd)),
         ]);
     }
     sheet
 }
 
 fn jobs(report: &Report) -> Sheet {
-    let mut sheet = Sheet::new(&[
-        "job",
-        "kind",
-        "attempts",
-        "outcome",
-        "tokens",
-        "tokens_per_s",
-        "peak_memory_mib",
-        "environment",
-    ]);
+    let mut sheet = Sheet::new();
     for job in &report.execution.jobs {
         let usage = job.usage.clone().unwrap_or_default();
         let outcome = job.attempts.last().map_or("", |attempt| attempt.outcome.as_str());
         sheet.push([
-            job.label.clone(),
-            job.kind.as_str().to_owned(),
-            job.attempts.len().to_string(),
-            outcome.to_owned(),
-            usage.tokens.to_string(),
-            usage.tokens_per_s.to_string(),
-            usage.peak_memory_mib.to_string(),
-            usage.environment,
+            ("job", job.label.clone()),
+            ("kind", job.kind.as_str().to_owned()),
+            ("attempts", job.attempts.len().to_string()),
+            ("outcome", outcome.to_owned()),
+            ("tokens", usage.tokens.to_string()),
+            ("tokens_per_s", usage.tokens_per_s.to_string()),
+            ("peak_memory_mib", usage.peak_memory_mib.to_string()),
+            ("environment", usage.environment),
         ]);
     }
     sheet
@@ -419,17 +305,7 @@ fn jobs(report: &Report) -> Sheet {
 
 /// Every verdict, in a form that `assay report import` reads again.
 fn verdicts(report: &Report) -> Sheet {
-    let mut sheet = Sheet::new(&[
-        "comparison",
-        "item",
-        "sample",
-        "domain",
-        "split",
-        "judge",
-        "first",
-        "replicate",
-        "winner",
-    ]);
+    let mut sheet = Sheet::new();
     for pair in &report.pairs {
         for verdict in &pair.verdicts {
             for pass in &verdict.passes {
@@ -446,15 +322,15 @@ fn verdicts(report: &Report) -> Sheet {
                     None => pass.status.name(),
                 };
                 sheet.push([
-                    pair.comparison.clone(),
-                    pair.prompt_id.clone(),
-                    pair.sample.to_string(),
-                    pair.domain.clone(),
-                    pair.split.clone(),
-                    verdict.judge.clone(),
-                    first.to_owned(),
-                    pass.replicate.to_string(),
-                    winner.to_owned(),
+                    ("comparison", pair.comparison.clone()),
+                    ("item", pair.prompt_id.clone()),
+                    ("sample", pair.sample.to_string()),
+                    ("domain", pair.domain.clone()),
+                    ("split", pair.split.clone()),
+                    ("judge", verdict.judge.clone()),
+                    ("first", first.to_owned()),
+                    ("replicate", pass.replicate.to_string()),
+                    ("winner", winner.to_owned()),
                 ]);
             }
         }
