@@ -87,7 +87,9 @@ pub enum ModelError {
         problem: String,
     },
     /// Training met a loss or gradient that is not a finite number.
-    #[error("{what} of step {step} is {value}: lower the learning rate or check the data")]
+    #[error(
+        "{what} of step {step} is {value}, on rows {rows:?} of the training data (from 0): lower the learning rate or check them"
+    )]
     NotFinite {
         /// `loss` or `gradient norm`.
         what: &'static str,
@@ -95,6 +97,8 @@ pub enum ModelError {
         step: u64,
         /// The value.
         value: f64,
+        /// The step's rows, from 0, by micro-batch.
+        rows: Vec<Vec<usize>>,
     },
     /// The caller stopped the run between two steps.
     #[error("cancelled")]

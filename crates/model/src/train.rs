@@ -146,8 +146,11 @@ impl<'a> Trainer<'a> {
         let (loss, gradient) = self.accumulate(&micros, divisor)?;
         let step = self.steps_done + 1;
         let grad_norm = gradient.f_norm()?.f_double_value(&[])?;
-        refuse_not_finite("loss", step, loss)?;
-        refuse_not_finite("gradient norm", step, grad_norm)?;
+        for (what, value) in [("loss", loss), ("gradient norm", grad_norm)] {
+            if !value.is_finite() {
+                return Err(ModelError::NotFinite { what, step, value, rows: micros });
+            }
+        }
         let gradient = clip(gradient, grad_norm, self.settings.max_grad_norm)?;
         let learning_rate = self.settings.learning_rate_after(self.steps_done, self.total_steps());
         self.optimizer.update(self.lora.flat(), &gradient, learning_rate)?;
@@ -221,10 +224,6 @@ fn clip(mut gradient: Tensor, norm: f64, max_norm: f64) -> Result<Tensor> {
         let _gradient = gradient.f_mul_scalar_(coefficient)?;
     }
     Ok(gradient)
-}
-
-fn refuse_not_finite(what: &'static str, step: u64, value: f64) -> Result<()> {
-    if value.is_finite() { Ok(()) } else { Err(ModelError::NotFinite { what, step, value }) }
 }
 
 #[cfg(test)]
