@@ -26,6 +26,8 @@ pub(crate) enum Command {
     Plan(Plan),
     /// Submit a matrix to a running coordinator.
     Submit(Submit),
+    /// Run again what a finished matrix lacks: what failed, was cancelled or is gone.
+    Retry(Retry),
     /// Follow a matrix until it is finished.
     Watch(Watch),
     /// List matrices, or the jobs of one.
@@ -67,6 +69,7 @@ impl Command {
             Self::Run(_) => "assay run",
             Self::Plan(_) => "assay plan",
             Self::Submit(_) => "assay submit",
+            Self::Retry(_) => "assay retry",
             Self::Watch(_) => "assay watch",
             Self::Status(_) => "assay status",
             Self::Logs(_) => "assay logs",
@@ -160,6 +163,24 @@ pub(crate) struct Submit {
     /// Run every job, even those that an equal job has finished.
     #[arg(long)]
     pub(crate) fresh: bool,
+    /// Follow it until it is finished, then print its report.
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Submits the matrix again as the coordinator has stored it, under a new id; finished jobs are taken from it.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Retry {
+    /// The matrix's id.
+    pub(crate) matrix: String,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// Your own key of the new submission: the same key again is the same submission.
+    #[arg(long)]
+    pub(crate) submit_key: Option<String>,
     /// Follow it until it is finished, then print its report.
     #[arg(long)]
     pub(crate) wait: bool,

@@ -1,4 +1,4 @@
-//! `assay submit`: upload what is missing, then hand the matrix over. It is durable when this returns.
+//! `assay submit` (upload what is missing, then hand the matrix over) and `assay retry`. What they answer is durable.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -8,7 +8,10 @@ use assay_artifacts::{
 };
 use assay_domain::ObjectKey;
 use assay_proto::convert;
-use assay_proto::v1::{PersonUpload, SignUploadRequest, SubmitRequest, UploadFile, sign_upload_request};
+use assay_proto::v1::{
+    PersonUpload, RetryRequest, SignUploadRequest, SubmitRequest, SubmitResponse, UploadFile,
+    sign_upload_request,
+};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
@@ -29,6 +32,8 @@ pub(crate) struct Submitted {
     pub(crate) jobs: u32,
     pub(crate) reused: u32,
     pub(crate) repeated: bool,
+    /// Whether nothing was to be taken from earlier runs.
+    pub(crate) fresh: bool,
 }
 
 /// Runs the command.
@@ -36,12 +41,32 @@ pub(crate) async fn run(args: &args::Submit) -> anyhow::Result<()> {
     let coordinator = Coordinator::find(&args.connection)?;
     let resolved = resolve(&args.matrix, Purpose::Run)?;
     let submitted = submit(&coordinator, &resolved, args.submit_key.clone(), args.fresh).await?;
-    if args.json && !args.wait {
-        return print::json(&submitted);
+    tell(&coordinator, &submitted, &args.connection, args.wait, args.json).await
+}
+
+/// Submits again what a finished matrix lacks.
+pub(crate) async fn retry(args: &args::Retry) -> anyhow::Result<()> {
+    let coordinator = Coordinator::find(&args.connection)?;
+    let submit_key = args.submit_key.clone().map_or_else(random_key, Ok)?;
+    let request = RetryRequest { matrix_id: args.matrix.clone(), submit_key };
+    let answer = coordinator.matrices().retry(request).await;
+    let answer = answer.map_err(|status| coordinator.failed(&status))?.into_inner();
+    tell(&coordinator, &submitted(answer, false), &args.connection, args.wait, args.json).await
+}
+
+async fn tell(
+    coordinator: &Coordinator,
+    submitted: &Submitted,
+    connection: &args::Connection,
+    wait: bool,
+    json: bool,
+) -> anyhow::Result<()> {
+    if json && !wait {
+        return print::json(submitted);
     }
-    announce(&submitted);
-    if args.wait {
-        return watch::to_report(&coordinator, &submitted.matrix, &args.connection.data_dir, args.json).await;
+    announce(submitted);
+    if wait {
+        return watch::to_report(coordinator, &submitted.matrix, &connection.data_dir, json).await;
     }
     print::line(&submitted.matrix);
     Ok(())
@@ -49,8 +74,12 @@ pub(crate) async fn run(args: &args::Submit) -> anyhow::Result<()> {
 
 /// Says what a submission became.
 pub(crate) fn announce(submitted: &Submitted) {
-    let Submitted { matrix, jobs, reused, repeated } = submitted;
-    let again = if *repeated { ", submitted before" } else { "" };
+    let Submitted { matrix, jobs, reused, repeated, fresh } = submitted;
+    let again = match (repeated, fresh) {
+        (true, _) => ", submitted before",
+        (false, true) => ", as --fresh asks",
+        (false, false) => "",
+    };
     print::say(format!("submitted {matrix}: {jobs} jobs, {reused} of them taken from earlier runs{again}"));
 }
 
@@ -62,19 +91,16 @@ pub(crate) async fn submit(
     fresh: bool,
 ) -> anyhow::Result<Submitted> {
     upload(coordinator, &resolved.files).await?;
-    let submit_key = match submit_key {
-        Some(key) => key,
-        None => random_key()?,
-    };
+    let submit_key = submit_key.map_or_else(random_key, Ok)?;
     let request = SubmitRequest { submit_key, resolved_json: convert::to_json(&resolved.matrix), fresh };
     let answer = coordinator.matrices().submit(request).await;
     let answer = answer.map_err(|status| coordinator.failed(&status))?.into_inner();
-    Ok(Submitted {
-        matrix: answer.matrix_id,
-        jobs: answer.jobs,
-        reused: answer.reused,
-        repeated: answer.repeated,
-    })
+    Ok(submitted(answer, fresh))
+}
+
+fn submitted(answer: SubmitResponse, fresh: bool) -> Submitted {
+    let SubmitResponse { matrix_id: matrix, repeated, jobs, reused } = answer;
+    Submitted { matrix, jobs, reused, repeated, fresh }
 }
 
 fn random_key() -> anyhow::Result<String> {

@@ -34,7 +34,9 @@ fn code_of(rejection: &Rejection) -> Code {
         Rejection::StaleAttempt { .. }
         | Rejection::MissingOutput { .. }
         | Rejection::SkippedSegment { .. }
-        | Rejection::MissingObject { .. } => Code::FailedPrecondition,
+        | Rejection::MissingObject { .. }
+        | Rejection::NotFinished { .. }
+        | Rejection::NothingToRetry { .. } => Code::FailedPrecondition,
         Rejection::UnsoundPlan { .. } => Code::InvalidArgument,
     }
 }
@@ -63,7 +65,9 @@ mod tests {
         vec![
             Rejection::UnknownMatrix { matrix: matrix.clone() },
             Rejection::UnknownJob { job },
-            Rejection::SubmitKeyReused { key: SubmitKey::new("é\n"), matrix },
+            Rejection::SubmitKeyReused { key: SubmitKey::new("é\n"), matrix: matrix.clone() },
+            Rejection::NotFinished { matrix: matrix.clone() },
+            Rejection::NothingToRetry { matrix },
             Rejection::StaleAttempt { lease: lease.clone(), current: Some(fence) },
             Rejection::StaleAttempt { lease: lease.clone(), current: None },
             Rejection::MissingOutput { lease: lease.clone(), name: String::from("adapter@6") },

@@ -120,7 +120,18 @@ pub(crate) struct Submission {
     pub(crate) finished: BTreeMap<JobKey, FinishedJob>,
     /// Finished jobs whose objects were not seen.
     pub(crate) absent: BTreeSet<JobKey>,
-    pub(crate) fresh: bool,
+    pub(crate) mode: Mode,
+}
+
+/// What is to run of a submission.
+#[derive(Debug)]
+pub(crate) enum Mode {
+    /// What no equal job has finished.
+    Lacking,
+    /// Everything.
+    Fresh,
+    /// What this matrix lacks; refused when that is nothing.
+    Retry(Box<Matrix>),
 }
 
 #[derive(Debug)]

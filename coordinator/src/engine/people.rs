@@ -7,7 +7,7 @@ use assay_domain::state::{FinishedJob, Matrix, ReadSet, Status};
 use assay_domain::{JobId, JobKey, MatrixId, Rejection};
 
 use super::archive::{Cursor, MatrixLine};
-use super::command::{MatrixNow, Reply, Submission, Submitted, WorkerNow};
+use super::command::{MatrixNow, Mode, Reply, Submission, Submitted, WorkerNow};
 use super::{Engine, EngineError};
 
 impl Engine {
@@ -33,12 +33,18 @@ impl Engine {
         submission: Submission,
         reply: Reply<Result<Submitted, Rejection>>,
     ) -> Result<(), EngineError> {
-        let Submission { matrix, finished, absent, fresh } = submission;
+        let Submission { matrix, finished, absent, mode } = submission;
+        let (fresh, retried) = match mode {
+            Mode::Lacking => (false, None),
+            Mode::Fresh => (true, None),
+            Mode::Retry(before) => (false, Some(*before)),
+        };
         let read = ReadSet {
             submitted: self.archive.by_submit_key(&matrix.submit_key)?,
             finished,
             absent,
             fresh,
+            retried,
             ..ReadSet::default()
         };
         let outcome = match decide::submit(&self.state, &read, matrix) {

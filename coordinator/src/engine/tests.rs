@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 use assay_domain::event::SubmittedMatrix;
 use assay_domain::{Digest, MatrixId, Rejection, SubmitKey, UnixMillis};
 
-use super::command::{Submission, Submitted};
+use super::command::{Mode, Submission, Submitted};
 use super::*;
 use crate::disk::{CrashDisk, Fault};
 
@@ -44,8 +44,12 @@ async fn submit(handle: &Handle, name: &str) -> Result<Result<Submitted, Rejecti
         plan: Vec::new(),
         at: UnixMillis(1),
     };
-    let submission =
-        Box::new(Submission { matrix, finished: BTreeMap::new(), absent: BTreeSet::new(), fresh: false });
+    let submission = Box::new(Submission {
+        matrix,
+        finished: BTreeMap::new(),
+        absent: BTreeSet::new(),
+        mode: Mode::Lacking,
+    });
     handle.ask(|reply| Command::Submit { submission, reply }).await
 }
 

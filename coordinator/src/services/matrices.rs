@@ -49,6 +49,13 @@ impl v1::matrices_server::Matrices for MatricesService {
         self.accept(request.into_inner()).await.map(Response::new)
     }
 
+    async fn retry(
+        &self,
+        request: Request<v1::RetryRequest>,
+    ) -> Result<Response<v1::SubmitResponse>, Status> {
+        self.try_again(request.into_inner()).await.map(Response::new)
+    }
+
     async fn get(
         &self,
         request: Request<v1::GetMatrixRequest>,

@@ -10,5 +10,6 @@ mod objects;
 mod people;
 mod refusals;
 mod restart;
+mod retry;
 mod worker;
 mod world;

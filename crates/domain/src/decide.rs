@@ -15,6 +15,7 @@ use crate::{
 };
 
 mod lost;
+mod retry;
 
 /// Limits on trying again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +32,7 @@ impl Default for Policy {
     }
 }
 
-/// A person submits a matrix. The same key and matrix again is the same submission.
+/// A person submits a matrix, or one again that lacks something. The same key and matrix again is the same submission.
 pub fn submit(
     state: &State,
     read: &ReadSet,
@@ -46,6 +47,9 @@ pub fn submit(
             return Ok((id, Vec::new()));
         }
         return Err(Rejection::SubmitKeyReused { key: matrix.submit_key, matrix: id });
+    }
+    if let Some(before) = &read.retried {
+        retry::check(before, read)?;
     }
     check_plan(&matrix)?;
     let id = matrix.id.clone();
@@ -84,8 +88,7 @@ fn reuse(state: &State, read: &ReadSet, matrix: &SubmittedMatrix) -> Vec<Event> 
         // What finished after the read set was made was seen to be there when it was accepted.
         let newer = || state.finished_by_key(&job.key).filter(|_| !read.absent.contains(&job.key));
         let finished = read.finished.get(&job.key).cloned().or_else(newer)?;
-        let lacks = finished.usage.as_ref().is_some_and(|usage| usage.missing > 0);
-        if lacks || job.needs().any(|(needed, _)| again.contains(&needed)) {
+        if finished.lacks_something() || job.needs().any(|(needed, _)| again.contains(&needed)) {
             again.insert(job.ordinal);
             return None;
         }

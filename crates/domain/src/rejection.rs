@@ -30,6 +30,22 @@ pub enum Rejection {
         /// The matrix that has it.
         matrix: MatrixId,
     },
+    /// A matrix is to be tried again in which something can still run.
+    #[error(
+        "matrix `{matrix}` is not finished: wait for its end (`assay watch {matrix}`) or cancel it, then retry"
+    )]
+    NotFinished {
+        /// The matrix.
+        matrix: MatrixId,
+    },
+    /// A matrix is to be tried again that lacks nothing.
+    #[error(
+        "every job of `{matrix}` is done and what they made is there: `assay submit --fresh` runs all of it again"
+    )]
+    NothingToRetry {
+        /// The matrix.
+        matrix: MatrixId,
+    },
     /// The attempt is not, or no longer, the current one.
     #[error("attempt {} is not current{}: stop it and drop its results", lease, current_text(.current))]
     StaleAttempt {

@@ -66,6 +66,8 @@ pub struct ReadSet {
     pub absent: BTreeSet<JobKey>,
     /// Whether every job is to run, even those whose key a finished job has.
     pub fresh: bool,
+    /// The matrix that a submission is to try again.
+    pub retried: Option<Matrix>,
     /// The attempt that won the job a completion names, when its matrix is archived.
     pub winner: Option<Lease>,
     /// The job whose log grows, when its matrix is archived.
@@ -81,6 +83,13 @@ pub struct FinishedJob {
     pub outputs: Vec<crate::Artifact>,
     /// What it used.
     pub usage: Option<crate::job::Usage>,
+}
+
+impl FinishedJob {
+    /// Whether it went without something that another run could bring, such as verdicts.
+    pub fn lacks_something(&self) -> bool {
+        self.usage.as_ref().is_some_and(|usage| usage.missing > 0)
+    }
 }
 
 impl State {

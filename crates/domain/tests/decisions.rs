@@ -4,6 +4,8 @@
 mod lost;
 #[path = "support/resolved.rs"]
 mod resolved;
+#[path = "decisions/retry.rs"]
+mod retry;
 
 use std::collections::{BTreeMap, BTreeSet};
 

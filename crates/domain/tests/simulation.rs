@@ -1,5 +1,5 @@
 //! Seeded histories of `decide` and `apply` with several workers: lost, late, repeated and stale words, crashes and
-//! restarts, restores, expiries, cancels, second submissions, and objects that go bad. `SIMULATION_SEED=N` replays one of them.
+//! restarts, restores, expiries, cancels, second submissions, retries, and objects that go bad. `SIMULATION_SEED=N` replays one of them.
 
 #[path = "simulation/invariants.rs"]
 mod invariants;
@@ -67,7 +67,8 @@ impl Simulation<'_> {
         self.coordinator.now += 1 + self.below(4);
         self.coordinator.expire();
         match self.below(100) {
-            0..4 => self.submit(),
+            0..3 => self.submit(),
+            3 => self.retry(),
             4 => self.cancel(),
             5..7 => self.coordinator.restart(),
             7 if self.below(4) == 0 => self.coordinator.restore(),
@@ -86,7 +87,20 @@ impl Simulation<'_> {
         let key = SubmitKey::new(format!("k-{number}"));
         self.submitted += 1;
         // A refusal is an answer too; the observer sees that it changed nothing.
-        let _answer = self.coordinator.submit(self.submitted, &key, plan, fresh);
+        let _answer = self.coordinator.submit(self.submitted, &key, plan, fresh, None);
+    }
+
+    /// Any matrix, finished or not: a refusal is an answer too.
+    fn retry(&mut self) {
+        let count = self.coordinator.archive.len() + self.coordinator.state.matrices.len();
+        let place = self.below(count as u64) as usize;
+        let mut known = self.coordinator.archive.values().chain(&self.coordinator.state.matrices);
+        let Some(before) = known.nth(place).cloned() else { return };
+        let plan = self.plans.iter().find(|plan| plan.digest == before.submitted.spec_digest);
+        self.submitted += 1;
+        let key = SubmitKey::new(format!("retry-{}", self.submitted));
+        let plan = plan.expect("every matrix is of one of the plans");
+        let _answer = self.coordinator.submit(self.submitted, &key, plan, false, Some(before));
     }
 
     fn cancel(&mut self) {

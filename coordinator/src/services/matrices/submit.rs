@@ -7,7 +7,7 @@ use assay_proto::{RESOLVED_BYTES_MAX, convert, v1};
 use tonic::Status;
 
 use super::MatricesService;
-use crate::engine::command::{Command, Submission};
+use crate::engine::command::{Command, Mode, Submission};
 use crate::secrets;
 use crate::services::named::Present;
 use crate::services::{internal, rejected};
@@ -26,6 +26,23 @@ const LACKING_SHOWN: usize = 5;
 impl MatricesService {
     pub(super) async fn accept(&self, request: v1::SubmitRequest) -> Result<v1::SubmitResponse, Status> {
         let v1::SubmitRequest { submit_key, resolved_json, fresh } = request;
+        let mode = if fresh { Mode::Fresh } else { Mode::Lacking };
+        self.submit_as(submit_key, resolved_json, mode).await
+    }
+
+    /// What is stored of a matrix is submitted again. A finished one changes no more: what is read here is what the engine decides on.
+    pub(super) async fn try_again(&self, request: v1::RetryRequest) -> Result<v1::SubmitResponse, Status> {
+        let matrix = self.now(&MatrixId::new(request.matrix_id)).await?.matrix;
+        let resolved_json = matrix.submitted.spec_json.clone();
+        self.submit_as(request.submit_key, resolved_json, Mode::Retry(Box::new(matrix))).await
+    }
+
+    async fn submit_as(
+        &self,
+        submit_key: String,
+        resolved_json: String,
+        mode: Mode,
+    ) -> Result<v1::SubmitResponse, Status> {
         check_key(&submit_key)?;
         check_size("resolved_json", resolved_json.len(), RESOLVED_BYTES_MAX)?;
         let jobs_max = self.limits.plan_jobs_max;
@@ -49,7 +66,7 @@ impl MatricesService {
             plan: planned.plan,
             at: self.clock.unix(),
         };
-        let submission = Box::new(Submission { matrix, finished, absent, fresh });
+        let submission = Box::new(Submission { matrix, finished, absent, mode });
         let outcome = self.engine.ask(|reply| Command::Submit { submission, reply }).await?;
         let submitted = outcome.map_err(rejected)?;
         // The submission's own trace is the client's; this leads from it to the matrix's.

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use assay_domain::decide::Policy;
 use assay_domain::segment::LATE_SEGMENTS_MAX;
-use assay_domain::state::{Phase, Status};
-use assay_domain::{Event, Fence, JobId, Lease, LogSegment, MatrixId, ObjectKey, State};
+use assay_domain::state::{Matrix, Phase, ReadSet, Status};
+use assay_domain::{Event, Fence, JobId, Lease, LogSegment, MatrixId, ObjectKey, Rejection, State};
 
 use crate::world::{Objects, Word};
 
@@ -209,5 +209,29 @@ impl Observer {
             job.checkpoints.values().all(|point| point.resume.is_none()),
             "{id} succeeded and can be resumed"
         );
+    }
+}
+
+/// A retry is refused only where it must be, and takes all that is done and there.
+pub(crate) fn retry_is_right(before: &Matrix, read: &ReadSet, decided: Result<&[Event], &Rejection>) {
+    let id = &before.submitted.id;
+    let done = |status: &Status| matches!(status, Status::Succeeded | Status::Reused);
+    let whole = before.statuses().iter().all(done) && read.absent.is_empty();
+    match decided {
+        Err(Rejection::NotFinished { .. }) => assert!(!before.is_finished(), "{id} is finished"),
+        Err(Rejection::NothingToRetry { .. }) => assert!(whole, "{id} lacks something"),
+        Err(other) => panic!("{id} cannot be tried again: {other}"),
+        Ok(events) => {
+            assert!(before.is_finished() && !whole, "{id} is tried again without need");
+            let taken = |event: &Event| match event {
+                Event::JobReused { job, .. } => Some(job.ordinal),
+                _ => None,
+            };
+            let taken: BTreeSet<u32> = events.iter().filter_map(taken).collect();
+            let there = before.submitted.plan.iter().filter(|job| read.finished.contains_key(&job.key));
+            for job in there {
+                assert!(taken.contains(&job.ordinal), "job {} of {id} is done, and runs again", job.ordinal);
+            }
+        }
     }
 }

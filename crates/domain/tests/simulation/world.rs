@@ -12,7 +12,7 @@ use assay_domain::{
     WorkerId,
 };
 
-use crate::invariants::Observer;
+use crate::invariants::{self, Observer};
 
 pub(crate) const LEASE_MS: u64 = 30;
 
@@ -145,6 +145,7 @@ impl Coordinator {
         key: &SubmitKey,
         plan: &Plan,
         fresh: bool,
+        retried: Option<Matrix>,
     ) -> Result<MatrixId, Rejection> {
         self.upload_again(plan);
         let is_there = |job: &FinishedJob| {
@@ -161,6 +162,7 @@ impl Coordinator {
             finished: present.into_iter().collect(),
             absent: absent.into_iter().map(|(key, _)| key).collect(),
             fresh,
+            retried,
             ..ReadSet::default()
         };
         let matrix = SubmittedMatrix {
@@ -173,7 +175,11 @@ impl Coordinator {
             plan: plan.jobs.clone(),
             at: self.at(),
         };
-        let (id, events) = decide::submit(&self.state, &read, matrix)?;
+        let decided = decide::submit(&self.state, &read, matrix);
+        if let Some(before) = &read.retried {
+            invariants::retry_is_right(before, &read, decided.as_ref().map(|(_, events)| events.as_slice()));
+        }
+        let (id, events) = decided?;
         self.record(events);
         Ok(id)
     }
