@@ -12,11 +12,8 @@ fn retry(desk: &Desk, absent: BTreeSet<assay_domain::JobKey>) -> Result<Vec<u32>
     let read = ReadSet { retried: Some(before), finished, absent, ..ReadSet::default() };
     let (id, events) = decide::submit(&State::default(), &read, submitted("m-2"))?;
     assert_eq!(id.as_str(), "m-2");
-    let reused = |event: &Event| match event {
-        Event::JobReused { job, .. } => Some(job.ordinal),
-        _ => None,
-    };
-    let reused: BTreeSet<u32> = events.iter().filter_map(reused).collect();
+    let reused = events.iter().filter(|event| matches!(event, Event::JobReused { .. }));
+    let reused: BTreeSet<u32> = reused.filter_map(|event| event.job().map(|job| job.ordinal)).collect();
     Ok((0..submitted("m-2").plan.len() as u32).filter(|job| !reused.contains(job)).collect())
 }
 
@@ -25,13 +22,14 @@ fn run_to_end(desk: &mut Desk, bad: Option<u32>, missing: u64) {
     while let Some(lease) = desk.lease(&WorkKind::ALL) {
         let work = desk.state.matrices[0].submitted.plan[lease.job.ordinal as usize].work.clone();
         if bad == Some(lease.job.ordinal) {
-            desk.fail(&lease, FailureClass::BadInput).unwrap();
+            desk.fail(&lease, FailureClass::BadInput).expect("it is current");
             continue;
         }
         let outputs = work.outputs().iter().map(|name| made(&lease, name)).collect();
         let missing = if work.kind() == WorkKind::Score { missing } else { 0 };
         let usage = Usage { missing, ..Usage::default() };
-        let events = decide::complete(&desk.state, &ReadSet::default(), &lease, outputs, usage, AT).unwrap();
+        let completed = decide::complete(&desk.state, &ReadSet::default(), &lease, outputs, usage, AT);
+        let events = completed.expect("all outputs are there");
         // The archive would take it out of the state.
         desk.record(events.into_iter().filter(|e| !matches!(e, Event::MatrixArchived { .. })).collect());
     }

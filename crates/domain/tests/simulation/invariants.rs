@@ -223,11 +223,8 @@ pub(crate) fn retry_is_right(before: &Matrix, read: &ReadSet, decided: Result<&[
         Err(other) => panic!("{id} cannot be tried again: {other}"),
         Ok(events) => {
             assert!(before.is_finished() && !whole, "{id} is tried again without need");
-            let taken = |event: &Event| match event {
-                Event::JobReused { job, .. } => Some(job.ordinal),
-                _ => None,
-            };
-            let taken: BTreeSet<u32> = events.iter().filter_map(taken).collect();
+            let taken = events.iter().filter(|event| matches!(event, Event::JobReused { .. }));
+            let taken: BTreeSet<u32> = taken.filter_map(|event| event.job().map(|job| job.ordinal)).collect();
             let there = before.submitted.plan.iter().filter(|job| read.finished.contains_key(&job.key));
             for job in there {
                 assert!(taken.contains(&job.ordinal), "job {} of {id} is done, and runs again", job.ordinal);
