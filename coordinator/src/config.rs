@@ -37,12 +37,14 @@ pub struct Limits {
     pub gone_worker_ms: u64,
     /// Such workers remembered at most; of more, the ones gone longest are forgotten.
     pub gone_workers_max: usize,
-    /// How long a job is held back after its first failed or lost attempt; doubles with each.
+    /// How long a job is held back at most, and half of it at least, after its first failed or lost attempt; doubles with each.
     pub retry_hold_ms: u64,
     /// The longest such hold.
     pub retry_hold_max_ms: u64,
     /// Attempts of a job that may fail or be lost before the job fails.
     pub attempts_max: usize,
+    /// Attempts of a job that may crash, stall or lose their worker before the job fails.
+    pub crashes_max: usize,
     /// Times that something a job made may be found bad in the object store before the job fails.
     pub losses_max: usize,
     /// Commands that wait for the engine; callers wait for a place.
@@ -99,6 +101,7 @@ impl Default for Limits {
             retry_hold_ms: 1_000,
             retry_hold_max_ms: 60_000,
             attempts_max: 5,
+            crashes_max: 3,
             losses_max: 3,
             queue_max: 1_024,
             batch_commands_max: 512,

@@ -152,7 +152,7 @@ impl Engine {
         }
         let deadline_ms = self.now_ms + self.limits.lease_ms;
         for (lease, worker) in decide::resume(&self.state) {
-            let row = LeaseRow { worker, deadline_ms, back_by_ms: None, progress: None };
+            let row = LeaseRow::new(worker, deadline_ms);
             self.tables.leases.insert(lease, row);
         }
         self.tables.gone = self.state.workers.keys().map(|worker| (worker.clone(), self.now_ms)).collect();
@@ -336,7 +336,8 @@ impl Engine {
     }
 
     fn policy(&self) -> Policy {
-        Policy { attempts_max: self.limits.attempts_max, losses_max: self.limits.losses_max }
+        let Limits { attempts_max, crashes_max, losses_max, .. } = self.limits;
+        Policy { attempts_max, crashes_max, losses_max }
     }
 
     fn close(&mut self) {

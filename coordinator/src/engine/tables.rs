@@ -28,10 +28,16 @@ pub(super) struct LeaseRow {
     pub(super) deadline_ms: u64,
     /// When its worker must have come back, after its connection closed.
     pub(super) back_by_ms: Option<u64>,
+    /// Whether its worker has ever spoken of it: it did arrive.
+    pub(super) heard: bool,
     pub(super) progress: Option<Progress>,
 }
 
 impl LeaseRow {
+    pub(super) fn new(worker: WorkerId, deadline_ms: u64) -> Self {
+        Self { worker, deadline_ms, back_by_ms: None, heard: false, progress: None }
+    }
+
     pub(super) fn due_ms(&self) -> u64 {
         self.deadline_ms.min(self.back_by_ms.unwrap_or(u64::MAX))
     }
@@ -78,6 +84,7 @@ impl Tables {
         if let Some(row) = self.leases.get_mut(lease) {
             row.deadline_ms = deadline_ms;
             row.back_by_ms = None;
+            row.heard = true;
         }
     }
 

@@ -1,6 +1,6 @@
 //! What workers say, in the order of an attempt's life, and what becomes of those that are not heard.
 
-use assay_domain::decide::{self, Ask, Failed, Memory};
+use assay_domain::decide::{self, Ask, BackOff, Failed, Memory};
 use assay_domain::job::FailureClass;
 use assay_domain::state::ReadSet;
 use assay_domain::{Event, FileRef, JobId, Lease, Progress, Rejection, WorkerId};
@@ -59,13 +59,18 @@ impl Engine {
     fn release_undelivered(&mut self, worker: &WorkerId, running: &[Lease]) -> Result<(), EngineError> {
         let rows = self.tables.leases.iter();
         let lost = rows.filter(|(lease, row)| row.worker == *worker && !running.contains(lease));
-        let lost: Vec<Lease> = lost.map(|(lease, _)| lease.clone()).collect();
-        for lease in lost {
-            let reason =
-                String::from("the worker does not have it: the offer did not arrive, or the worker lost it");
-            let failed = Failed { class: FailureClass::Released, reason, lost: Vec::new() };
-            let at = self.clock.unix();
-            let events = decide::fail(&self.state, self.policy(), &lease, failed, at).unwrap_or_default();
+        let lost: Vec<(Lease, bool)> = lost.map(|(lease, row)| (lease.clone(), row.heard)).collect();
+        for (lease, heard) in lost {
+            let (policy, at) = (self.policy(), self.clock.unix());
+            // What ran there and runs no more may have brought its worker down.
+            let events = if heard {
+                decide::expire(&self.state, policy, std::slice::from_ref(&lease), at)
+            } else {
+                let reason =
+                    String::from("the worker does not have it: the offer did not arrive, or was lost");
+                let failed = Failed { class: FailureClass::Released, reason, lost: Vec::new() };
+                decide::fail(&self.state, policy, &lease, failed, at).unwrap_or_default()
+            };
             self.record_all(events)?;
         }
         Ok(())
@@ -209,6 +214,8 @@ impl Engine {
         for event in &events {
             if let Event::WorkerForgotten { worker, .. } = event {
                 self.tables.gone.remove(worker);
+                // A job that waited for its memory may go elsewhere now.
+                self.batch.assign = true;
             }
         }
         self.record_all(events)
@@ -262,8 +269,7 @@ impl Engine {
         match event {
             Event::JobLeased { lease, worker, .. } => {
                 let deadline_ms = self.now_ms + self.limits.lease_ms;
-                let row = LeaseRow { worker: worker.clone(), deadline_ms, back_by_ms: None, progress: None };
-                self.tables.leases.insert(lease.clone(), row);
+                self.tables.leases.insert(lease.clone(), LeaseRow::new(worker.clone(), deadline_ms));
                 tracing::info!(lease = %lease, worker = %worker, "leased");
             }
             Event::JobSucceeded { lease, .. } => {
@@ -323,13 +329,13 @@ impl Engine {
         }
     }
 
-    /// A job that just failed waits a while before its next attempt: twice as long each time.
+    /// A job that just failed waits a while before its next attempt.
     fn hold(&mut self, lease: &Lease) {
-        let counted = self.state.job(&lease.job).map_or(1, |job| job.attempts_counted()).max(1);
-        let doublings = u32::try_from(counted - 1).unwrap_or(u32::MAX).min(32);
-        let hold_ms =
-            self.limits.retry_hold_ms.saturating_mul(1 << doublings).min(self.limits.retry_hold_max_ms);
-        self.tables.holds.insert(lease.job.clone(), self.now_ms + hold_ms);
+        let Some(job) = self.state.job(&lease.job) else { return };
+        let back_off =
+            BackOff { first_ms: self.limits.retry_hold_ms, longest_ms: self.limits.retry_hold_max_ms };
+        let until_ms = self.now_ms + back_off.pause_ms(&lease.job, job);
+        self.tables.holds.insert(lease.job.clone(), until_ms);
     }
 }
 

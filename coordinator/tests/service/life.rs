@@ -236,6 +236,51 @@ async fn failures_are_tried_again_until_it_is_enough_and_bad_input_never() {
     assert!(view.summary.unwrap().finished_at_unix_ms > 0, "nothing of it can run any more");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_kills_its_worker_stops_though_the_worker_comes_back_at_once() {
+    let world = World::new().await;
+    let submitted = world.submit("k", 1).await;
+    for round in 1..=world.limits.crashes_max {
+        let mut worker = Worker::connect(&world, "w1", &[]).await;
+        worker.ready(1).await;
+        let train = worker.offered().await;
+        assert_eq!((train.job.work.kind(), train.lease.fence.attempt.0 as usize), (WorkKind::Train, round));
+        worker.renew(&train.lease, None).await.unwrap();
+        drop(worker);
+        Worker::connect(&world, "w1", &[]).await;
+        world.pass(world.limits.retry_hold_max_ms + 1).await;
+    }
+    let view = world.view(&submitted.matrix_id).await;
+    let train = &view.jobs[0];
+    assert!(train.attempts.iter().all(|attempt| attempt.outcome == "lost"), "{:?}", train.attempts);
+    assert_eq!((train.status.as_str(), train.attempts.len()), ("failed", 3));
+    assert!(train.reason.contains("given up after 3 attempts that crashed"), "{}", train.reason);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_in_back_off_is_not_offered_before_its_time_and_a_restart_does_not_forget_it() {
+    let mut world = World::new().await;
+    world.submit("k", 1).await;
+    let mut worker = Worker::connect(&world, "w1", &[]).await;
+    let train = worker.offer().await.lease;
+    worker.fail(&train, "transient", "503 of the store").await.unwrap();
+    let hold_ms = world.limits.retry_hold_ms;
+    // At least half of it: what is offered is another job.
+    world.pass(hold_ms / 2 - 1).await;
+    let other = worker.offer().await.lease;
+    assert_ne!(other.job, train.job);
+    world.pass(hold_ms / 2 + 1).await;
+    let again = worker.offer().await.lease;
+    assert_eq!((again.job.clone(), again.fence.attempt.0), (train.job.clone(), 2));
+    worker.fail(&again, "transient", "503 of the store").await.unwrap();
+    drop(worker);
+    world.restart().await;
+    world.pass(2 * hold_ms).await;
+    let mut worker = Worker::connect(&world, "w1", std::slice::from_ref(&other)).await;
+    let third = worker.offer().await.lease;
+    assert_eq!((third.job, third.fence.attempt.0), (train.job, 3));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn whichever_comes_first_the_worker_or_the_matrix_the_job_is_offered() {
     let world = World::new().await;

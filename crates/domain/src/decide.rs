@@ -14,23 +14,11 @@ use crate::{
     UnixMillis, WorkKind, WorkerId,
 };
 
+pub use failure::{BackOff, Policy};
+
+mod failure;
 mod lost;
 mod retry;
-
-/// Limits on trying again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Policy {
-    /// Attempts of a job that may fail or be lost before the job fails.
-    pub attempts_max: usize,
-    /// Times that something a job made may be lost before the job fails.
-    pub losses_max: usize,
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self { attempts_max: 5, losses_max: 3 }
-    }
-}
 
 /// A person submits a matrix, or one again that lacks something. The same key and matrix again is the same submission.
 pub fn submit(
@@ -271,17 +259,19 @@ pub fn fail(
     let (matrix, job) = current_job(state, lease)?;
     let Failed { class, reason, lost } = failed;
     let class = lost::class(matrix, lease, class, &lost);
-    let counted = job.attempts_counted() + usize::from(class.counts());
+    let planned = matrix.submitted.plan.get(lease.job.ordinal as usize);
+    let memory_mib = failure::memory_exceeded(state, job, class);
+    let no_larger = || failure::no_larger_worker(state, planned?.work.kind(), memory_mib?, &reason);
+    let given_up = || policy.given_up(job, class.counts(), class.is_crash(), &reason);
     let final_reason = match class {
         FailureClass::BadInput => Some(reason.clone()),
         FailureClass::InputLost => lost::upload(matrix, lease, &lost),
-        FailureClass::OutOfMemory
-        | FailureClass::Transient
-        | FailureClass::Stalled
-        | FailureClass::Crashed
-        | FailureClass::Released => given_up(policy, counted, &reason),
+        FailureClass::OutOfMemory => no_larger().or_else(given_up),
+        FailureClass::Transient | FailureClass::Stalled | FailureClass::Crashed | FailureClass::Released => {
+            given_up()
+        }
     };
-    let mut events = vec![Event::AttemptFailed { lease: lease.clone(), class, reason, at }];
+    let mut events = vec![Event::AttemptFailed { lease: lease.clone(), class, reason, memory_mib, at }];
     events.extend(final_reason.map(|reason| Event::JobFailed { job: lease.job.clone(), reason, at }));
     lost::make_again(state, policy, &lost, at, &mut events);
     Ok(with_archived(state, events, at))
@@ -292,7 +282,7 @@ pub fn expire(state: &State, policy: Policy, leases: &[Lease], at: UnixMillis) -
     let mut events = Vec::new();
     for lease in leases.iter().collect::<BTreeSet<_>>() {
         let Ok((_, job)) = current_job(state, lease) else { continue };
-        let reason = given_up(policy, job.attempts_counted() + 1, "the worker was lost");
+        let reason = policy.given_up(job, true, true, "the worker was lost");
         events.push(Event::AttemptLost { lease: lease.clone(), at });
         events.extend(reason.map(|reason| Event::JobFailed { job: lease.job.clone(), reason, at }));
     }
@@ -367,10 +357,6 @@ fn with_archived(state: &State, mut events: Vec<Event>, at: UnixMillis) -> Vec<E
     events
 }
 
-fn given_up(policy: Policy, counted: usize, reason: &str) -> Option<String> {
-    (counted >= policy.attempts_max).then(|| format!("given up after {counted} attempts; the last: {reason}"))
-}
-
 fn current_job<'a>(state: &'a State, lease: &Lease) -> Result<(&'a Matrix, &'a JobState), Rejection> {
     let stale = |current| Rejection::StaleAttempt { lease: lease.clone(), current };
     let matrix = state.matrix(&lease.job.matrix).ok_or_else(|| stale(None))?;
@@ -419,9 +405,9 @@ fn said_before(job: Option<&JobState>, fence: Fence) -> bool {
 pub mod schedule {
     //! Which job a worker gets: pure, and able to say why a job does not run.
 
-    use super::Ask;
+    use super::{Ask, failure};
     use crate::state::Status;
-    use crate::{JobId, State};
+    use crate::{JobId, PlannedJob, State};
 
     /// The first ready job that the worker runs: oldest matrix first, then the order of the plan.
     pub fn first_ready(state: &State, ask: Ask<'_>) -> Option<JobId> {
@@ -430,8 +416,14 @@ pub mod schedule {
             let statuses = matrix.statuses();
             let mut ready =
                 matrix.submitted.plan.iter().zip(&statuses).filter(|(_, status)| **status == Status::Ready);
+            let large_enough = |job: &PlannedJob| {
+                let known = matrix.jobs.get(job.ordinal as usize);
+                known.is_some_and(|known| failure::is_large_enough(state, ask.worker, job.work.kind(), known))
+            };
             let (job, _) = ready.find(|(job, _)| {
-                ask.kinds.contains(&job.work.kind()) && !ask.held.contains(&id(job.ordinal))
+                ask.kinds.contains(&job.work.kind())
+                    && !ask.held.contains(&id(job.ordinal))
+                    && large_enough(job)
             })?;
             Some(id(job.ordinal))
         })

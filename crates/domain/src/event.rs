@@ -139,6 +139,9 @@ pub enum Event {
         class: FailureClass,
         /// The chain of reasons.
         reason: String,
+        /// Memory of the worker's device, MiB, where that was not enough.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        memory_mib: Option<u64>,
         /// When.
         at: UnixMillis,
     },

@@ -326,6 +326,14 @@ impl FailureClass {
             Self::BadInput | Self::OutOfMemory | Self::Transient | Self::Stalled | Self::Crashed => true,
         }
     }
+
+    /// Whether the job itself may have brought its engine down.
+    pub const fn is_crash(self) -> bool {
+        match self {
+            Self::Stalled | Self::Crashed => true,
+            Self::BadInput | Self::OutOfMemory | Self::Transient | Self::Released | Self::InputLost => false,
+        }
+    }
 }
 
 /// Why an attempt failed, as far as it decides what happens next.
@@ -334,7 +342,7 @@ impl FailureClass {
 pub enum FailureClass {
     /// The job's own settings or data: the same everywhere, never tried again.
     BadInput,
-    /// The device's memory was not enough.
+    /// The device's memory was not enough: tried again where there is more.
     OutOfMemory,
     /// Network or storage, for a while.
     Transient,

@@ -1,5 +1,7 @@
 //! Decisions one by one: each of these is what a wrong version of `decide` or `apply` would break first.
 
+#[path = "decisions/failures.rs"]
+mod failures;
 #[path = "decisions/lost.rs"]
 mod lost;
 #[path = "support/resolved.rs"]
@@ -63,7 +65,11 @@ impl Desk {
     }
 
     fn lease(&mut self, kinds: &[WorkKind]) -> Option<Lease> {
-        let (worker, held) = (WorkerId::new("w"), BTreeSet::new());
+        self.lease_by("w", kinds)
+    }
+
+    fn lease_by(&mut self, worker: &str, kinds: &[WorkKind]) -> Option<Lease> {
+        let (worker, held) = (WorkerId::new(worker), BTreeSet::new());
         let event = decide::acquire(&self.state, Ask { worker: &worker, kinds, held: &held }, AT)?;
         let Event::JobLeased { lease, .. } = event.clone() else { panic!("{event:?}") };
         self.record(vec![event]);
@@ -269,19 +275,22 @@ fn leases_that_end_together_can_end_a_matrix() {
     assert_eq!(decide::expire(&desk.state, once, &leases, AT), []);
 }
 
+fn worker(name: &str) -> WorkerInfo {
+    WorkerInfo {
+        id: WorkerId::new(name),
+        host: String::new(),
+        device: DeviceKind::Cpu,
+        device_name: String::new(),
+        memory_mib: 1,
+        kinds: vec![WorkKind::Train, WorkKind::Generate],
+        version: String::new(),
+    }
+}
+
 /// Registers workers, each gone since its moment.
 fn gone(desk: &mut Desk, workers: &[(&str, u64)]) -> BTreeMap<WorkerId, u64> {
     for (name, _) in workers {
-        let worker = WorkerInfo {
-            id: WorkerId::new(*name),
-            host: String::new(),
-            device: DeviceKind::Cpu,
-            device_name: String::new(),
-            memory_mib: 1,
-            kinds: vec![WorkKind::Train],
-            version: String::new(),
-        };
-        desk.record(decide::register(&desk.state, worker, AT));
+        desk.record(decide::register(&desk.state, worker(name), AT));
     }
     workers.iter().map(|(name, since_ms)| (WorkerId::new(*name), *since_ms)).collect()
 }

@@ -15,6 +15,7 @@ use assay_domain::{JobId, ObjectKey, SubmitKey, WorkerId};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
+use invariants::Seen;
 use world::{Coordinator, Plan, Word, Worker};
 
 const SEEDS: u64 = 2_500;
@@ -168,9 +169,10 @@ impl Simulation<'_> {
     fn failure(&mut self) -> FailureClass {
         match self.below(20) {
             0 => FailureClass::BadInput,
-            1..8 => FailureClass::Transient,
-            8..12 => FailureClass::Crashed,
-            12..16 => FailureClass::OutOfMemory,
+            1..9 => FailureClass::Transient,
+            9..12 => FailureClass::Crashed,
+            12 => FailureClass::Stalled,
+            13..17 => FailureClass::OutOfMemory,
             _ => FailureClass::Released,
         }
     }
@@ -249,8 +251,8 @@ impl Simulation<'_> {
     }
 }
 
-/// How many matrices came to a good end, and how many losses there were.
-fn run(seed: u64, plans: &[Plan]) -> (usize, u64) {
+/// How many matrices came to a good end, and what there was to see.
+fn run(seed: u64, plans: &[Plan]) -> (usize, Seen) {
     let ids = (0..4).map(|number| WorkerId::new(format!("w-{number}")));
     let workers = ids.map(|id| Worker { id, holds: Vec::new(), last: None }).collect();
     let rng = ChaCha8Rng::seed_from_u64(seed);
@@ -269,7 +271,7 @@ fn run(seed: u64, plans: &[Plan]) -> (usize, u64) {
     simulation.coordinator.restart();
     simulation.ends_are_explained();
     let good = simulation.coordinator.archive.values().filter(|matrix| succeeded(matrix)).count();
-    (good, simulation.coordinator.observer.losses)
+    (good, simulation.coordinator.observer.seen)
 }
 
 fn succeeded(matrix: &assay_domain::state::Matrix) -> bool {
@@ -284,19 +286,32 @@ fn whatever_happens_the_invariants_hold_and_everything_ends() {
         return;
     }
     let seeds = assay_tests::repeats(SEEDS, SEEDS_LONG);
-    let (mut good, mut losses) = (0, 0);
+    let (mut good, mut seen) = (0, Seen::default());
     for seed in 0..seeds {
         let outcome = std::panic::catch_unwind(|| run(seed, &plans));
         match outcome {
-            Ok((succeeded, lost)) => (good, losses) = (good + succeeded, losses + lost),
+            Ok((succeeded, there)) => {
+                good += succeeded;
+                seen.add(there);
+            }
             Err(panic) => {
                 println!("replay with SIMULATION_SEED={seed}");
                 std::panic::resume_unwind(panic);
             }
         }
     }
-    // A simulation in which nothing ever succeeds would prove little.
+    println!("{good} matrices of {seeds} histories came to a good end; {seen:?}");
+    // A simulation in which nothing ever succeeds, or nothing ever goes wrong, would prove little.
     assert!(good as u64 > seeds, "only {good} matrices of {seeds} histories came to a good end");
-    assert!(losses > seeds / 10, "only {losses} losses in {seeds} histories");
-    println!("{good} matrices came to a good end, {losses} losses were made good or given up");
+    let Seen { losses, lost_attempts, crash_ends, crashes_survived, memory_ends, memory_found } = seen;
+    for (seen, what) in [
+        (losses, "losses in the store"),
+        (lost_attempts / 10, "ten lost attempts"),
+        (crash_ends, "jobs at the crash limit"),
+        (crashes_survived, "jobs that crashed and succeeded"),
+        (memory_ends, "jobs too large for every worker"),
+        (memory_found, "jobs that found more memory"),
+    ] {
+        assert!(seen > seeds / 20, "only {seen} times in {seeds} histories: {what}");
+    }
 }

@@ -69,6 +69,7 @@ fn state() -> State {
         lease,
         class: FailureClass::Crashed,
         reason: "signal 9".into(),
+        memory_mib: None,
         at: UnixMillis(12),
     };
     for event in [

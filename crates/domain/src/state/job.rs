@@ -184,6 +184,9 @@ pub struct JobState {
     /// How often something that it had made, or was given by an equal job, was lost.
     #[serde(default)]
     pub losses: usize,
+    /// The most memory of a worker, MiB, that was not enough for it, as long as it has not succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_exceeded_mib: Option<u64>,
 }
 
 /// Resume states kept while a job runs.
@@ -228,11 +231,21 @@ impl JobState {
         outputs.iter().chain(kept).find(|artifact| artifact.has(key))
     }
 
-    /// How many attempts ended in a way that counts against the job. One that was undone shows that the job can be done: those
-    /// before it count no more.
+    /// How many attempts ended in a way that counts against the job.
     pub fn attempts_counted(&self) -> usize {
+        self.attempts_that(FailureClass::counts)
+    }
+
+    /// How many attempts crashed, stalled or lost their worker.
+    pub fn crashes(&self) -> usize {
+        self.attempts_that(FailureClass::is_crash)
+    }
+
+    /// How many attempts were lost or failed in such a way. One that was undone shows that the job can be done: those before it
+    /// count no more.
+    fn attempts_that(&self, failed_so: impl Fn(FailureClass) -> bool) -> usize {
         let counts = |attempt: &&AttemptRecord| match &attempt.outcome {
-            Outcome::Failed { class, .. } => class.counts(),
+            Outcome::Failed { class, .. } => failed_so(*class),
             Outcome::Lost => true,
             Outcome::Running | Outcome::Succeeded | Outcome::Cancelled | Outcome::Undone { .. } => false,
         };
@@ -257,7 +270,8 @@ impl JobState {
             }
             Event::Logged { lease, segment, .. } => self.logged(lease, segment),
             Event::JobSucceeded { lease, outputs, usage, at } => self.succeeded(lease, outputs, usage, *at),
-            Event::AttemptFailed { lease, class, reason, at } => {
+            Event::AttemptFailed { lease, class, reason, memory_mib, at } => {
+                self.memory_exceeded_mib = self.memory_exceeded_mib.max(*memory_mib);
                 self.attempt_failed(lease, *class, reason, *at);
             }
             Event::AttemptLost { lease, at } => self.attempt_lost(lease, *at),
@@ -330,6 +344,7 @@ impl JobState {
         let is_new = |output: &&Artifact| adapters.iter().all(|adapter| adapter.name != output.name);
         let outputs = outputs.iter().filter(is_new).chain(&adapters).cloned().collect();
         self.phase = Phase::Succeeded { fence: lease.fence, outputs, usage: usage.clone() };
+        self.memory_exceeded_mib = None;
         for checkpoint in self.checkpoints.values_mut() {
             checkpoint.resume = None;
         }

@@ -144,7 +144,7 @@ fn a_job_whose_output_is_lost_again_and_again_fails_with_the_reason() {
     for loss in 1..=Policy::default().losses_max + 1 {
         if loss > 1 {
             // Failures of one production do not count against the next.
-            for _ in 0..Policy::default().attempts_max - 1 {
+            for _ in 0..Policy::default().crashes_max - 1 {
                 let unlucky = desk.lease_of(BASE);
                 desk.fail(&unlucky, FailureClass::Crashed).unwrap();
             }

@@ -3,11 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use assay_domain::decide::Policy;
+use assay_domain::event::WorkerInfo;
+use assay_domain::job::FailureClass;
 use assay_domain::segment::LATE_SEGMENTS_MAX;
 use assay_domain::state::{Matrix, Phase, ReadSet, Status};
-use assay_domain::{Event, Fence, JobId, Lease, LogSegment, MatrixId, ObjectKey, Rejection, State};
+use assay_domain::{Event, Fence, JobId, Lease, LogSegment, MatrixId, ObjectKey, Rejection, State, WorkerId};
 
 use crate::world::{Objects, Word};
+
+/// As in production.
+const CRASHES_MAX: usize = 3;
 
 /// Watches every event.
 #[derive(Default)]
@@ -20,8 +25,38 @@ pub(crate) struct Observer {
     accepted: BTreeSet<String>,
     /// For each attempt, the number of its last segment and how many came after its end.
     logs: BTreeMap<Lease, (u32, u32)>,
+    /// The most memory that was not enough for a job.
+    exceeded: BTreeMap<JobId, u64>,
+    /// How often a job crashed, stalled or lost its worker since it last succeeded.
+    crashes: BTreeMap<JobId, usize>,
     looks: u64,
+    pub(crate) seen: Seen,
+}
+
+/// How often what is to be watched did happen: what never happens proves nothing.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Seen {
+    /// Things that were lost in the store.
     pub(crate) losses: u64,
+    /// Attempts whose lease ran out.
+    pub(crate) lost_attempts: u64,
+    /// Jobs that stopped at the crash limit, and jobs that succeeded after fewer crashes.
+    pub(crate) crash_ends: u64,
+    pub(crate) crashes_survived: u64,
+    /// Jobs that no worker had the memory for, and jobs that a larger one could do.
+    pub(crate) memory_ends: u64,
+    pub(crate) memory_found: u64,
+}
+
+impl Seen {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.losses += other.losses;
+        self.lost_attempts += other.lost_attempts;
+        self.crash_ends += other.crash_ends;
+        self.crashes_survived += other.crashes_survived;
+        self.memory_ends += other.memory_ends;
+        self.memory_found += other.memory_found;
+    }
 }
 
 impl Observer {
@@ -69,7 +104,10 @@ impl Observer {
                     );
                 }
             }
-            Event::JobLeased { lease, .. } => self.leased(state, lease),
+            Event::JobLeased { lease, worker, .. } => {
+                self.leased(state, lease);
+                self.is_large_enough(state, &lease.job, worker);
+            }
             Event::Checkpointed { lease, adapter, .. } => {
                 self.must_be_current(lease);
                 self.accepted.insert(adapter.files[0].key.as_str().to_owned());
@@ -78,6 +116,8 @@ impl Observer {
             Event::JobSucceeded { lease, outputs, .. } => {
                 self.must_be_current(lease);
                 self.current.remove(&lease.job);
+                self.seen.memory_found += u64::from(self.exceeded.remove(&lease.job).is_some());
+                self.seen.crashes_survived += u64::from(self.crashes.contains_key(&lease.job));
                 assert!(
                     self.winners.insert(lease.job.clone(), lease.fence).is_none(),
                     "{lease} won a second time"
@@ -88,9 +128,14 @@ impl Observer {
             Event::AttemptFailed { lease, .. } | Event::AttemptLost { lease, .. } => {
                 self.must_be_current(lease);
                 self.current.remove(&lease.job);
+                self.attempt_ended(state, lease, event);
             }
             Event::ArtifactLost { job, key, .. } => self.lost(state, objects, job, key),
-            Event::JobFailed { job, .. } => assert!(self.ended.insert(job.clone()), "{job} ended twice"),
+            Event::JobFailed { job, .. } => {
+                assert!(self.ended.insert(job.clone()), "{job} ended twice");
+                self.seen.memory_ends += u64::from(self.exceeded.contains_key(job));
+                self.seen.crash_ends += u64::from(self.crashes.get(job) >= Some(&CRASHES_MAX));
+            }
             Event::MatrixCancelled { matrix, .. } => self.current.retain(|job, _| job.matrix != *matrix),
             Event::MatrixArchived { matrix, .. } => {
                 let known = state.matrix(matrix).expect("only a known matrix is archived");
@@ -134,12 +179,14 @@ impl Observer {
         assert!(objects.is_bad(key), "{key} of {job} is good");
         let known = state.job(job).expect("a job of a known matrix");
         assert!(known.holder_of(key).is_some(), "{job} never had {key}");
-        self.losses += 1;
+        self.seen.losses += 1;
         let adapter = known.checkpoints.values().any(|point| point.adapter.has(key));
         match &known.phase {
             Phase::Succeeded { .. } | Phase::Reused { .. } => {
                 assert!(self.ended.remove(job), "{job} had not ended");
                 self.winners.remove(job);
+                // It could be done: what went before counts no more.
+                self.crashes.remove(job);
             }
             Phase::Leased { .. } if adapter => {
                 self.current.remove(job);
@@ -152,6 +199,7 @@ impl Observer {
         let job = &lease.job;
         assert!(!self.ended.contains(job), "{job} was leased after its end");
         assert!(self.newest.get(job).is_none_or(|newest| *newest < lease.fence), "{lease} is not newer");
+        assert!(self.crashes.get(job) < Some(&CRASHES_MAX), "{job} goes on after its crashes");
         assert!(self.current.insert(job.clone(), lease.fence).is_none(), "{job} was leased twice");
         self.newest.insert(job.clone(), lease.fence);
         let matrix = state.matrix(&job.matrix).expect("a job of a known matrix");
@@ -164,6 +212,37 @@ impl Observer {
                 "{job} would read {name} from nowhere"
             );
         }
+    }
+
+    fn attempt_ended(&mut self, state: &State, lease: &Lease, event: &Event) {
+        let lost = matches!(event, Event::AttemptLost { .. });
+        let class = match event {
+            Event::AttemptFailed { class, .. } => Some(*class),
+            _ => None,
+        };
+        self.seen.lost_attempts += u64::from(lost);
+        if lost || matches!(class, Some(FailureClass::Crashed | FailureClass::Stalled)) {
+            *self.crashes.entry(lease.job.clone()).or_default() += 1;
+        }
+        if class == Some(FailureClass::OutOfMemory) {
+            self.out_of_memory(state, lease);
+        }
+    }
+
+    fn out_of_memory(&mut self, state: &State, lease: &Lease) {
+        let attempt = state.job(&lease.job).and_then(|job| job.attempt(lease.fence));
+        let worker = &attempt.expect("a current attempt").worker;
+        let memory = state.workers[worker].memory_mib;
+        let most = self.exceeded.entry(lease.job.clone()).or_default();
+        *most = memory.max(*most);
+    }
+
+    /// Only where there is more memory than was not enough, unless no such place is left.
+    fn is_large_enough(&self, state: &State, job: &JobId, worker: &WorkerId) {
+        let Some(exceeded) = self.exceeded.get(job) else { return };
+        let larger = |worker: &WorkerInfo| worker.memory_mib > *exceeded;
+        let none = !state.workers.values().any(larger);
+        assert!(none || larger(&state.workers[worker]), "{job} went to {worker}, which is too small");
     }
 
     fn must_be_current(&self, lease: &assay_domain::Lease) {
@@ -184,6 +263,10 @@ impl Observer {
                 let id = JobId { matrix: matrix.submitted.id.clone(), ordinal: ordinal as u32 };
                 assert_eq!(job.current(), self.current.get(&id).copied(), "{id}: another attempt is current");
                 assert!(job.attempts_counted() <= policy.attempts_max, "{id} was tried too often");
+                let counted = self.crashes.get(&id).copied().unwrap_or_default();
+                assert_eq!(job.crashes(), counted, "{id} has crashes that were not, or was forgiven some");
+                let tired = counted >= CRASHES_MAX;
+                assert!(!tired || statuses[ordinal].is_final(), "{id} goes on after its crashes");
                 // Some more when one look finds several of its files bad.
                 assert!(job.losses <= policy.losses_max + 8, "{id} was lost too often");
                 let resumes = job.checkpoints.values().filter(|point| point.resume.is_some()).count();

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use assay_domain::decide::{self, Ask, Failed, Memory, Policy};
+use assay_domain::decide::{self, Ask, BackOff, Failed, Memory, Policy};
 use assay_domain::event::{SubmittedMatrix, WorkerInfo};
 use assay_domain::job::{FailureClass, Usage};
 use assay_domain::state::{FinishedJob, JobState, Matrix, ReadSet};
@@ -14,7 +14,8 @@ use assay_domain::{
 
 use crate::invariants::{self, Observer};
 
-pub(crate) const LEASE_MS: u64 = 30;
+pub(crate) const LEASE_MS: u64 = 60;
+const BACK_OFF: BackOff = BackOff { first_ms: 4, longest_ms: 20 };
 
 /// A plan with what is asked of it again and again.
 pub(crate) struct Plan {
@@ -52,6 +53,8 @@ pub(crate) struct Coordinator {
     pub(crate) archive: BTreeMap<MatrixId, Matrix>,
     pub(crate) finished: BTreeMap<JobKey, FinishedJob>,
     pub(crate) deadlines: BTreeMap<Lease, u64>,
+    /// Jobs in back-off, until when.
+    holds: BTreeMap<JobId, u64>,
     pub(crate) now: u64,
     pub(crate) policy: Policy,
     pub(crate) observer: Observer,
@@ -81,6 +84,7 @@ impl Coordinator {
             archive: BTreeMap::new(),
             finished: BTreeMap::new(),
             deadlines: BTreeMap::new(),
+            holds: BTreeMap::new(),
             now: 1,
             policy: Policy::default(),
             observer: Observer::default(),
@@ -102,6 +106,7 @@ impl Coordinator {
             self.log.push(event.clone());
             self.state.apply(&event);
             self.amend(&event);
+            self.hold(&event);
         }
         self.observer.after(&self.state, self.policy);
     }
@@ -118,6 +123,14 @@ impl Coordinator {
         }
         if let Event::JobLeased { lease, .. } = event {
             self.deadlines.insert(lease.clone(), self.now + LEASE_MS);
+        }
+    }
+
+    fn hold(&mut self, event: &Event) {
+        let (Event::AttemptFailed { lease, .. } | Event::AttemptLost { lease, .. }) = event else { return };
+        let released = matches!(event, Event::AttemptFailed { class, .. } if !class.counts());
+        if let Some(known) = self.state.job(&lease.job).filter(|_| !released) {
+            self.holds.insert(lease.job.clone(), self.now + BACK_OFF.pause_ms(&lease.job, known));
         }
     }
 
@@ -308,12 +321,20 @@ impl Coordinator {
 
     fn offer(&mut self, worker: &WorkerId) -> Option<Lease> {
         let kinds = self.state.workers.get(worker).map(|known| known.kinds.clone())?;
-        let held = BTreeSet::new();
+        self.holds.retain(|_, until| *until > self.now);
+        let held: BTreeSet<JobId> = self.holds.keys().cloned().collect();
         let event = decide::acquire(&self.state, Ask { worker, kinds: &kinds, held: &held }, self.at())?;
         let Event::JobLeased { lease, .. } = &event else { panic!("acquire gave {event:?}") };
         let lease = lease.clone();
+        assert!(!held.contains(&lease.job), "{} was leased in its back-off", lease.job);
         self.record(vec![event]);
         Some(lease)
+    }
+
+    /// Workers of two sizes, and now and then one comes back with less.
+    fn memory_mib(&self, worker: &WorkerId) -> u64 {
+        let size = u64::from(worker.as_str() < "w-2");
+        if self.now.is_multiple_of(5) { 8 } else { 8 + 8 * size }
     }
 
     pub(crate) fn register(&mut self, worker: &WorkerId) {
@@ -322,7 +343,7 @@ impl Coordinator {
             host: String::from("here"),
             device: DeviceKind::Cpu,
             device_name: String::new(),
-            memory_mib: 1,
+            memory_mib: self.memory_mib(worker),
             kinds: WorkKind::ALL.to_vec(),
             version: String::from("1"),
         };
@@ -366,6 +387,7 @@ impl Coordinator {
         self.state = replayed;
         let term = self.now + LEASE_MS;
         self.deadlines = decide::resume(&self.state).into_iter().map(|(lease, _)| (lease, term)).collect();
+        self.holds.clear();
     }
 
     /// A restore: a new epoch before anything is heard.
