@@ -216,10 +216,7 @@ impl Observer {
 
     fn attempt_ended(&mut self, state: &State, lease: &Lease, event: &Event) {
         let lost = matches!(event, Event::AttemptLost { .. });
-        let class = match event {
-            Event::AttemptFailed { class, .. } => Some(*class),
-            _ => None,
-        };
+        let class = if let Event::AttemptFailed { class, .. } = event { Some(*class) } else { None };
         self.seen.lost_attempts += u64::from(lost);
         if lost || matches!(class, Some(FailureClass::Crashed | FailureClass::Stalled)) {
             *self.crashes.entry(lease.job.clone()).or_default() += 1;
