@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use assay_domain::job::LossOn;
 use assay_judging::report::import::Format;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
@@ -43,6 +44,9 @@ pub(crate) enum Command {
     /// Import and look at models.
     #[command(subcommand)]
     Model(Model),
+    /// Look at training data as a model will see it.
+    #[command(subcommand)]
+    Data(Data),
     /// Print the JSON Schema of matrix files.
     Schema,
 }
@@ -77,6 +81,7 @@ impl Command {
             Self::Report(_) => "assay report",
             Self::Fleet(_) => "assay fleet",
             Self::Model(_) => "assay model",
+            Self::Data(_) => "assay data",
             Self::Schema => "assay schema",
         }
     }
@@ -339,6 +344,50 @@ pub(crate) enum Model {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Data {
+    /// Show rows as they are trained on: rendered, cut, and with the trained text marked.
+    Preview(Preview),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Preview {
+    /// A matrix (.yaml), or a JSONL file of conversations.
+    pub(crate) file: PathBuf,
+    /// A model folder; with a matrix the name of one of its models, its first when left out.
+    #[arg(long)]
+    pub(crate) model: Option<String>,
+    /// The name of one of the matrix's data sets, its first when left out.
+    #[arg(long)]
+    pub(crate) data: Option<String>,
+    /// The name of one of the matrix's recipes, its first when left out.
+    #[arg(long)]
+    pub(crate) recipe: Option<String>,
+    /// A variant of the matrix, such as `full`.
+    #[arg(long)]
+    pub(crate) variant: Option<String>,
+    /// Which tokens are trained on, when not what the recipe says: `all` or `assistant`.
+    #[arg(long, value_parser = loss_on)]
+    pub(crate) loss_on: Option<LossOn>,
+    /// Tokens of a row that are kept, when not as many as the recipe says.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(8..))]
+    pub(crate) max_length: Option<u32>,
+    /// Rows that are shown; all are counted.
+    #[arg(long, default_value_t = 3)]
+    pub(crate) rows: usize,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn loss_on(text: &str) -> Result<LossOn, String> {
+    match text {
+        "all" => Ok(LossOn::All),
+        "assistant" => Ok(LossOn::Assistant),
+        _ => Err(String::from("all or assistant")),
+    }
 }
 
 fn format(text: &str) -> Result<Format, String> {

@@ -17,6 +17,7 @@ mod logs;
 mod look;
 mod model;
 mod plan;
+mod preview;
 mod print;
 pub mod report;
 mod resolve;
@@ -44,6 +45,7 @@ fn run(args: args::Args) -> anyhow::Result<()> {
     match args.command {
         args::Command::Plan(plan) => plan::run(&plan),
         args::Command::Model(model) => model::run(&model),
+        args::Command::Data(args::Data::Preview(preview)) => preview::run(&preview),
         args::Command::Report(args::Report { from: Some(args::ReportFrom::Import(import)), .. }) => {
             import_verdicts::run(&import)
         }
@@ -89,6 +91,8 @@ async fn run_traced(command: args::Command) -> anyhow::Result<()> {
         args::Command::Cancel(cancel) => look::cancel(&cancel).await,
         args::Command::Report(report) => show_report::run(&report).await,
         args::Command::Fleet(fleet) => look::fleet(&fleet).await,
-        args::Command::Plan(_) | args::Command::Model(_) | args::Command::Schema => Ok(()),
+        args::Command::Plan(_) | args::Command::Model(_) | args::Command::Data(_) | args::Command::Schema => {
+            Ok(())
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Training rows and evaluation prompts: from lines of JSON to token ids and labels.
 
 mod read;
+mod runs;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -9,6 +10,7 @@ use crate::chat::{ChatTemplate, Message, RenderOptions};
 use crate::mask::{MaskError, assistant_mask};
 use crate::tokenizer::Tokenizer;
 pub use read::{Conversation, Prompt, ReadError, ReadLimits, read_conversations, read_prompts};
+pub use runs::Run;
 
 /// Label of a token that is not trained on.
 pub const IGNORED: i64 = -100;

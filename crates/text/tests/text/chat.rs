@@ -1,21 +1,24 @@
 //! Chat templates against texts that Transformers rendered, and against Jinja's own rules.
 
 use assay_text::chat::{ChatTemplate, CivilDate, Message, RenderOptions, TemplateError};
+use assay_text::rows::prompt_ids;
 use assay_text::tokenizer::SpecialTokens;
 use serde_json::{Value, json};
 
-use crate::support::{fixture, fixture_json, messages, options, template};
+use crate::support::{family_tokenizer, fixture, fixture_json, messages, options, template};
 
 fn render(source: &str, turns: &[(&str, &str)], kwargs: Value) -> Result<String, TemplateError> {
     template(source).render(&messages(turns), &options(kwargs))
 }
 
-pub(crate) fn family(name: &str, file: &str) -> (ChatTemplate, Value) {
+/// A family's template (`training` has tags), and its cases.
+pub(crate) fn family(name: &str, training: bool) -> (ChatTemplate, Value) {
     let cases = fixture_json(&format!("chat/{name}.json"));
     let text = |key: &str| cases["special"][key].as_str().map(str::to_owned);
     let special =
         SpecialTokens { bos: text("bos_token"), eos: text("eos_token"), pad: text("pad_token"), unk: None };
-    let source = std::fs::read_to_string(fixture(&format!("chat/{file}.jinja"))).unwrap();
+    let suffix = if training { "_training" } else { "" };
+    let source = std::fs::read_to_string(fixture(&format!("chat/{name}{suffix}.jinja"))).unwrap();
     (ChatTemplate::new(&source, &special).unwrap(), cases)
 }
 
@@ -27,21 +30,78 @@ pub(crate) fn case(case: &Value) -> (Vec<Message>, RenderOptions) {
     (serde_json::from_value(case["messages"].clone()).unwrap(), options)
 }
 
+/// Families, and how many conversations the template renders and refuses.
+const FAMILIES: [(&str, usize, usize); 7] = [
+    ("qwen2.5", 22, 0),
+    ("qwen3", 44, 0),
+    ("llama3.2", 22, 0),
+    ("smollm2", 23, 0),
+    ("mistral", 22, 1),
+    ("phi3", 22, 0),
+    ("gemma2", 18, 4),
+];
+
 #[test]
-fn real_templates_render_as_in_transformers() {
-    for (name, file, count) in [("qwen2.5", "qwen2_5", 12), ("qwen3", "qwen3", 24), ("phi3", "phi3", 12)] {
-        let (template, cases) = family(name, file);
-        let cases = cases["cases"].as_array().unwrap();
-        assert_eq!(cases.len(), count);
-        for one in cases {
+fn real_templates_render_and_refuse_as_in_transformers() {
+    for (name, rendered, refused) in FAMILIES {
+        let (template, cases) = family(name, false);
+        let mut seen = (0, 0);
+        for one in cases["cases"].as_array().unwrap() {
             let (messages, options) = case(one);
-            assert_eq!(
-                template.render(&messages, &options).unwrap(),
-                one["text"].as_str().unwrap(),
-                "{name}"
-            );
+            match (template.render(&messages, &options), one["error"].as_str()) {
+                (Ok(text), None) => {
+                    assert_eq!(text, one["text"].as_str().unwrap(), "{name} {}", one["conversation"]);
+                    seen.0 += 1;
+                }
+                (Err(TemplateError::Refused { message }), Some(error)) => {
+                    assert_eq!(error.strip_prefix("TemplateError: "), Some(message.as_str()), "{name}");
+                    seen.1 += 1;
+                }
+                (ours, theirs) => panic!("{name} {}: {ours:?}, there {theirs:?}", one["conversation"]),
+            }
+        }
+        assert_eq!(seen, (rendered, refused), "{name}");
+    }
+}
+
+#[test]
+fn ids_of_real_tokenizers_are_those_of_transformers() {
+    for (name, ..) in FAMILIES.into_iter().filter(|(name, ..)| *name != "phi3") {
+        let (template, cases) = family(name, false);
+        let tokenizer = family_tokenizer(name, &cases);
+        for one in cases["cases"].as_array().unwrap().iter().filter(|one| one.get("ids").is_some()) {
+            let (messages, options) = case(one);
+            let expected: Vec<u32> = serde_json::from_value(one["ids"].clone()).unwrap();
+            let text = one["text"].as_str().unwrap();
+            assert_eq!(tokenizer.encode(text, false).unwrap(), expected, "{name} {}", one["conversation"]);
+            if options.add_generation_prompt {
+                let ids = prompt_ids(&messages, &template, &tokenizer, &options).unwrap();
+                assert_eq!(ids, expected, "{name} {}", one["conversation"]);
+            }
         }
     }
+}
+
+#[test]
+fn llama_tells_the_pinned_day_and_qwen3_thinks_or_not() {
+    let (llama, cases) = family("llama3.2", false);
+    let (messages, given) = case(&cases["cases"][0]);
+    assert_eq!(given.kwargs["date_string"], "26 Jul 2024");
+    // Without `date_string` the template asks for today, which is the day that the options pin.
+    let pinned = llama.render(&messages, &RenderOptions::default()).unwrap();
+    assert_eq!(pinned, cases["cases"][0]["text"].as_str().unwrap());
+    let date = "2026-11-23".parse::<CivilDate>().unwrap();
+    let other = llama.render(&messages, &RenderOptions { date, ..RenderOptions::default() }).unwrap();
+    assert_eq!(other, pinned.replace("26 Jul 2024", "23 Nov 2026"));
+
+    let (qwen, _) = family("qwen3", false);
+    let ask = |kwargs: Value| {
+        let options = RenderOptions { add_generation_prompt: true, ..options(kwargs) };
+        qwen.render(&[Message::new("user", "q")], &options).unwrap()
+    };
+    assert!(ask(json!({})).ends_with("<|im_start|>assistant\n"));
+    let quiet = ask(json!({"enable_thinking": false}));
+    assert!(quiet.ends_with("<|im_start|>assistant\n<think>\n\n</think>\n\n"), "{quiet}");
 }
 
 #[test]

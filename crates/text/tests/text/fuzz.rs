@@ -111,14 +111,21 @@ fn gguf_files() {
 fn templates() {
     let corpus: Vec<Vec<u8>> = read_all(&fixture("chat"), "jinja");
     let conversation = messages(&[("system", "s"), ("user", " q\n"), ("assistant", "<think>t</think>a")]);
+    let special = SpecialTokens {
+        bos: Some("<s>".to_owned()),
+        eos: Some("</s>".to_owned()),
+        ..SpecialTokens::default()
+    };
     run("template", 20_000, &corpus, &|bytes| {
         let source = String::from_utf8_lossy(bytes);
-        let Ok(template) = ChatTemplate::new(&source, &SpecialTokens::default()) else { return false };
+        let Ok(template) = ChatTemplate::new(&source, &special) else { return false };
         let marked = template.render_marked(&conversation, &RenderOptions::default());
         if let Ok((text, ranges)) = &marked {
             assert!(ranges.iter().all(|range| text.get(range.clone()).is_some()));
         }
-        template.render(&conversation, &RenderOptions::default()).is_ok()
+        // Gemma's refuses a system turn.
+        let render = |messages| template.render(messages, &RenderOptions::default());
+        render(&conversation).or_else(|_| render(&conversation[1..])).is_ok()
     });
 }
 

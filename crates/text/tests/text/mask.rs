@@ -1,11 +1,11 @@
 //! Assistant masks: against TRL's training templates, and without tags on templates of several shapes.
 
-use assay_text::mask::{MaskError, assistant_mask};
+use assay_text::mask::{MaskError, Masked, assistant_mask};
 use assay_text::tokenizer::Tokenizer;
 use serde_json::{Value, json};
 
 use crate::chat::{case, family};
-use crate::support::{CHATML, messages, options, template, tokenizer};
+use crate::support::{CHATML, family_tokenizer, messages, options, template, tokenizer};
 
 /// The text of each run of masked tokens.
 fn runs(tokenizer: &Tokenizer, ids: &[u32], mask: &[bool]) -> Vec<String> {
@@ -21,22 +21,65 @@ fn masked(source: &str, turns: &[(&str, &str)], eos: &str, kwargs: Value) -> Vec
     runs(&tokenizer, &masked.ids, &masked.assistant)
 }
 
+/// The mask of each case of a family that has one there, as (conversation, ours, theirs).
+fn masks(name: &str, training: bool) -> Vec<(Value, Masked, Vec<u32>, Vec<bool>)> {
+    let (template, cases) = family(name, training);
+    let tokenizer = family_tokenizer(name, &cases);
+    let masked = cases["cases"].as_array().unwrap().iter().filter(|one| one.get("assistant_mask").is_some());
+    masked
+        .map(|one| {
+            let (messages, options) = case(one);
+            let ours = assistant_mask(&template, &tokenizer, &messages, &options).unwrap();
+            let ids = one.get("training_ids").unwrap_or(&one["ids"]);
+            let mask: Vec<u8> = serde_json::from_value(one["assistant_mask"].clone()).unwrap();
+            let mask = mask.into_iter().map(|bit| bit == 1).collect();
+            (one["conversation"].clone(), ours, serde_json::from_value(ids.clone()).unwrap(), mask)
+        })
+        .collect()
+}
+
 #[test]
 fn tagged_templates_mask_what_trl_masks() {
-    let tokenizer = tokenizer(None, "<|im_end|>");
-    for (name, file) in [("qwen2.5", "qwen2_5_training"), ("qwen3", "qwen3_training")] {
-        let (template, cases) = family(name, file);
-        let cases: Vec<Value> = cases["cases"].as_array().unwrap().clone();
-        let with_mask: Vec<&Value> =
-            cases.iter().filter(|case| case.get("training_spans").is_some()).collect();
-        assert!(with_mask.len() >= 6);
-        for one in with_mask {
-            let (messages, options) = case(one);
-            let masked = assistant_mask(&template, &tokenizer, &messages, &options).unwrap();
-            assert_eq!(masked.text, one["training_text"].as_str().unwrap(), "{name}");
-            let spans: Vec<String> = serde_json::from_value(one["training_spans"].clone()).unwrap();
-            assert_eq!(runs(&tokenizer, &masked.ids, &masked.assistant), spans, "{name}");
+    for (name, count) in [("qwen2.5", 11), ("qwen3", 22), ("gemma2", 9)] {
+        let masks = masks(name, true);
+        assert_eq!(masks.len(), count);
+        for (conversation, ours, ids, mask) in masks {
+            assert_eq!((ours.ids, ours.assistant), (ids, mask), "{name} {conversation}");
         }
+    }
+}
+
+#[test]
+fn templates_without_tags_mask_what_transformers_masks_with_tags() {
+    for name in ["llama3.2", "smollm2", "mistral"] {
+        let masks = masks(name, false);
+        assert_eq!(masks.len(), 11);
+        for (conversation, ours, ids, mask) in masks {
+            assert_eq!((ours.ids, ours.assistant), (ids, mask), "{name} {conversation}");
+        }
+    }
+}
+
+#[test]
+fn tags_and_search_agree_where_a_family_has_both() {
+    let tokenizer = tokenizer(None, "<|im_end|>");
+    for (name, count) in [("qwen2.5", 11), ("phi3", 11), ("gemma2", 9)] {
+        let ((plain, cases), (tagged, _)) = (family(name, false), family(name, true));
+        let whole = |one: &&Value| one["add_generation_prompt"] == false && one.get("error").is_none();
+        let mut seen = 0;
+        for one in cases["cases"].as_array().unwrap().iter().filter(whole) {
+            let (messages, options) = case(one);
+            let trained = |template| {
+                let masked = assistant_mask(template, &tokenizer, &messages, &options).unwrap();
+                let runs = runs(&tokenizer, &masked.ids, &masked.assistant);
+                // TRL's tags hold the line's ends around a turn as well, and in Phi-3's the end of the whole text.
+                let core = |run: &String| run.trim_end_matches("<|eot_id|>").trim_matches('\n').to_owned();
+                runs.iter().map(core).collect::<Vec<_>>()
+            };
+            assert_eq!(trained(&plain), trained(&tagged), "{name} {}", one["conversation"]);
+            seen += 1;
+        }
+        assert_eq!(seen, count, "{name}");
     }
 }
 
@@ -78,7 +121,7 @@ fn trimmed_contents_headers_and_missing_end_tokens() {
 
 #[test]
 fn thinking_blocks_that_a_template_writes_or_drops() {
-    let (template, _) = family("qwen3", "qwen3");
+    let (template, _) = family("qwen3", false);
     let tokenizer = tokenizer(None, "<|im_end|>");
     let run = |turns: &[(&str, &str)], kwargs: Value| {
         let masked = assistant_mask(&template, &tokenizer, &messages(turns), &options(kwargs)).unwrap();

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 pub(crate) const CHATML: &str = "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
 /// Control tokens after the 256 bytes, from id 256.
-pub(crate) const CONTROL: [&str; 8] = [
+pub(crate) const CONTROL: [&str; 10] = [
     "<|im_start|>",
     "<|im_end|>",
     "<s>",
@@ -18,6 +18,8 @@ pub(crate) const CONTROL: [&str; 8] = [
     "<|end_header_id|>",
     "<start_of_turn>",
     "<end_of_turn>",
+    "<|assistant|>",
+    "<|end|>",
 ];
 
 pub(crate) fn fixture(name: &str) -> PathBuf {
@@ -74,6 +76,12 @@ pub(crate) fn tokenizer(bos: Option<&str>, eos: &str) -> Tokenizer {
     let path = folder.path().join("tokenizer.json");
     std::fs::write(&path, tokenizer_json(bos).to_string()).unwrap();
     Tokenizer::load(&path, &Value::Null, &Value::Null, &json!({"bos_token": bos, "eos_token": eos})).unwrap()
+}
+
+/// A family's real tokenizer, with the words that its cases need.
+pub(crate) fn family_tokenizer(name: &str, cases: &Value) -> Tokenizer {
+    let path = fixture(&format!("chat/{name}.tokenizer.json"));
+    Tokenizer::load(&path, &Value::Null, &Value::Null, &cases["special"]).unwrap()
 }
 
 pub(crate) fn template(source: &str) -> ChatTemplate {
