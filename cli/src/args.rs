@@ -1,5 +1,6 @@
 //! The command line of `assay`.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -47,6 +48,15 @@ pub(crate) enum Command {
     /// Look at training data as a model will see it.
     #[command(subcommand)]
     Data(Data),
+    /// Print what happened: who did what to what, when.
+    Events(Events),
+    /// Verify, back up or restore a coordinator's data folder: `assay admin --help`.
+    #[command(disable_help_flag = true)]
+    Admin {
+        /// What the coordinator's program is told.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// Print the JSON Schema of matrix files.
     Schema,
 }
@@ -82,6 +92,8 @@ impl Command {
             Self::Fleet(_) => "assay fleet",
             Self::Model(_) => "assay model",
             Self::Data(_) => "assay data",
+            Self::Events(_) => "assay events",
+            Self::Admin { .. } => "assay admin",
             Self::Schema => "assay schema",
         }
     }
@@ -229,6 +241,37 @@ pub(crate) struct Logs {
     #[arg(long)]
     pub(crate) follow: bool,
     /// Print a JSON object for each line.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// As far back as the coordinator's journal reaches; `status --json` has the attempts of every matrix for ever.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Events {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// Only of this matrix.
+    #[arg(long)]
+    pub(crate) matrix: Option<String>,
+    /// Only of this job (MATRIX/NUMBER).
+    #[arg(long)]
+    pub(crate) job: Option<String>,
+    /// Only what this worker did or was given.
+    #[arg(long)]
+    pub(crate) worker: Option<String>,
+    /// Only events of this kind, such as `job_leased`.
+    #[arg(long)]
+    pub(crate) kind: Option<String>,
+    /// Only what happened at most so long ago, such as 90s, 10m, 2h or 7d.
+    #[arg(long, value_name = "AGO", value_parser = crate::events::ago)]
+    pub(crate) since: Option<u64>,
+    /// The newest so many.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) limit: u32,
+    /// Go on with new events.
+    #[arg(long)]
+    pub(crate) follow: bool,
+    /// Print a JSON object for each event.
     #[arg(long)]
     pub(crate) json: bool,
 }

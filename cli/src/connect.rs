@@ -5,6 +5,7 @@ use std::path::Path;
 use assay_proto::MESSAGE_BYTES_MAX;
 use assay_proto::client::{AuthorizedChannel, BadCredentials, Credentials};
 use assay_proto::v1::artifacts_client::ArtifactsClient;
+use assay_proto::v1::events_client::EventsClient;
 use assay_proto::v1::fleet_client::FleetClient;
 use assay_proto::v1::matrices_client::MatricesClient;
 use serde::Deserialize;
@@ -53,6 +54,10 @@ impl Coordinator {
 
     pub(crate) fn artifacts(&self) -> ArtifactsClient<AuthorizedChannel> {
         ArtifactsClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn events(&self) -> EventsClient<AuthorizedChannel> {
+        EventsClient::new(self.channel.clone())
     }
 
     pub(crate) fn fleet(&self) -> FleetClient<AuthorizedChannel> {

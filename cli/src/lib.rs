@@ -6,9 +6,11 @@ use std::time::Duration;
 use clap::Parser;
 use tracing::Instrument as _;
 
+mod admin;
 mod args;
 mod connect;
 mod counter;
+mod events;
 mod exit;
 mod facts;
 mod fetch;
@@ -49,6 +51,7 @@ fn run(args: args::Args) -> anyhow::Result<()> {
         args::Command::Report(args::Report { from: Some(args::ReportFrom::Import(import)), .. }) => {
             import_verdicts::run(&import)
         }
+        args::Command::Admin { args } => admin::run(&args),
         args::Command::Schema => print::json(&assay_domain::matrix::json_schema()),
         args::Command::Up(_)
         | args::Command::Run(_)
@@ -59,6 +62,7 @@ fn run(args: args::Args) -> anyhow::Result<()> {
         | args::Command::Logs(_)
         | args::Command::Cancel(_)
         | args::Command::Report(_)
+        | args::Command::Events(_)
         | args::Command::Fleet(_) => {
             let runtime =
                 tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
@@ -90,9 +94,12 @@ async fn run_traced(command: args::Command) -> anyhow::Result<()> {
         args::Command::Logs(logs) => logs::run(&logs).await,
         args::Command::Cancel(cancel) => look::cancel(&cancel).await,
         args::Command::Report(report) => show_report::run(&report).await,
+        args::Command::Events(events) => events::run(&events).await,
         args::Command::Fleet(fleet) => look::fleet(&fleet).await,
-        args::Command::Plan(_) | args::Command::Model(_) | args::Command::Data(_) | args::Command::Schema => {
-            Ok(())
-        }
+        args::Command::Plan(_)
+        | args::Command::Model(_)
+        | args::Command::Data(_)
+        | args::Command::Admin { .. }
+        | args::Command::Schema => Ok(()),
     }
 }

@@ -37,7 +37,7 @@ mod error;
 mod logged;
 mod logs;
 mod people;
-mod recovery;
+pub(crate) mod recovery;
 mod tables;
 mod work;
 
@@ -246,6 +246,7 @@ impl Engine {
             Command::Failed { items, reply } => self.failed(items, reply)?,
             Command::Logged { items, reply } => self.logged(items, reply)?,
             Command::LogLines { lines } => self.log_lines(lines),
+            Command::Durable { reply } => self.answer(reply, self.journal.last_sequence()),
             Command::Tick { reply } => self.answer(reply, ()),
             Command::Stop => return Ok(Flow::Stop),
         }

@@ -126,6 +126,18 @@ impl Index {
         damaged_or_locked(reason)
     }
 
+    /// Reads an index whole in a child process: the sequence that it has applied, or what is wrong with it; `None` where there
+    /// is none. `WouldBlock`: another process has it open.
+    pub fn check(folder: &Path, command: &ProbeCommand) -> io::Result<Option<Result<u64, String>>> {
+        if !has_files(folder)? {
+            return Ok(None);
+        }
+        match probe::probe(command, folder)? {
+            Ok(meta) => Ok(Some(Ok(meta.applied_sequence))),
+            Err(reason) => damaged_or_locked(reason.clone()).map(|_| Some(Err(reason))),
+        }
+    }
+
     /// Moves a damaged index aside, to `FOLDER.damaged`, for a person to look at; an older one there is removed.
     /// Answers where it is.
     pub fn set_aside(folder: &Path) -> io::Result<PathBuf> {

@@ -9,11 +9,15 @@ use crate::disk::{Disk, DiskFile, DiskLock, SyncSite, lock_folder};
 
 mod error;
 mod frame;
+mod look;
 mod read;
 mod recover;
+mod tail;
 
 pub use error::{JournalError, Proof};
+pub use look::{Look, Seen};
 pub use read::{Record, Records};
+pub use tail::Tail;
 
 /// The journal's limits.
 #[derive(Clone, Copy, Debug)]
@@ -22,11 +26,13 @@ pub struct JournalConfig {
     pub segment_max_bytes: u64,
     /// A larger batch is refused. A segment is read into memory whole, so both limits bound memory.
     pub batch_max_bytes: u32,
+    /// So many segments stay, whatever snapshots have: the audit reads them. The one in use always does.
+    pub segments_kept: usize,
 }
 
 impl Default for JournalConfig {
     fn default() -> JournalConfig {
-        JournalConfig { segment_max_bytes: 16 << 20, batch_max_bytes: 64 << 20 }
+        JournalConfig { segment_max_bytes: 16 << 20, batch_max_bytes: 64 << 20, segments_kept: 4 }
     }
 }
 
@@ -216,6 +222,7 @@ impl Journal {
     pub fn remove_through(&mut self, sequence: u64) -> Result<usize, JournalError> {
         let unneeded =
             self.segments.windows(2).take_while(|pair| pair[1].first_sequence <= sequence + 1).count();
+        let unneeded = unneeded.min(self.segments.len().saturating_sub(self.config.segments_kept));
         for segment in self.segments.drain(..unneeded) {
             // No sync: a segment that comes back after a crash is removed again, and a gap before the snapshot that
             // the state starts from does no harm.

@@ -3,6 +3,7 @@
 //! Reading order: `server` (the whole), `services` (messages to commands), `engine` (the one that decides and remembers),
 //! and what it stands on: `journal`, `snapshot`, `index`, `objects`, all over `disk`.
 
+pub mod admin;
 pub mod clock;
 pub mod config;
 pub mod disk;

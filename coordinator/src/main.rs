@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use assay_coordinator::admin::AdminArgs;
 use assay_coordinator::clock::SystemClock;
 use assay_coordinator::config::Config;
 use assay_coordinator::index::{ProbeCommand, probe_main};
@@ -43,6 +44,7 @@ enum Command {
         #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
         snapshot_records: Option<u64>,
     },
+    Admin(AdminArgs),
     /// Opens an index and reads all of it; started by the coordinator itself.
     #[command(hide = true)]
     IndexProbe {
@@ -54,6 +56,7 @@ enum Command {
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::IndexProbe { folder } => probe_main(&folder),
+        Command::Admin(admin) => admin.run(),
         Command::Serve { data_dir, listen, lease_ms, reconnect_grace_ms, snapshot_records } => {
             let mut config = Config { listen, ..Config::new(data_dir) };
             config.limits.lease_ms = lease_ms.unwrap_or(config.limits.lease_ms);

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
 
+use crate::admin::BACKUP_FILE;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::disk::{Disk, RealDisk};
@@ -26,6 +27,7 @@ use crate::objects::signature::Signer;
 use crate::secrets::{self, SecretError};
 use crate::services::artifacts::ArtifactsService;
 use crate::services::auth::{self, Token};
+use crate::services::events::EventsService;
 use crate::services::fleet::FleetService;
 use crate::services::leases::LeasesService;
 use crate::services::matrices::MatricesService;
@@ -66,6 +68,15 @@ pub enum ServerError {
         /// Why.
         #[source]
         source: std::io::Error,
+    },
+    /// The data folder is a backup.
+    #[error(
+        "{path} is a backup: serving it would hand out tokens of the history it was taken from; make a data folder of it with \
+         `assay admin restore`", path = path.display()
+    )]
+    IsBackup {
+        /// Which.
+        path: PathBuf,
     },
     /// A secret cannot be read or made.
     #[error(transparent)]
@@ -254,6 +265,9 @@ async fn open(config: &Config, clock: &Arc<dyn Clock>, probe: ProbeCommand) -> R
         let data_dir = config.data_dir;
         let made = |source| ServerError::DataDir { path: data_dir.clone(), source };
         make_private(&data_dir).map_err(made)?;
+        if data_dir.join(BACKUP_FILE).exists() {
+            return Err(ServerError::IsBackup { path: data_dir });
+        }
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
         let running = engine::start(&disk, &data_dir, &probe, config.limits, clock)?;
         let rest = || {
@@ -296,13 +310,21 @@ fn routes(
     let named = Named { objects: opened.objects.clone(), fatal: fatal.clone() };
     let endpoint =
         Endpoint::new(opened.objects.clone(), opened.signer.clone(), Arc::clone(clock), fatal.clone());
+    let streams = Arc::new(Semaphore::new(limits.streams_max));
     let matrices = MatricesService {
         engine: engine.clone(),
         limits: limits.clone(),
         named: named.clone(),
         clock: Arc::clone(clock),
         stop: stop.clone(),
-        streams: Arc::new(Semaphore::new(limits.streams_max)),
+        streams: Arc::clone(&streams),
+    };
+    let events = EventsService {
+        engine: engine.clone(),
+        journal: config.data_dir.join("journal"),
+        clock: Arc::clone(clock),
+        stop: stop.clone(),
+        streams,
     };
     let leases = LeasesService { engine: engine.clone(), limits: limits.clone(), named, stop: stop.clone() };
     let artifacts = ArtifactsService {
@@ -312,7 +334,7 @@ fn routes(
         address,
     };
     let fleet = FleetService { engine: engine.clone() };
-    let grpc = services(matrices, leases, artifacts, fleet)?.prepare().into_axum_router();
+    let grpc = services(matrices, leases, artifacts, fleet, events)?.prepare().into_axum_router();
     // The last layer is the first that a call meets: without the token it is not traced either.
     let guarded = grpc
         .layer(axum::middleware::from_fn(trace::join))
@@ -325,6 +347,7 @@ fn services(
     leases: LeasesService,
     artifacts: ArtifactsService,
     fleet: FleetService,
+    events: EventsService,
 ) -> Result<Routes, ServerError> {
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(assay_proto::DESCRIPTORS)
@@ -340,5 +363,6 @@ fn services(
         .add_service(v1::matrices_server::MatricesServer::new(matrices).max_decoding_message_size(limit))
         .add_service(v1::leases_server::LeasesServer::new(leases).max_decoding_message_size(limit))
         .add_service(v1::artifacts_server::ArtifactsServer::new(artifacts))
-        .add_service(v1::fleet_server::FleetServer::new(fleet)))
+        .add_service(v1::fleet_server::FleetServer::new(fleet))
+        .add_service(v1::events_server::EventsServer::new(events)))
 }

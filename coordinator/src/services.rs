@@ -7,6 +7,7 @@ use crate::engine::Stopped;
 
 pub(crate) mod artifacts;
 pub(crate) mod auth;
+pub(crate) mod events;
 pub(crate) mod fleet;
 pub(crate) mod leases;
 pub(crate) mod matrices;

@@ -120,7 +120,7 @@ impl Snapshots {
         let mut loaded = Loaded { proven_sequence: found.first().copied().unwrap_or(0), ..Loaded::default() };
         for sequence in found {
             let path = snapshots.path(sequence);
-            match snapshots.read(&path, sequence) {
+            match read(&*snapshots.disk, &path, sequence) {
                 Ok(state) => {
                     loaded.snapshot.get_or_insert(Snapshot { sequence, state });
                     snapshots.good.push(sequence);
@@ -180,17 +180,12 @@ impl Snapshots {
         let mut file = self.disk.create(path).map_err(io("create", path))?;
         format::encode(sequence, state, |part| file.append(part)).map_err(io("write", path))?;
         file.sync(SyncSite::SnapshotFile).map_err(io("sync", path))?;
-        let read_back = match self.read(path, sequence) {
+        let read_back = match read(&*self.disk, path, sequence) {
             Ok(read) if read == state => return Ok(()),
             Ok(_) => "the state differs".to_owned(),
             Err(reason) => reason,
         };
         Err(SnapshotError::ReadBack { path: path.to_path_buf(), reason: read_back })
-    }
-
-    fn read(&self, path: &Path, sequence: u64) -> Result<Vec<u8>, String> {
-        let bytes = self.disk.read(path).map_err(|error| format!("cannot be read: {error}"))?;
-        format::decode(&bytes, sequence)
     }
 
     /// The sequences of the snapshots in the folder, newest first. Left-over temporary files are removed.
@@ -200,8 +195,8 @@ impl Snapshots {
             if name.ends_with(TEMPORARY_SUFFIX) {
                 let path = self.folder.join(name);
                 self.disk.remove(&path).map_err(io("remove", &path))?;
-            } else if let Some(number) = name.strip_suffix(SUFFIX).filter(|number| number.len() == 20) {
-                found.extend(number.parse::<u64>());
+            } else {
+                found.extend(sequence_of(&name));
             }
         }
         found.sort_unstable_by(|a, b| b.cmp(a));
@@ -221,6 +216,25 @@ impl Snapshots {
     fn path(&self, sequence: u64) -> PathBuf {
         self.folder.join(format!("{sequence:020}{SUFFIX}"))
     }
+}
+
+/// The snapshots in a folder, newest first, by sequence and file; without a lock, for those who only look.
+pub fn look(disk: &dyn Disk, folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let names = disk.list(folder)?;
+    let mut found: Vec<_> =
+        names.iter().filter_map(|name| Some((sequence_of(name)?, folder.join(name)))).collect();
+    found.sort_unstable_by(|a, b| b.cmp(a));
+    Ok(found)
+}
+
+/// The state in a snapshot's file, or what is wrong with it.
+pub fn read(disk: &dyn Disk, path: &Path, sequence: u64) -> Result<Vec<u8>, String> {
+    let bytes = disk.read(path).map_err(|error| format!("cannot be read: {error}"))?;
+    format::decode(&bytes, sequence)
+}
+
+fn sequence_of(name: &str) -> Option<u64> {
+    name.strip_suffix(SUFFIX).filter(|number| number.len() == 20)?.parse().ok()
 }
 
 fn io<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> SnapshotError + 'a {

@@ -106,6 +106,10 @@ pub(crate) enum Command {
     LogLines {
         lines: Vec<SaidLine>,
     },
+    /// The last sequence that is durable.
+    Durable {
+        reply: Reply<u64>,
+    },
     /// Looks at the clock and at what is due.
     Tick {
         reply: Reply<()>,

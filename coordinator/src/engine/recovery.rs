@@ -13,7 +13,7 @@ use super::EngineError;
 use super::archive::Archive;
 use crate::disk::Disk;
 use crate::index::{Index, IndexOpen, IndexWriter, ProbeCommand};
-use crate::journal::{Journal, JournalConfig};
+use crate::journal::{Journal, JournalConfig, Record};
 use crate::snapshot::{Loaded, Snapshots};
 
 /// The stored form of a snapshot. Fields are added with a serde default, never renamed or reused.
@@ -107,12 +107,27 @@ fn decode_snapshot(loaded: &Loaded) -> Result<(u64, SnapshotOwned), EngineError>
             SnapshotOwned { version: SNAPSHOT_VERSION, state: State::default(), archived: Vec::new() },
         ));
     };
-    let decoded: SnapshotOwned = serde_json::from_slice(&snapshot.state)
-        .map_err(|source| EngineError::SnapshotRecord { sequence: snapshot.sequence, source })?;
+    Ok((snapshot.sequence, decode(snapshot.sequence, &snapshot.state)?))
+}
+
+fn decode(sequence: u64, bytes: &[u8]) -> Result<SnapshotOwned, EngineError> {
+    let decoded: SnapshotOwned =
+        serde_json::from_slice(bytes).map_err(|source| EngineError::SnapshotRecord { sequence, source })?;
     if decoded.version != SNAPSHOT_VERSION {
         return Err(EngineError::SnapshotVersion { given: decoded.version, supported: SNAPSHOT_VERSION });
     }
-    Ok((snapshot.sequence, decoded))
+    Ok(decoded)
+}
+
+/// The state and the finished matrices in a snapshot.
+pub(crate) fn decode_parts(sequence: u64, bytes: &[u8]) -> Result<(State, Vec<Matrix>), EngineError> {
+    decode(sequence, bytes).map(|decoded| (decoded.state, decoded.archived))
+}
+
+/// The event in a record of the journal.
+pub(crate) fn decode_event(record: &Record) -> Result<Event, EngineError> {
+    serde_json::from_slice(&record.bytes)
+        .map_err(|source| EngineError::JournalRecord { sequence: record.sequence, source })
 }
 
 fn open_index(folder: &Path, probe: &ProbeCommand) -> Result<(Archive, bool), EngineError> {
@@ -143,8 +158,7 @@ fn replay(
     let applied = archive.applied_sequence();
     for record in journal.read_from(snapshot_sequence + 1) {
         let record = record?;
-        let event: Event = serde_json::from_slice(&record.bytes)
-            .map_err(|source| EngineError::JournalRecord { sequence: record.sequence, source })?;
+        let event = decode_event(&record)?;
         if record.sequence > applied {
             replay_archived(record.sequence, &state, &event, archive)?;
         }
@@ -177,7 +191,7 @@ fn replay_archived(
 }
 
 /// The matrix that an event moves from the state to the index.
-pub(super) fn archived_by(state: &State, event: &Event) -> Option<Matrix> {
+pub(crate) fn archived_by(state: &State, event: &Event) -> Option<Matrix> {
     match event {
         Event::MatrixArchived { matrix, .. } => state.matrix(matrix).cloned(),
         Event::EpochRaised { .. }

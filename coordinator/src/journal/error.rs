@@ -45,8 +45,8 @@ pub enum JournalError {
     /// Bytes are wrong at a place that was durable once.
     #[error(
         "journal {path} is damaged at byte {offset_bytes}, sequence {sequence} ({reason}), and this is no torn tail: \
-         {proof}; restore the file from a backup, or move the journal's folder aside and start it after the newest \
-         good snapshot, which gives up what came later",
+         {proof}; restore the file from a copy, or a backup with `assay admin restore`, or what is intact, which gives up \
+         what came later, with `assay admin restore --salvage`",
         path = path.display()
     )]
     Damaged {
@@ -63,8 +63,8 @@ pub enum JournalError {
     },
     /// The journal's records end before a sequence that was durable.
     #[error(
-        "journal {folder} ends at sequence {last_sequence}, but {proof}; restore the folder from a backup, or move it \
-         aside and start it after the newest good snapshot, which gives up what came later",
+        "journal {folder} ends at sequence {last_sequence}, but {proof}; restore a backup with \
+         `assay admin restore`, or what is intact, which gives up what came later, with `assay admin restore --salvage`",
         folder = folder.display()
     )]
     EndsEarly {
@@ -78,7 +78,7 @@ pub enum JournalError {
     /// Records between the snapshot and the rest of the journal are not there.
     #[error(
         "journal {folder} has no sequence {sequence}: the next one it has is {next_sequence}; restore the missing \
-         segment or a snapshot at {needed} or later from a backup",
+         segment or a snapshot at {needed} or later from a copy, or a backup with `assay admin restore`",
         folder = folder.display(), needed = next_sequence - 1
     )]
     Missing {

@@ -70,6 +70,11 @@ pub(super) fn encode_frame(first_sequence: u64, records: &[Vec<u8>]) -> Vec<u8> 
     [&length[..], &crc.to_le_bytes(), &rest].concat()
 }
 
+/// How many bytes the frame that begins these bytes has, by its head.
+pub(super) fn frame_bytes(bytes: &[u8]) -> Option<usize> {
+    Some(FRAME_HEAD_BYTES + read_u32(bytes, 0)? as usize)
+}
+
 /// Reads the frame at `offset`, or says why there is none.
 pub(super) fn decode_frame(bytes: &[u8], offset: usize) -> Result<Frame, &'static str> {
     let frame = bytes.get(offset..).unwrap_or_default();

@@ -32,13 +32,16 @@ pub(super) fn list_segments(disk: &dyn Disk, folder: &Path) -> Result<Vec<Segmen
             disk.remove(&path).map_err(io("remove", &path))?;
             continue;
         }
-        let number = name.strip_suffix(SUFFIX).filter(|number| number.len() == 20);
-        if let Some(first_sequence) = number.and_then(|number| number.parse().ok()) {
-            segments.push(Segment { first_sequence, path: folder.join(name) });
-        }
+        segments.extend(named(folder, &name));
     }
     segments.sort_by_key(|segment| segment.first_sequence);
     Ok(segments)
+}
+
+/// The segment that a file name says.
+pub(super) fn named(folder: &Path, name: &str) -> Option<Segment> {
+    let number = name.strip_suffix(SUFFIX).filter(|number| number.len() == 20)?;
+    Some(Segment { first_sequence: number.parse().ok()?, path: folder.join(name) })
 }
 
 pub(super) fn io<'a>(
@@ -86,13 +89,13 @@ fn replace(
     Ok(file)
 }
 
-struct End {
-    good_bytes: usize,
-    last_sequence: u64,
-    cut: Option<CutTail>,
+pub(super) struct End {
+    pub(super) good_bytes: usize,
+    pub(super) last_sequence: u64,
+    pub(super) cut: Option<CutTail>,
 }
 
-fn find_end(segment: &Segment, bytes: &[u8], known_durable: u64) -> Result<End, JournalError> {
+pub(super) fn find_end(segment: &Segment, bytes: &[u8], known_durable: u64) -> Result<End, JournalError> {
     let mut sequence = segment.first_sequence;
     let mut offset = match check_header(segment, bytes)? {
         Some(()) => HEADER_BYTES,

@@ -1,5 +1,6 @@
 //! A server in a temporary folder, its clients, and a clock that tests move.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use assay_coordinator::clock::Clock;
 use assay_coordinator::config::{Config, Limits};
 use assay_coordinator::index::ProbeCommand;
-use assay_coordinator::server::Server;
+use assay_coordinator::server::{Server, ServerError};
 use assay_domain::{Digest, UnixMillis};
 use assay_proto::client::{AuthorizedChannel, Credentials};
 use assay_proto::v1;
@@ -63,9 +64,17 @@ impl World {
     }
 
     pub(crate) async fn start(&mut self) {
-        let config = Config { limits: self.limits.clone(), ..Config::new(self.folder.path().join("data")) };
-        let server = Server::start(config, self.clock.clone(), probe()).await.unwrap();
-        self.server = Some(server);
+        self.try_start().await.unwrap();
+    }
+
+    pub(crate) async fn try_start(&mut self) -> Result<(), ServerError> {
+        let config = Config { limits: self.limits.clone(), ..Config::new(self.data_dir()) };
+        self.server = Some(Server::start(config, self.clock.clone(), probe()).await?);
+        Ok(())
+    }
+
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
     }
 
     pub(crate) async fn stop(&mut self) {

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use assay_coordinator::disk::{CrashDisk, Disk, Fault, RealDisk};
-use assay_coordinator::journal::{Journal, JournalConfig, JournalError, Proof};
+use assay_coordinator::journal::{Journal, JournalConfig, JournalError, Look, Proof, Tail};
 use tempfile::TempDir;
 
-const LIMITS: JournalConfig = JournalConfig { segment_max_bytes: 400, batch_max_bytes: 4096 };
+const LIMITS: JournalConfig =
+    JournalConfig { segment_max_bytes: 400, batch_max_bytes: 4096, segments_kept: 1 };
 
 /// A journal of 20 records in batches of 2, in several segments; answers the last segment too.
 fn written() -> (TempDir, PathBuf) {
@@ -278,4 +279,64 @@ fn failed_write_or_sync_closes_the_journal_for_ever() {
             assert_eq!(sequences(&journal, 1), (1..=seen).collect::<Vec<_>>());
         }
     }
+}
+
+#[test]
+fn a_tail_reads_each_record_once_through_segments_and_past_removed_ones() {
+    let (folder, _) = written();
+    let mut journal = open(folder.path(), 0, 0).expect("open");
+    let mut tail = Tail::new(folder.path());
+    let mut read = || {
+        let mut found = Vec::new();
+        loop {
+            let next = tail.next(&RealDisk).expect("tail");
+            if next.is_empty() {
+                return found;
+            }
+            found.extend(next.into_iter().map(|record| record.sequence));
+        }
+    };
+    assert_eq!(read(), (1..=20).collect::<Vec<_>>());
+    assert_eq!(read(), Vec::<u64>::new());
+    for sequence in 21..=40 {
+        journal.append(&[record(sequence)]).expect("append");
+        if sequence % 7 == 0 {
+            assert_eq!(read().last(), Some(&sequence));
+        }
+    }
+    assert_eq!(read().last(), Some(&40));
+    journal.remove_through(39).expect("remove");
+    journal.append(&[record(41)]).expect("append");
+    assert_eq!(read(), [41]);
+    // A new reader begins with what is left, and a batch in writing is not there yet.
+    let last = segments(folder.path()).pop().expect("last");
+    edit(&last, |bytes| bytes.extend([9, 0, 0, 0, 1]));
+    let first = Tail::new(folder.path()).next(&RealDisk).expect("tail");
+    assert!(first[0].sequence > 20 && first.last().map(|record| record.sequence) <= Some(41), "{first:?}");
+}
+
+#[test]
+fn looking_changes_nothing_and_takes_what_is_whole_before_damage() {
+    let (folder, last) = written();
+    let _owner = open(folder.path(), 0, 0).expect("open");
+    let before = fs::read(&last).expect("read");
+    edit(&last, |bytes| bytes.extend([7; 11]));
+    let look = Look::open(&RealDisk, folder.path()).expect("look");
+    let sequences: Vec<u64> = (0..look.len())
+        .flat_map(|place| {
+            look.segment(&RealDisk, place).expect("whole").expect("there").records().collect::<Vec<_>>()
+        })
+        .map(|found| found.sequence)
+        .collect();
+    assert_eq!(sequences, (1..=20).collect::<Vec<_>>());
+    let seen = look.segment(&RealDisk, look.len() - 1).expect("whole").expect("there");
+    assert_eq!((seen.torn.expect("torn").cut_bytes, &seen.bytes), (11, &before));
+    assert_eq!(fs::read(&last).expect("read").len(), before.len() + 11);
+
+    let first = segments(folder.path()).remove(0);
+    let batch_bytes = 20 + 2 * (4 + record(1).len());
+    edit(&first, |bytes| bytes[28 + batch_bytes + 30] ^= 1);
+    assert!(matches!(look.segment(&RealDisk, 0), Err(JournalError::Damaged { .. })));
+    let intact = look.before_damage(&RealDisk, 0).expect("intact").expect("some");
+    assert_eq!(intact.records().map(|found| found.sequence).collect::<Vec<_>>(), [1, 2]);
 }

@@ -110,7 +110,12 @@ fn without_any_good_snapshot_the_journal_says_what_is_missing() {
     drop(Journal::create_after(Arc::clone(&disk), &journal_folder, config, 20).expect("create"));
     let error = Journal::open(disk, &journal_folder, config, 0, loaded.proven_sequence).expect_err("refused");
     assert!(matches!(error, JournalError::Missing { sequence: 1, next_sequence: 21, .. }));
-    assert!(error.to_string().contains("a snapshot at 20 or later from a backup"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("a snapshot at 20 or later from a copy, or a backup with `assay admin restore`"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -14,7 +14,8 @@ use sha2::{Digest, Sha256};
 
 use crate::random::Random;
 
-const LIMITS: JournalConfig = JournalConfig { segment_max_bytes: 700, batch_max_bytes: 64 << 10 };
+const LIMITS: JournalConfig =
+    JournalConfig { segment_max_bytes: 700, batch_max_bytes: 64 << 10, segments_kept: 1 };
 const LIVES: usize = 8;
 
 /// What happened in a history, to show that histories are not empty.

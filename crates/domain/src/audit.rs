@@ -1,0 +1,206 @@
+//! What happened, as people read it: who did what to what, when. Nothing secret is in it.
+
+use crate::event::SubmittedMatrix;
+use crate::job::FailureClass;
+use crate::{Event, JobId, Lease, MatrixId, UnixMillis, WorkerId};
+
+/// Who did something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Who {
+    /// Someone with the token; there are no other identities yet.
+    Person,
+    /// The coordinator by itself.
+    Coordinator,
+    /// A worker.
+    Worker(WorkerId),
+    /// The worker that has this attempt, named by an earlier event.
+    HolderOf(Lease),
+}
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The event's name, as it is stored.
+    pub kind: &'static str,
+    /// When; a raised epoch has no time.
+    pub at: Option<UnixMillis>,
+    /// Who.
+    pub who: Who,
+    /// The matrix it is about.
+    pub matrix: Option<MatrixId>,
+    /// The job it is about.
+    pub job: Option<JobId>,
+    /// The attempt it is about.
+    pub lease: Option<Lease>,
+    /// What, in words.
+    pub what: String,
+}
+
+/// The names of all events.
+pub const KINDS: [&str; 15] = [
+    "epoch_raised",
+    "matrix_submitted",
+    "job_reused",
+    "worker_registered",
+    "worker_forgotten",
+    "job_leased",
+    "checkpointed",
+    "logged",
+    "job_succeeded",
+    "attempt_failed",
+    "attempt_lost",
+    "artifact_lost",
+    "job_failed",
+    "matrix_cancelled",
+    "matrix_archived",
+];
+
+/// An event as people read it.
+pub fn entry(event: &Event) -> Entry {
+    let (kind, at, who, what) = told(event);
+    Entry {
+        kind,
+        at,
+        who,
+        matrix: event.matrix().cloned(),
+        job: event.job().cloned(),
+        lease: lease(event).cloned(),
+        what,
+    }
+}
+
+/// The attempt that an event is about.
+fn lease(event: &Event) -> Option<&Lease> {
+    match event {
+        Event::JobLeased { lease, .. }
+        | Event::Checkpointed { lease, .. }
+        | Event::Logged { lease, .. }
+        | Event::JobSucceeded { lease, .. }
+        | Event::AttemptFailed { lease, .. }
+        | Event::AttemptLost { lease, .. } => Some(lease),
+        Event::EpochRaised { .. }
+        | Event::MatrixSubmitted { .. }
+        | Event::JobReused { .. }
+        | Event::WorkerRegistered { .. }
+        | Event::WorkerForgotten { .. }
+        | Event::ArtifactLost { .. }
+        | Event::JobFailed { .. }
+        | Event::MatrixCancelled { .. }
+        | Event::MatrixArchived { .. } => None,
+    }
+}
+
+type Told = (&'static str, Option<UnixMillis>, Who, String);
+
+fn told(event: &Event) -> Told {
+    let here = |kind, at: &UnixMillis, what| (kind, Some(*at), Who::Coordinator, what);
+    let there =
+        |kind, at: &UnixMillis, lease: &Lease, what| (kind, Some(*at), Who::HolderOf(lease.clone()), what);
+    match event {
+        Event::EpochRaised { epoch } => {
+            let what = format!("epoch {epoch} begins: attempts of older ones are void");
+            ("epoch_raised", None, Who::Coordinator, what)
+        }
+        Event::MatrixSubmitted { matrix } => {
+            ("matrix_submitted", Some(matrix.at), Who::Person, submitted(matrix))
+        }
+        Event::MatrixCancelled { at, .. } => {
+            ("matrix_cancelled", Some(*at), Who::Person, String::from("cancelled"))
+        }
+        Event::WorkerRegistered { worker, at } => {
+            let what =
+                format!("registered: {}, {}, version {}", worker.host, worker.device_name, worker.version);
+            ("worker_registered", Some(*at), Who::Worker(worker.id.clone()), what)
+        }
+        Event::WorkerForgotten { worker, at } => {
+            here("worker_forgotten", at, format!("{worker} was gone for long and is forgotten"))
+        }
+        Event::JobReused { from, at, .. } => here("job_reused", at, format!("taken from {from}")),
+        Event::JobLeased { worker, at, .. } => here("job_leased", at, format!("leased to {worker}")),
+        Event::Checkpointed { lease, step, at, .. } => {
+            there("checkpointed", at, lease, format!("checkpoint at step {step}"))
+        }
+        Event::Logged { lease, segment, at } => there(
+            "logged",
+            at,
+            lease,
+            format!("stored its {} up to line {}", segment.of.as_str(), segment.last_line),
+        ),
+        Event::JobSucceeded { lease, outputs, at, .. } => {
+            let names: Vec<_> = outputs.iter().map(|artifact| artifact.name.as_str()).collect();
+            there("job_succeeded", at, lease, format!("succeeded with {}", names.join(", ")))
+        }
+        Event::AttemptFailed { lease, class, reason, at } => {
+            there("attempt_failed", at, lease, format!("failed ({}): {reason}", word(*class)))
+        }
+        Event::AttemptLost { at, .. } => {
+            here("attempt_lost", at, String::from("its lease ran out: the worker was not heard"))
+        }
+        Event::ArtifactLost { name, key, reason, at, .. } => {
+            here("artifact_lost", at, format!("lost {name}: {key} {reason}"))
+        }
+        Event::JobFailed { reason, at, .. } => here("job_failed", at, format!("not tried again: {reason}")),
+        Event::MatrixArchived { at, .. } => here("matrix_archived", at, String::from("ended")),
+    }
+}
+
+fn submitted(matrix: &SubmittedMatrix) -> String {
+    format!("submitted {}: {} jobs, submit key {}", matrix.name, matrix.plan.len(), matrix.submit_key)
+}
+
+/// As it is stored.
+fn word(class: FailureClass) -> String {
+    serde_json::to_value(class).ok().and_then(|word| Some(word.as_str()?.to_owned())).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Attempt, Digest, Epoch, Fence, SubmitKey};
+
+    fn matrix() -> Box<SubmittedMatrix> {
+        Box::new(SubmittedMatrix {
+            id: MatrixId::new("m-1"),
+            submit_key: SubmitKey::new("mine"),
+            name: String::from("talk"),
+            spec_digest: Digest::of(b"spec"),
+            spec_json: String::from("{}"),
+            secret: Digest::of(b"secret"),
+            plan: Vec::new(),
+            at: UnixMillis(7),
+        })
+    }
+
+    #[test]
+    fn a_submission_is_told_without_its_secret() {
+        let told = entry(&Event::MatrixSubmitted { matrix: matrix() });
+        assert_eq!((told.kind, told.at, &told.who), ("matrix_submitted", Some(UnixMillis(7)), &Who::Person));
+        assert_eq!(told.what, "submitted talk: 0 jobs, submit key mine");
+        assert!(!format!("{told:?}").contains(&Digest::of(b"secret").to_string()));
+    }
+
+    #[test]
+    fn kinds_are_the_stored_names() {
+        let job = JobId { matrix: MatrixId::new("m-1"), ordinal: 3 };
+        let lease = Lease { job: job.clone(), fence: Fence { epoch: Epoch(1), attempt: Attempt(2) } };
+        let at = UnixMillis(9);
+        let (matrix, worker) = (MatrixId::new("m-1"), WorkerId::new("w"));
+        let events = [
+            Event::EpochRaised { epoch: Epoch(2) },
+            Event::WorkerForgotten { worker: worker.clone(), at },
+            Event::JobLeased { lease: lease.clone(), worker, at },
+            Event::AttemptLost { lease: lease.clone(), at },
+            Event::AttemptFailed { lease, class: FailureClass::BadInput, reason: String::from("no row"), at },
+            Event::JobFailed { job, reason: String::from("no row"), at },
+            Event::MatrixCancelled { matrix: matrix.clone(), at },
+            Event::MatrixArchived { matrix, at },
+        ];
+        for event in events {
+            let told = entry(&event);
+            let stored = serde_json::to_value(&event).unwrap();
+            assert_eq!(stored["event"], told.kind);
+            assert!(KINDS.contains(&told.kind));
+            assert_eq!(told.job.as_ref(), event.job());
+        }
+    }
+}
