@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod dependencies;
+mod mutants;
 mod sizes;
 mod tree;
 mod words;

@@ -8,6 +8,7 @@ mod cache;
 mod demo;
 mod layout;
 mod model;
+mod mutants;
 mod process;
 mod setup;
 mod test;
@@ -35,6 +36,8 @@ enum Command {
     Demo(demo::Options),
     /// Measure our speed and memory beside what one would run instead.
     Bench(bench::Options),
+    /// Put deliberate faults into a copy of the tree, and see that the tests catch each.
+    Mutants(mutants::Options),
 }
 
 fn main() -> ExitCode {
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test::main(&options),
         Command::Demo(options) => demo::main(&options),
         Command::Bench(options) => bench::main(&options),
+        Command::Mutants(options) => mutants::main(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -130,7 +130,7 @@ fn told(event: &Event) -> Told {
             let names: Vec<_> = outputs.iter().map(|artifact| artifact.name.as_str()).collect();
             there("job_succeeded", at, lease, format!("succeeded with {}", names.join(", ")))
         }
-        Event::AttemptFailed { lease, class, reason, at } => {
+        Event::AttemptFailed { lease, class, reason, at, .. } => {
             there("attempt_failed", at, lease, format!("failed ({}): {reason}", word(*class)))
         }
         Event::AttemptLost { at, .. } => {
@@ -190,7 +190,13 @@ mod tests {
             Event::WorkerForgotten { worker: worker.clone(), at },
             Event::JobLeased { lease: lease.clone(), worker, at },
             Event::AttemptLost { lease: lease.clone(), at },
-            Event::AttemptFailed { lease, class: FailureClass::BadInput, reason: String::from("no row"), at },
+            Event::AttemptFailed {
+                lease,
+                class: FailureClass::BadInput,
+                reason: String::from("no row"),
+                memory_mib: None,
+                at,
+            },
             Event::JobFailed { job, reason: String::from("no row"), at },
             Event::MatrixCancelled { matrix: matrix.clone(), at },
             Event::MatrixArchived { matrix, at },
