@@ -240,6 +240,9 @@ pub(crate) struct Logs {
     /// Go on with new lines.
     #[arg(long)]
     pub(crate) follow: bool,
+    /// What trainings measured after each step, as JSON lines, of lost and failed attempts too.
+    #[arg(long, conflicts_with = "follow")]
+    pub(crate) metrics: bool,
     /// Print a JSON object for each line.
     #[arg(long)]
     pub(crate) json: bool,

@@ -1,5 +1,7 @@
-//! `assay logs`: what attempts have stored of their logs, of lost and failed ones too, then the lines that came after that.
+//! `assay logs`: what attempts have stored of their logs, of lost and failed ones too, then the lines that came after that; or of
+//! their metrics.
 
+use anyhow::Context as _;
 use assay_domain::{Artifact, FileRef};
 use assay_proto::v1::{LogsRequest, LogsResponse};
 use serde_json::json;
@@ -17,7 +19,7 @@ pub(crate) async fn run(args: &args::Logs) -> anyhow::Result<()> {
     };
     let failed = |status: tonic::Status| coordinator.failed(&status);
     let attempt = args.attempt.unwrap_or(0);
-    let request = LogsRequest { matrix_id, job_id, follow: args.follow, attempt };
+    let request = LogsRequest { matrix_id, job_id, follow: args.follow, attempt, metrics: args.metrics };
     let mut stream = coordinator.matrices().logs(request).await.map_err(failed)?.into_inner();
     let mut silent = true;
     while let Some(told) = stream.next().await {
@@ -25,14 +27,21 @@ pub(crate) async fn run(args: &args::Logs) -> anyhow::Result<()> {
         silent = false;
         if told.object_json.is_empty() {
             show(args, &told)?;
+            continue;
+        }
+        let text = fetch::text(&coordinator, &stored(&told)?).await?;
+        if args.metrics {
+            text.lines().try_for_each(|line| show_metric(&told, line))?;
         } else {
-            let stored = stored(&told)?;
-            for line in lines(&told, &fetch::text(&coordinator, &stored).await?) {
-                show(args, &line)?;
-            }
+            lines(&told, &text).iter().try_for_each(|line| show(args, line))?;
         }
     }
-    if silent && let Some(attempt) = args.attempt {
+    if silent && args.metrics {
+        print::say(format!(
+            "{} has stored no metrics: only trainings measure, and the first part comes within 30 s",
+            args.what
+        ));
+    } else if silent && let Some(attempt) = args.attempt {
         print::say(format!("attempt {attempt} of {} is not there or has logged nothing", args.what));
     }
     Ok(())
@@ -56,6 +65,14 @@ fn lines(told: &LogsResponse, text: &str) -> Vec<LogsResponse> {
         }
     };
     text.lines().map(line).collect()
+}
+
+/// A measurement with whose it is in front.
+fn show_metric(told: &LogsResponse, line: &str) -> anyhow::Result<()> {
+    // Not read and written again: its numbers stay as they were, to the last digit.
+    let record = line.strip_prefix('{').context("a stored measurement is not a JSON object")?;
+    print::line(format!("{{\"job\":{},\"fence\":{},{record}", json!(told.job_id), json!(told.fence)));
+    Ok(())
 }
 
 fn show(args: &args::Logs, told: &LogsResponse) -> anyhow::Result<()> {

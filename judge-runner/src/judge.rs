@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use assay_agent::{AttemptContext, Failure, Finished, Ledger as Stored};
+use assay_agent::{AttemptContext, Failure, Finished, StoredLines as Stored};
 use assay_domain::chain;
 use assay_domain::job::{ApiJudge, FailureClass, JudgeSpec, Progress, Provider as Name, Usage};
 use assay_judging::leaks::{Leak, scan};
@@ -110,7 +110,7 @@ impl Judging {
             let entries = std::fs::read(path).and_then(|bytes| read_entries(&bytes));
             known.extend(entries.map_err(|error| files::disk(path, &error))?);
         }
-        let stored = cx.ledger().map_err(|error| files::disk(cx.work_dir(), &error))?;
+        let stored = cx.ledger();
         ledger.share(known, stored.clone()).map_err(|error| files::disk(&self.ledger_dir, &error))?;
         if ledger.in_flight() > 0 {
             cx.log(format!(

@@ -12,7 +12,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
-use assay_agent::Ledger as Stored;
+use assay_agent::StoredLines as Stored;
 use assay_domain::JobKey;
 
 pub(crate) use self::entry::{Answered, Asked, Entry, EntryKey, Identity, read_entries};

@@ -13,7 +13,7 @@ use std::io;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use assay_agent::Ledger as Stored;
+use assay_agent::StoredLines as Stored;
 use assay_domain::job::ApiJudge;
 use assay_judging::pair::BlindPair;
 use assay_judging::prompt::Template;

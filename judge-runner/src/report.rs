@@ -6,6 +6,8 @@ use std::time::Instant;
 use assay_agent::{AttemptContext, Failure, Finished};
 use assay_domain::chain;
 use assay_domain::job::{ReportSpec, Usage};
+use assay_domain::segment::Lines;
+use assay_judging::records::MetricRecord;
 use assay_judging::report::{ReportInputs, build_report};
 
 use crate::executor::bad_input;
@@ -32,10 +34,30 @@ fn inputs(spec: &ReportSpec, cx: &AttemptContext) -> Result<ReportInputs, Failur
         verdicts: all(files::each(cx, "verdicts", files::read)?),
         keys: all(files::each(cx, "keys", files::read)?),
         metrics: files::each(cx, "metrics", files::read)?,
+        metric_lines: metric_lines(cx)?,
         versions: BTreeMap::from([(String::from("assay"), String::from(env!("CARGO_PKG_VERSION")))]),
         matrix: Some(assignment.lease.job.matrix.clone()),
         history: assignment.history.clone(),
     })
+}
+
+/// Of trainings that took several attempts: `metric-lines/JOB/ATTEMPT/SEGMENT`, in any order.
+fn metric_lines(cx: &AttemptContext) -> Result<BTreeMap<(u32, String), Vec<MetricRecord>>, Failure> {
+    let mut segments = BTreeMap::new();
+    for (role, _) in cx.inputs() {
+        let parts: Vec<&str> = role.split('/').collect();
+        let [of, job, attempt, number] = parts.as_slice() else { continue };
+        if *of == Lines::Metrics.as_str()
+            && let (Ok(job), Ok(number)) = (job.parse(), number.parse::<u32>())
+        {
+            segments.insert((job, (*attempt).to_owned(), number), files::read(cx, role)?);
+        }
+    }
+    let mut lines: BTreeMap<(u32, String), Vec<MetricRecord>> = BTreeMap::new();
+    for ((job, attempt, _), records) in segments {
+        lines.entry((job, attempt)).or_default().extend::<Vec<_>>(records);
+    }
+    Ok(lines)
 }
 
 fn all<T>(lists: BTreeMap<u32, impl IntoIterator<Item = T>>) -> Vec<T> {

@@ -36,6 +36,7 @@ fn a_killed_worker_changes_times_and_attempts_only() {
         train["attempts"].as_array().unwrap().iter().map(|one| &one["outcome"]).collect();
     assert!(outcomes.len() == 2 && *outcomes[1] == "succeeded", "{outcomes:?}");
     let live = world.logs(&job, &["--attempt", "1"]);
+    reported(&world, matrix);
     assert!(up.end(Signal::SIGINT).success());
     logs_are_stored(&world, &job, &live);
 
@@ -84,6 +85,28 @@ fn logs_are_stored(world: &World, job: &str, live: &[String]) {
     assert!(second[0].ends_with(&format!("goes on after step {FIRST_EPOCH}")), "{second:#?}");
     assert_eq!(steps(&second), FIRST_EPOCH, "{second:#?}");
     assert_eq!(world.logs(job, &[]), [lost, second].concat());
+    let measured = world.logs(job, &["--metrics", "--attempt", "1"]);
+    let measured: Vec<Value> = measured.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(
+        measured.iter().all(|record| record["fence"] == "e1-a1" && record["job"] == job),
+        "{measured:#?}"
+    );
+    let losses = measured.iter().filter(|record| record["type"] == "step" && record["loss"].is_f64());
+    assert!(losses.count() as u64 >= FIRST_EPOCH, "{measured:#?}");
+}
+
+/// The report says what was computed twice, and that it came out the same.
+fn reported(world: &World, matrix: &str) {
+    let report = world.json(&["report", matrix, "--json"]);
+    let [lost] = report["execution"]["unfinished"].as_array().unwrap().as_slice() else {
+        panic!("{report:#}")
+    };
+    assert_eq!((&lost["fence"]["attempt"], &lost["kept"]), (&1.into(), &FIRST_EPOCH.into()), "{lost:#}");
+    // Steps after the checkpoint may have been stored or not; those that were are the same again.
+    let again = lost["again"].as_u64().unwrap();
+    assert_eq!(lost["last_step"].as_u64().unwrap(), FIRST_EPOCH + again, "{lost:#}");
+    assert!(again == 0 || lost["largest_difference"] == 0.0, "{lost:#}");
+    assert_eq!(lost["first_step"], 1);
 }
 
 /// What must not depend on who was killed when.

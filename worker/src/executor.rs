@@ -93,6 +93,7 @@ impl EngineExecutor {
                     Message::Hello { .. }
                     | Message::Progress(_)
                     | Message::Log(_)
+                    | Message::Metric(_)
                     | Message::Checkpoint { .. } => {}
                 }
             }
@@ -148,6 +149,7 @@ fn heard(message: Message, cx: &AttemptContext, phase: &mut Phase) -> Option<End
             cx.progress(progress);
         }
         Message::Log(line) => cx.log(line),
+        Message::Metric(line) => cx.metric(&line),
         Message::Hello { .. } | Message::Checkpoint { .. } => {}
         Message::Done { outputs, usage } => return Some(Ended::Done { outputs, usage }),
         Message::Failed { class, reason } => return Some(Ended::Failed(Failure::new(class, reason))),

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Raised with every change of a frame.
-pub(crate) const FRAMES_VERSION: u32 = 1;
+pub(crate) const FRAMES_VERSION: u32 = 2;
 
 /// The longest frame; a longer one is a bug or a damaged stream, never data.
 pub(crate) const FRAME_BYTES_MAX: usize = 4 << 20;
@@ -37,6 +37,8 @@ pub(crate) enum Message {
     Progress(Progress),
     /// A line for the attempt's log.
     Log(String),
+    /// A line for the attempt's metrics.
+    Metric(String),
     /// Both folders are complete on disk.
     Checkpoint { step: u64, adapter: PathBuf, resume: PathBuf },
     /// The job is done.

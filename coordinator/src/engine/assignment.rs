@@ -1,7 +1,8 @@
 //! What a worker is handed for an attempt, computed from the state.
 
-use assay_domain::job::AttemptSummary;
-use assay_domain::job::{JobSummary, Source};
+use std::collections::BTreeSet;
+
+use assay_domain::job::{AttemptSummary, JobSummary, Source};
 use assay_domain::segment::Lines;
 use assay_domain::state::{AttemptRecord, Matrix, Outcome, Phase};
 use assay_domain::{Artifact, Assignment, FileRef, JobId, Lease, PlannedJob, WorkKind};
@@ -37,7 +38,9 @@ pub(super) fn input_files(matrix: &Matrix, lease: &Lease) -> Vec<FileRef> {
         Source::Output { job, name } => matrix.output(*job, name),
     });
     let resume = matrix.jobs.get(ordinal).and_then(|job| job.resume()).map(|(_, artifact)| artifact);
-    inputs.chain(resume).flat_map(|artifact| &artifact.files).cloned().collect()
+    let stored = planned.map(|planned| stored_lines(matrix, planned)).unwrap_or_default();
+    let files = inputs.chain(resume).flat_map(|artifact| &artifact.files).cloned();
+    files.chain(stored.into_iter().flat_map(|(_, artifact)| artifact.files)).collect()
 }
 
 fn inputs(matrix: &Matrix, planned: &PlannedJob) -> Option<Vec<(String, Artifact)>> {
@@ -46,21 +49,44 @@ fn inputs(matrix: &Matrix, planned: &PlannedJob) -> Option<Vec<(String, Artifact
         Source::Output { job, name } => matrix.output(*job, name).cloned(),
     };
     let inputs = planned.inputs.iter().map(|input| Some((input.name.clone(), artifact_of(&input.source)?)));
-    inputs.chain(ledgers(matrix, planned).into_iter().map(Some)).collect()
+    inputs.chain(stored_lines(matrix, planned).into_iter().map(Some)).collect()
 }
 
-/// What earlier attempts were answered, as far as it lies in the store: `ledger/ATTEMPT/SEGMENT`.
-fn ledgers(matrix: &Matrix, planned: &PlannedJob) -> Vec<(String, Artifact)> {
-    let job = JobId { matrix: matrix.submitted.id.clone(), ordinal: planned.ordinal };
-    let attempts = matrix.jobs.get(planned.ordinal as usize).map(|job| job.attempts.as_slice());
+/// What attempts have stored part by part and this job reads: its own ledger, or the metrics of what it reports.
+fn stored_lines(matrix: &Matrix, planned: &PlannedJob) -> Vec<(String, Artifact)> {
+    match planned.work.kind() {
+        WorkKind::Report => metric_lines(matrix, planned),
+        WorkKind::Train | WorkKind::Generate | WorkKind::Score | WorkKind::Judge => {
+            lines_of(matrix, planned.ordinal, Lines::Ledger, Lines::Ledger.as_str())
+        }
+    }
+}
+
+/// What the trainings that a report is about measured, where it took more than one attempt: `metric-lines/JOB/ATTEMPT/SEGMENT`.
+fn metric_lines(matrix: &Matrix, report: &PlannedJob) -> Vec<(String, Artifact)> {
+    let trainings = report.inputs.iter().filter_map(|input| match &input.source {
+        Source::Output { job, .. } => Some(*job),
+        Source::Upload { .. } => None,
+    });
+    let disturbed =
+        trainings.filter(|job| matrix.jobs.get(*job as usize).is_some_and(|job| job.attempts.len() > 1));
+    let disturbed: BTreeSet<u32> = disturbed.collect();
+    let lines = |job| lines_of(matrix, job, Lines::Metrics, &format!("{}/{job}", Lines::Metrics.as_str()));
+    disturbed.into_iter().flat_map(lines).collect()
+}
+
+/// What the attempts of a job have in the store: `ROLE/ATTEMPT/SEGMENT`.
+fn lines_of(matrix: &Matrix, ordinal: u32, lines: Lines, role: &str) -> Vec<(String, Artifact)> {
+    let job = JobId { matrix: matrix.submitted.id.clone(), ordinal };
+    let attempts = matrix.jobs.get(ordinal as usize).map(|job| job.attempts.as_slice());
     let mut found = Vec::new();
     for attempt in attempts.unwrap_or_default() {
         let lease = Lease { job: job.clone(), fence: attempt.fence };
         // A key that cannot be was refused when the segment was said.
-        let files = attempt.ledger.segments.iter().filter_map(|segment| segment.file(&lease).ok());
+        let files = attempt.stored(lines).segments.iter().filter_map(|segment| segment.file(&lease).ok());
         found.extend(files.map(|file| {
-            let name = format!("{}/{}/{}", Lines::Ledger.as_str(), attempt.fence, file.path);
-            (name, Artifact { name: Lines::Ledger.as_str().to_owned(), files: vec![file] })
+            let name = format!("{role}/{}/{}", attempt.fence, file.path);
+            (name, Artifact { name: lines.as_str().to_owned(), files: vec![file] })
         }));
     }
     found

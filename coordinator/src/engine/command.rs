@@ -8,6 +8,7 @@ use std::sync::mpsc::SyncSender;
 use assay_domain::decide::Failed;
 use assay_domain::event::{SubmittedMatrix, WorkerInfo};
 use assay_domain::job::Usage;
+use assay_domain::segment::Lines;
 use assay_domain::state::{FinishedJob, Matrix};
 use assay_domain::{
     Artifact, Assignment, Attempt, Epoch, FileRef, JobId, JobKey, Lease, LogSegment, MatrixId, Progress,
@@ -161,6 +162,8 @@ pub(crate) struct WantedLogs {
     pub(crate) job: Option<JobId>,
     /// None: all of each job.
     pub(crate) attempt: Option<Attempt>,
+    /// Which of their lines.
+    pub(crate) of: Lines,
 }
 
 #[derive(Debug)]

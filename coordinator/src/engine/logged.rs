@@ -1,6 +1,7 @@
 //! What attempts log: references in the state (in the index once their matrix is archived), lines in memory.
 
 use assay_domain::decide;
+use assay_domain::segment::Lines;
 use assay_domain::state::{JobState, Matrix, Phase, ReadSet};
 use assay_domain::{Event, JobId, Lease, Rejection};
 
@@ -103,7 +104,10 @@ impl Engine {
             Some(job) => matrix.status(job.ordinal).is_final(),
             None => matrix.is_finished(),
         };
-        let mut lines = self.logs.after(wanted, after.unwrap_or(0));
+        let mut lines = match wanted.of {
+            Lines::Log => self.logs.after(wanted, after.unwrap_or(0)),
+            Lines::Ledger | Lines::Metrics => Vec::new(),
+        };
         let through = self.logs.last_arrival();
         let mut stored = Vec::new();
         if after.is_none() {
@@ -124,7 +128,7 @@ impl Engine {
         Ok(LogPage { stored, lines, through, finished })
     }
 
-    /// The log of a job; of one that was taken from an equal one, that one's.
+    /// The wanted lines of a job; of one that was taken from an equal one, that one's.
     fn add_stored(
         &self,
         id: &JobId,
@@ -144,7 +148,8 @@ impl Engine {
             }
             let lease = Lease { job: id.clone(), fence: attempt.fence };
             // A key that cannot be was refused when the segment was said.
-            let files = attempt.log.segments.iter().filter_map(|segment| segment.file(&lease).ok());
+            let files =
+                attempt.stored(wanted.of).segments.iter().filter_map(|segment| segment.file(&lease).ok());
             stored.extend(files.map(|file| StoredLog { lease: lease.clone(), file }));
         }
         Ok(())

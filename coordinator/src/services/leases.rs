@@ -67,42 +67,30 @@ impl LeasesService {
     async fn serve(self, mut inbound: Streaming<v1::WorkerMessage>, outbound: mpsc::Sender<Outbound>) {
         // The engine ends the stream of one worker; the coordinator's stop ends all.
         let end = self.stop.child_token();
-        let reading = self.read(&mut inbound, &outbound, &end);
-        let outcome = tokio::select! {
-            biased;
-            () = end.cancelled() => Err(Status::unavailable(
-                "the coordinator closed this stream (a newer one of this worker, a full queue, or its stop): connect again",
-            )),
-            () = outbound.closed() => Ok(()),
-            outcome = reading => outcome,
-        };
-        if let Err(status) = outcome {
+        if let Err(status) = self.serve_worker(&mut inbound, &outbound, &end).await {
             tracing::warn!(code = ?status.code(), message = status.message(), "a worker's stream ends");
             // A worker that does not read has no room for its status: the stream just ends.
             let _ = outbound.try_send(Outbound::Refused(Box::new(status)));
         }
     }
 
-    async fn read(
+    async fn serve_worker(
         &self,
         inbound: &mut Streaming<v1::WorkerMessage>,
         outbound: &mpsc::Sender<Outbound>,
         end: &CancellationToken,
     ) -> Result<(), Status> {
-        let first = tokio::time::timeout(Duration::from_millis(HELLO_WAIT_MS), inbound.message()).await;
-        let first =
-            first.map_err(|_| Status::deadline_exceeded(format!("no hello within {HELLO_WAIT_MS} ms")))??;
-        let hello = match first.and_then(|message| message.body) {
-            Some(v1::worker_message::Body::Hello(hello)) => hello,
-            Some(_) => return Err(Status::invalid_argument("the first message of a stream is `hello`")),
-            None => return Ok(()),
-        };
+        let Some(hello) = unless_ended(end, outbound, hello(inbound)).await? else { return Ok(()) };
+        // To its end, whoever is gone meanwhile: else the engine has a worker that nobody says is gone.
         let connection = self.connect(hello, outbound.clone(), end.clone()).await?;
         let worker = Worker { service: self.clone(), connection, outbound: outbound.clone() };
-        while let Some(message) = inbound.message().await? {
-            worker.hear(message).await?;
-        }
-        Ok(())
+        let hearing = async {
+            while let Some(message) = inbound.message().await? {
+                worker.hear(message).await?;
+            }
+            Ok(None::<()>)
+        };
+        unless_ended(end, outbound, hearing).await.map(drop)
     }
 
     async fn connect(
@@ -139,6 +127,34 @@ impl LeasesService {
             return Err(convert::BadMessage::TooMuch { field, given, limit, unit: "items" }.into());
         }
         Ok(())
+    }
+}
+
+/// What `work` gives, or nothing when the worker is gone first.
+async fn unless_ended<T>(
+    end: &CancellationToken,
+    outbound: &mpsc::Sender<Outbound>,
+    work: impl Future<Output = Result<Option<T>, Status>>,
+) -> Result<Option<T>, Status> {
+    tokio::select! {
+        biased;
+        () = end.cancelled() => Err(Status::unavailable(
+            "the coordinator closed this stream (a newer one of this worker, a full queue, or its stop): connect again",
+        )),
+        () = outbound.closed() => Ok(None),
+        outcome = work => outcome,
+    }
+}
+
+/// The first message; none when the stream ends before it.
+async fn hello(inbound: &mut Streaming<v1::WorkerMessage>) -> Result<Option<v1::Hello>, Status> {
+    let first = tokio::time::timeout(Duration::from_millis(HELLO_WAIT_MS), inbound.message()).await;
+    let first =
+        first.map_err(|_| Status::deadline_exceeded(format!("no hello within {HELLO_WAIT_MS} ms")))??;
+    match first.and_then(|message| message.body) {
+        Some(v1::worker_message::Body::Hello(hello)) => Ok(Some(hello)),
+        Some(_) => Err(Status::invalid_argument("the first message of a stream is `hello`")),
+        None => Ok(None),
     }
 }
 

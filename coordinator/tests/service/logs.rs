@@ -9,7 +9,7 @@ use super::world::World;
 
 pub(crate) fn request(job: &JobId, follow: bool, attempt: u32) -> v1::LogsRequest {
     let (matrix_id, job_id) = (job.matrix.to_string(), job.to_string());
-    v1::LogsRequest { matrix_id, job_id, follow, attempt }
+    v1::LogsRequest { matrix_id, job_id, follow, attempt, metrics: false }
 }
 
 /// What a reader is told: the attempt, and the text of a stored part or a line.

@@ -141,6 +141,7 @@ async fn logs_show_the_tail_and_follow_to_the_end() {
         job_id: format!("{matrix_id}/99"),
         follow: false,
         attempt: 0,
+        metrics: false,
     };
     assert_eq!(world.matrices().logs(request).await.unwrap_err().code(), Code::NotFound);
 }
@@ -173,6 +174,25 @@ async fn the_fleet_shows_workers_and_what_they_run() {
     assert_eq!(workers[0].job_ids, [train.job.to_string()]);
     let info: assay_domain::event::WorkerInfo = serde_json::from_str(&workers[0].worker_json).unwrap();
     assert_eq!(info.id.as_str(), "w");
+}
+
+/// The welcome is on its way before the service has the engine's answer: whoever leaves at that moment is gone all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_that_leave_as_soon_as_they_are_welcome_are_not_connected_for_ever() {
+    let world = World::new().await;
+    for number in 0..200 {
+        drop(Worker::connect(&world, &format!("worker {number}"), &[]).await);
+    }
+    let all_gone = async {
+        loop {
+            let listed = world.fleet().list_workers(v1::ListWorkersRequest {}).await.unwrap().into_inner();
+            if listed.workers.iter().all(|worker| !worker.connected) {
+                return listed.workers.len();
+            }
+        }
+    };
+    let listed = tokio::time::timeout(PATIENCE, all_gone).await.expect("all are gone");
+    assert_eq!(listed, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

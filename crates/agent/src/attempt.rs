@@ -23,16 +23,14 @@ use crate::courier::Courier;
 use crate::executor::{AttemptContext, Executor, Failure, Finished, Inputs, Shared, Suspect};
 use crate::lease::{LeaseClock, Lost};
 use crate::link::{Link, Refusal};
-use crate::log::AttemptLog;
-use crate::segments::Segments;
+use crate::record::Record;
 use crate::stop::Stop;
 
 pub(crate) struct Attempt<E> {
     pub(crate) assignment: Arc<Assignment>,
     pub(crate) executor: Arc<E>,
     pub(crate) courier: Courier,
-    pub(crate) log: Arc<AttemptLog>,
-    pub(crate) segments: Arc<Segments>,
+    pub(crate) record: Record,
     pub(crate) stop: Stop,
     /// Its own folder: made here, removed at the end.
     pub(crate) folder: PathBuf,
@@ -76,8 +74,8 @@ impl<E: Executor> Attempt<E> {
                 self.stop.silence(lost);
             }
             () = self.stop.silenced() => {}
-            () = self.log.pump(&self.courier.link) => {}
-            () = self.segments.keep() => {}
+            () = self.record.log.pump(&self.courier.link) => {}
+            () = self.record.keep() => {}
         }
         self.say_why();
         // The cancelled run is awaited: the next attempt must find a free device.
@@ -86,9 +84,9 @@ impl<E: Executor> Attempt<E> {
         }
         // Nothing more is said about its job, but what it logged last is still worth reading.
         if let Some(lost) = self.stop.why_silenced() {
-            self.log.add(&lost.to_string());
+            self.record.log.add(&lost.to_string());
         }
-        self.segments.finish().await;
+        self.record.finish().await;
     }
 
     fn say_why(&self) {
@@ -105,13 +103,13 @@ impl<E: Executor> Attempt<E> {
         if let Err(failure) = &outcome
             && self.stop.why_silenced().is_none()
         {
-            self.log.add(&failure.reason);
+            self.record.log.add(&failure.reason);
         }
         let patience = Duration::from_millis(self.courier.limits.complete_patience_ms);
         let said = self.stop.unless_silenced(timeout(patience, async {
             // Without a coordinator nobody takes the log either: its limit counts from when there is one.
             self.courier.link.up().await;
-            self.segments.finish().await;
+            self.record.finish().await;
             self.tell(outcome).await;
         }));
         if let Some(Err(_)) = said.await {
@@ -181,8 +179,7 @@ impl<E: Executor> Attempt<E> {
             inputs,
             work_dir,
             progress: progress.clone(),
-            log: self.log.clone(),
-            segments: self.segments.clone(),
+            record: self.record.clone(),
             stop: self.stop.clone(),
             courier: self.courier.clone(),
         };
@@ -209,7 +206,7 @@ impl<E: Executor> Attempt<E> {
     }
 
     async fn tell(&self, outcome: Result<(Vec<Artifact>, Usage), Failure>) {
-        self.log.flush(&self.courier.link).await;
+        self.record.log.flush(&self.courier.link).await;
         let failure = match outcome {
             Ok((outputs, usage)) => match self.complete(&outputs, &usage).await {
                 Err(Refusal::Rejected(Rejection::StaleAttempt { .. })) | Ok(()) => return,

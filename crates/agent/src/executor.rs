@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use assay_domain::job::{FailureClass, Usage};
+use assay_domain::segment::Lines;
 use assay_domain::{Artifact, Assignment, Progress, Rejection};
 use assay_proto::convert::{lease_ref, to_json};
 use assay_proto::v1::{CheckpointedBatch, CheckpointedItem, worker_message::Body};
@@ -17,11 +18,10 @@ use tracing::Instrument as _;
 
 use crate::courier::Courier;
 use crate::lease::Lost;
-use crate::ledger::Ledger;
 use crate::link::Refusal;
-use crate::log::AttemptLog;
-use crate::segments::Segments;
+use crate::record::Record;
 use crate::stop::Stop;
+use crate::stored_lines::StoredLines;
 
 /// Runs jobs. One executor serves all slots of an agent, one after the other.
 pub trait Executor: Send + Sync + 'static {
@@ -88,8 +88,7 @@ pub(crate) struct Shared {
     pub(crate) inputs: Inputs,
     pub(crate) work_dir: PathBuf,
     pub(crate) progress: watch::Sender<Progress>,
-    pub(crate) log: Arc<AttemptLog>,
-    pub(crate) segments: Arc<Segments>,
+    pub(crate) record: Record,
     pub(crate) stop: Stop,
     pub(crate) courier: Courier,
 }
@@ -151,7 +150,7 @@ impl AttemptContext {
 
     /// Adds a line to the attempt's log. Never waits.
     pub fn log(&self, line: impl Into<String>) {
-        self.shared.log.add(&line.into());
+        self.shared.record.log.add(&line.into());
     }
 
     /// Uploads the PEFT folder and the resume state of a step, and returns when the coordinator has accepted them, or with a failure
@@ -169,7 +168,7 @@ impl AttemptContext {
         let courier = &self.shared.courier;
         let name = Artifact::adapter_name(step);
         // Whoever loses this worker later can read how it came to this checkpoint.
-        let (adapter, ()) = tokio::join!(courier.upload(&name, adapter), self.shared.segments.upload());
+        let (adapter, ()) = tokio::join!(courier.upload(&name, adapter), self.shared.record.upload());
         let adapter = adapter?;
         let resume = courier.upload(&Artifact::resume_name(step), resume).await?;
         let item = CheckpointedItem {
@@ -191,12 +190,16 @@ impl AttemptContext {
         }
     }
 
-    /// A file of lines that is stored part by part, for the attempts after this one: they have it as inputs `ledger/...`.
-    ///
-    /// # Errors
-    /// The file cannot be made.
-    pub fn ledger(&self) -> std::io::Result<Ledger> {
-        Ledger::new(self.work_dir().join("ledger.jsonl"), &self.shared.courier)
+    /// Adds a line to the attempt's metrics: one JSON object of its executor's. Never waits for anybody.
+    pub fn metric(&self, line: &str) {
+        self.shared.record.metric(line);
+    }
+
+    /// Lines that are stored part by part, for the attempts after this one: they have them as inputs `ledger/...`.
+    pub fn ledger(&self) -> StoredLines {
+        let folder = self.work_dir();
+        let (file, parts) = (folder.join("ledger.jsonl"), folder.join("ledger.parts"));
+        StoredLines::new(Lines::Ledger, file, parts, &self.shared.courier)
     }
 
     /// Cancelled when the run must stop: the lease is lost, a person cancelled, or the agent shuts down.

@@ -4,8 +4,8 @@
 
 pub use config::{AgentConfig, AgentLimits, Coordinator, Token};
 pub use executor::{AttemptContext, Executor, Failure, Finished};
-pub use ledger::Ledger;
 pub use life::{AgentError, run};
+pub use stored_lines::StoredLines;
 
 pub mod shell;
 
@@ -15,9 +15,10 @@ mod config;
 mod courier;
 mod executor;
 mod lease;
-mod ledger;
 mod life;
 mod link;
 mod log;
+mod record;
 mod segments;
 mod stop;
+mod stored_lines;

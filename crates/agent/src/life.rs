@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use assay_artifacts::{Cache, TransferError, TransferLimits, Transfers};
 use assay_domain::job::FailureClass;
-use assay_domain::segment::Lines;
 use assay_domain::{Assignment, Lease};
 use assay_proto::convert::{self, lease_ref};
 use assay_proto::v1::{self, coordinator_message, worker_message::Body};
@@ -24,8 +23,8 @@ use crate::courier::Courier;
 use crate::executor::{Executor, Failure};
 use crate::lease::Lost;
 use crate::link::{self, Connection, Event, Link};
-use crate::log::{self, AttemptLog};
-use crate::segments::Segments;
+use crate::log;
+use crate::record::Record;
 use crate::stop::Stop;
 
 /// Why an agent ended, other than by being asked to.
@@ -195,17 +194,15 @@ impl<E: Executor> Life<E> {
             link: self.link.clone(),
             cache: self.cache.clone(),
             transfers: self.transfers.clone(),
-            lease: lease.clone(),
+            lease,
             limits,
         };
-        let log = Arc::new(AttemptLog::new(&work_dir.join("logs"), lease, limits));
-        let segments = Arc::new(Segments::new(Lines::Log, log.clone(), courier.clone(), folder.join("log")));
+        let record = Record::new(&work_dir.join("logs"), &folder, &courier);
         Attempt {
             assignment: Arc::new(assignment),
             executor: self.executor.clone(),
             courier,
-            log,
-            segments,
+            record,
             stop,
             folder,
             offered: Instant::now(),

@@ -1,4 +1,4 @@
-//! The parts of an attempt's log and ledger that lie in the store: uploaded with each checkpoint, every so often, and at the end.
+//! The parts of an attempt's log, metrics and ledger that lie in the store: uploaded with each checkpoint, every so often, and at the end.
 //!
 //! A log is worth less than its run: what goes wrong here is said and tried again later, and fails nothing.
 
@@ -84,7 +84,11 @@ impl Segments {
         };
         let limit = Duration::from_millis(self.courier.limits.log_end_ms);
         if tokio::time::timeout(limit, all).await.is_err() {
-            tracing::warn!(limit_ms = self.courier.limits.log_end_ms, "the end of the log was not uploaded");
+            tracing::warn!(
+                limit_ms = self.courier.limits.log_end_ms,
+                of = self.of.as_str(),
+                "the end was not uploaded"
+            );
         }
     }
 
@@ -97,15 +101,16 @@ impl Segments {
                 true
             }
             Ok(Err(rejection)) => {
-                tracing::info!(%rejection, "the coordinator takes no more of this log");
+                tracing::info!(%rejection, of = self.of.as_str(), "the coordinator takes no more parts");
                 sent.closed = true;
                 false
             }
             Err(why) => {
                 tracing::warn!(
                     why,
+                    of = self.of.as_str(),
                     number = part.number,
-                    "a part of the log was not uploaded: it is tried again"
+                    "a part was not uploaded: it is tried again"
                 );
                 false
             }

@@ -158,7 +158,7 @@ pub fn renew(state: &State, lease: &Lease) -> Result<(), Rejection> {
     current_job(state, lease).map(|_| ())
 }
 
-/// An attempt asks to upload a file: refused unless it is current, but for the last of its log and ledger.
+/// An attempt asks to upload a file: refused unless it is current, but for the last of its lines.
 pub fn upload(state: &State, read: &ReadSet, lease: &Lease, artifact: &str) -> Result<(), Rejection> {
     match Lines::named(artifact) {
         Some(lines) => open_lines(state, read, lease, lines).map(|_| ()),
@@ -166,7 +166,7 @@ pub fn upload(state: &State, read: &ReadSet, lease: &Lease, artifact: &str) -> R
     }
 }
 
-/// An attempt says that a part of its log or ledger lies in the store. Also one that has ended, a little: what it wrote last says why. It
+/// An attempt says that a part of its log, metrics or ledger lies in the store. Also one that has ended, a little: what it wrote last says why. It
 /// changes nothing else.
 pub fn logged(
     state: &State,
@@ -371,7 +371,7 @@ fn job_of<'a>(state: &'a State, read: &'a ReadSet, lease: &Lease) -> Option<&'a 
     state.job(&lease.job).or(read.archived.as_ref())
 }
 
-/// The log or ledger of an attempt that may go on.
+/// The lines of an attempt that may go on.
 fn open_lines<'a>(
     state: &'a State,
     read: &'a ReadSet,

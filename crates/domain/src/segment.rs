@@ -1,4 +1,4 @@
-//! What of an attempt's log and ledger lies in the store: parts of whole lines, few however long it runs.
+//! What of an attempt's log, metrics and ledger lies in the store: parts of whole lines, few however long it runs.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,17 +14,21 @@ pub enum Lines {
     Log,
     /// What a judge was asked and answered: the next attempt reads it first.
     Ledger,
+    /// What a training measured after each step.
+    Metrics,
 }
 
 impl Lines {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Log, Self::Ledger];
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Log, Self::Ledger, Self::Metrics];
 
     /// The name under which its parts lie, as if it were an artifact of the attempt.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Log => "log",
             Self::Ledger => "ledger",
+            // `metrics` is the artifact of a training that succeeded.
+            Self::Metrics => "metric-lines",
         }
     }
 
@@ -44,7 +48,7 @@ const FAN: u32 = 8;
 /// Segments accepted of an attempt after its end: one that was on its way, and the rest of what it wrote.
 pub const LATE_SEGMENTS_MAX: u32 = 2;
 
-/// A stored part of an attempt's log or ledger.
+/// A stored part of an attempt's log, metrics or ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogSegment {
     /// Its place, from 1.
@@ -105,6 +109,19 @@ impl AttemptLog {
     /// Whether nothing was stored.
     pub fn is_empty(&self) -> bool {
         self.segments.is_empty()
+    }
+
+    /// The place among its segments of the one that lies at a key.
+    pub(crate) fn part_at(&self, lease: &Lease, key: &ObjectKey) -> Option<usize> {
+        let at = |segment: &LogSegment| segment.file(lease).is_ok_and(|file| file.key == *key);
+        self.segments.iter().position(at)
+    }
+
+    /// What lay at a key is gone.
+    pub(crate) fn forget(&mut self, lease: &Lease, key: &ObjectKey) {
+        if let Some(place) = self.part_at(lease, key) {
+            self.segments.remove(place);
+        }
     }
 
     pub(crate) fn add(&mut self, segment: &LogSegment, after_end: bool) {

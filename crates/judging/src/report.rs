@@ -28,6 +28,7 @@ mod style;
 mod method;
 mod preregistration;
 mod training;
+mod unfinished;
 
 pub use self::build::{ReportError, build_report};
 pub use self::differences::SystemDifference;

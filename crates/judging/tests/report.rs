@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use assay_domain::job::Orders;
 use assay_judging::logprob::sigmoid;
 use assay_judging::records::{
-    Evidence, FinishReason, LabelLogprobs, Setting, SettingSource, Slot, VerdictStatus, Winner, from_jsonl,
-    to_jsonl,
+    Evidence, FinishReason, LabelLogprobs, MetricRecord, Setting, SettingSource, Slot, VerdictStatus, Winner,
+    from_jsonl, to_jsonl,
 };
 use assay_judging::report::{
     IntervalMethod, Report, ReportError, ReportInputs, Scope, build_report, resolve_all,
@@ -102,6 +102,43 @@ fn rates_are_means_over_prompts_with_clustered_intervals() {
     assert_eq!(second.leave_one_out[0].rate, Some(rubric));
     let few: Vec<_> = second.rates.iter().filter(|row| row.few).map(|row| row.scope.label()).collect();
     assert!(few.contains(&"out-of-domain") && !few.contains(&"all"));
+}
+
+/// The sample's training lost its first attempt; here it had stored steps 1 to 9, of which 6 were kept.
+fn with_lost_steps(change: f64) -> ReportInputs {
+    let mut inputs = Sample::smoke(Orders::Both).inputs();
+    let mut lost: Vec<MetricRecord> = inputs.metrics[&0].iter().take(11).cloned().collect();
+    for record in &mut lost {
+        if let MetricRecord::Step { step: 7.., loss, seconds, .. } = record {
+            *seconds += 0.25;
+            *loss += change;
+        }
+    }
+    inputs.metric_lines = BTreeMap::from([((0, String::from("e1-a1")), lost)]);
+    inputs
+}
+
+#[test]
+fn steps_of_a_lost_attempt_are_kept_or_computed_again_and_compared() {
+    let report = build(&with_lost_steps(0.0));
+    let [lost] = &report.execution.unfinished[..] else { panic!("{:?}", report.execution.unfinished) };
+    assert_eq!((lost.fence.to_string().as_str(), lost.outcome.as_str()), ("e1-a1", "lost"));
+    assert_eq!((lost.first_step, lost.last_step, lost.kept, lost.again), (1, 9, 6, 3));
+    assert_eq!(lost.largest_difference, Some(0.0));
+    assert_eq!(
+        serde_json::to_string(&report.without_execution()).unwrap(),
+        serde_json::to_string(&build(&Sample::smoke(Orders::Both).inputs()).without_execution()).unwrap(),
+        "a lost attempt changes no result"
+    );
+
+    let report = build(&with_lost_steps(0.125));
+    let difference = report.execution.unfinished[0].largest_difference.unwrap();
+    assert!((difference - 0.125).abs() < 1e-12, "{difference}");
+    // The lines of the attempt that succeeded are its metrics.
+    let mut inputs = with_lost_steps(0.0);
+    let lines = inputs.metric_lines.pop_first().unwrap().1;
+    inputs.metric_lines.insert((0, String::from("e1-a2")), lines);
+    assert!(build(&inputs).execution.unfinished.is_empty());
 }
 
 #[test]

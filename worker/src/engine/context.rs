@@ -72,6 +72,10 @@ impl<'a> Context<'a> {
         self.send(&Message::Log(line.into()))
     }
 
+    pub(crate) fn metric(&mut self, line: String) -> Result<(), Stop> {
+        self.send(&Message::Metric(line))
+    }
+
     pub(crate) fn checkpoint(&mut self, step: u64, adapter: PathBuf, resume: PathBuf) -> Result<(), Stop> {
         self.send(&Message::Checkpoint { step, adapter, resume })
     }

@@ -99,7 +99,7 @@ impl Job<'_> {
         context.phase("train");
         self.tokens += report.tokens;
         self.seconds += seconds;
-        self.metrics.records.push(MetricRecord::Step {
+        let record = MetricRecord::Step {
             step: report.step,
             epoch: self.trainer.epochs_done(),
             loss: report.loss,
@@ -107,7 +107,8 @@ impl Job<'_> {
             learning_rate: report.learning_rate,
             tokens: report.predicted_tokens,
             seconds,
-        });
+        };
+        self.metrics.add(record, context)?;
         context.log(format!(
             "step {}/{} loss {:.4} gradient norm {:.4} learning rate {:.3e} {} tokens {seconds:.2} s",
             report.step,
@@ -140,7 +141,8 @@ impl Job<'_> {
     fn evaluated(&mut self, evaluation: Evaluation, context: &mut Context<'_>) -> Result<(), Stop> {
         let Evaluation { step, loss, predicted_tokens } = evaluation;
         let epoch = self.trainer.epochs_done();
-        self.metrics.records.push(MetricRecord::Eval { step, epoch, loss, tokens: predicted_tokens });
+        let record = MetricRecord::Eval { step, epoch, loss, tokens: predicted_tokens };
+        self.metrics.add(record, context)?;
         context.log(format!("validation loss after step {step}: {loss:.4} over {predicted_tokens} tokens"))
     }
 
@@ -174,6 +176,13 @@ impl Metrics {
             from_jsonl(METRICS_FILE, &text).map_err(|error| Stop::bad_input(&error))?;
         let steps = records.iter().filter(|record| matches!(record, MetricRecord::Step { .. })).count();
         Ok(Self { records, steps_before: steps as u64 })
+    }
+
+    /// Also for whoever asks before the job is done, or if it never is.
+    fn add(&mut self, record: MetricRecord, context: &mut Context<'_>) -> Result<(), Stop> {
+        let line = serde_json::to_string(&record).map_err(|error| Stop::bad_input(&error))?;
+        self.records.push(record);
+        context.metric(line)
     }
 
     fn steps_here(&self, done: u64) -> u64 {

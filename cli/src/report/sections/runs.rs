@@ -122,7 +122,40 @@ pub(super) fn execution(report: &Report) -> Vec<Block> {
     if !environments.is_empty() {
         blocks.push(Block::Text(format!("Ran on: {}", environments.join("; "))));
     }
+    blocks.extend(unfinished(report));
     blocks
+}
+
+fn unfinished(report: &Report) -> Vec<Block> {
+    let attempts = &report.execution.unfinished;
+    if attempts.is_empty() {
+        return Vec::new();
+    }
+    let mut table = Table::new(&[
+        words("training"),
+        words("attempt"),
+        words("how it ended"),
+        numbers("steps stored"),
+        numbers("kept"),
+        numbers("computed again"),
+        words("the same again"),
+    ]);
+    for attempt in attempts {
+        table.push([
+            attempt.job.clone(),
+            attempt.fence.to_string(),
+            attempt.outcome.clone(),
+            format!("{}-{}", attempt.first_step, attempt.last_step),
+            attempt.kept.to_string(),
+            attempt.again.to_string(),
+            match attempt.largest_difference {
+                None => format::NOTHING.to_owned(),
+                Some(0.0) => "yes, to the last bit".to_owned(),
+                Some(difference) => format!("within {difference:.1e} in loss and gradient norm"),
+            },
+        ]);
+    }
+    vec![Block::Heading("Training attempts that did not finish".to_owned()), Block::Table(table)]
 }
 
 fn how(job: &JobSummary) -> String {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use assay_domain::segment::Lines;
 use assay_domain::{Attempt, MatrixId};
 use assay_proto::{convert, v1};
 use tokio::sync::mpsc;
@@ -22,7 +23,8 @@ pub(super) fn wanted(request: &v1::LogsRequest) -> Result<WantedLogs, Status> {
         job => Some(convert::job_id(job)?),
     };
     let attempt = (request.attempt > 0).then_some(Attempt(request.attempt));
-    Ok(WantedLogs { matrix: MatrixId::new(request.matrix_id.clone()), job, attempt })
+    let of = if request.metrics { Lines::Metrics } else { Lines::Log };
+    Ok(WantedLogs { matrix: MatrixId::new(request.matrix_id.clone()), job, attempt, of })
 }
 
 impl MatricesService {

@@ -4,6 +4,7 @@ use std::fs;
 
 use assay_agent::Failure;
 use assay_domain::job::FailureClass;
+use assay_domain::segment::Lines;
 use assay_domain::{Lease, LogSegment};
 
 use crate::agent::{Agent, Run, assignment};
@@ -67,6 +68,32 @@ async fn a_checkpoint_brings_the_log_that_led_to_it() {
     coordinator.until(|heard| checkpointed(heard).then_some(())).await;
     run.end(nothing());
     coordinator.until(completed).await;
+    agent.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_checkpoint_brings_the_metrics_that_led_to_it_and_a_failure_the_rest() {
+    let mut coordinator = Coordinator::start().await;
+    let mut agent = Agent::start(&coordinator);
+    let run = run_one(&mut coordinator, &mut agent).await;
+    let folder = run.cx.work_dir().join("adapter");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("adapter.safetensors"), "tensors").unwrap();
+    run.cx.metric(r#"{"step":1}"#);
+    run.cx.metric(r#"{"step":2}"#);
+    run.cx.checkpoint(2, &folder, &folder).await.unwrap();
+    let first = coordinator.until(stored).await;
+    run.cx.metric(r#"{"step":3}"#);
+    run.end(Err(Failure::new(FailureClass::Crashed, "the engine ended")));
+    let metrics = |heard: &Heard| stored(heard).filter(|(_, segment)| segment.of == Lines::Metrics);
+    let second = coordinator.until_without(metrics, |heard| failed(heard).is_some()).await;
+    let text = |(lease, segment): &(Lease, LogSegment)| {
+        coordinator.store.text(&segment.file(lease).unwrap().key).unwrap()
+    };
+    assert_eq!((first.1.of, first.1.last_line, second.1.number), (Lines::Metrics, 2, 2));
+    assert_eq!(text(&first), "{\"step\":1}\n{\"step\":2}\n");
+    assert_eq!(text(&second), "{\"step\":3}\n");
+    coordinator.until(failed).await;
     agent.shut_down().await;
 }
 

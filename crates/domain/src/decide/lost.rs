@@ -52,15 +52,21 @@ pub(super) fn make_again(
         matrix.jobs.iter().enumerate().map(move |(ordinal, job)| (id(ordinal), job))
     });
     for (id, job) in jobs {
-        let before = events.len();
+        let mut losses = job.losses;
         for object in lost {
             let key = &object.file.key;
-            let Some(holder) = job.holder_of(key) else { continue };
-            let (name, reason) =
-                (holder.name.clone(), format!("its `{}` was lost: {key} {}", holder.name, object.found));
+            let name = match (job.holder_of(key), job.lines_in(&id, key)) {
+                (Some(holder), _) => {
+                    losses += 1;
+                    holder.name.clone()
+                }
+                // Its readers do without, and nothing is made again.
+                (None, Some((_, lines))) => lines.as_str().to_owned(),
+                (None, None) => continue,
+            };
+            let reason = format!("its `{name}` was lost: {key} {}", object.found);
             events.push(Event::ArtifactLost { job: id.clone(), name, key: key.clone(), reason, at });
         }
-        let losses = job.losses + (events.len() - before);
         let over = losses > job.losses && losses > policy.losses_max && may_run_again(job);
         if let Some(Event::ArtifactLost { reason, .. }) = events.last().filter(|_| over && !ends(events, &id))
         {

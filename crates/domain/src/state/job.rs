@@ -140,14 +140,18 @@ pub struct AttemptRecord {
     /// What of its ledger lies in the store.
     #[serde(default, skip_serializing_if = "AttemptLog::is_empty")]
     pub ledger: AttemptLog,
+    /// What of its metrics lies in the store.
+    #[serde(default, skip_serializing_if = "AttemptLog::is_empty")]
+    pub metrics: AttemptLog,
 }
 
 impl AttemptRecord {
-    /// What of its log or ledger lies in the store.
+    /// What of its lines lies in the store.
     pub fn stored(&self, lines: Lines) -> &AttemptLog {
         match lines {
             Lines::Log => &self.log,
             Lines::Ledger => &self.ledger,
+            Lines::Metrics => &self.metrics,
         }
     }
 
@@ -155,6 +159,7 @@ impl AttemptRecord {
         match lines {
             Lines::Log => &mut self.log,
             Lines::Ledger => &mut self.ledger,
+            Lines::Metrics => &mut self.metrics,
         }
     }
 }
@@ -231,6 +236,16 @@ impl JobState {
         outputs.iter().chain(kept).find(|artifact| artifact.has(key))
     }
 
+    /// The attempt and the lines that an object is a part of.
+    pub fn lines_in(&self, id: &JobId, key: &ObjectKey) -> Option<(Fence, Lines)> {
+        let all = self.attempts.iter().flat_map(|attempt| Lines::ALL.map(|lines| (attempt, lines)));
+        let holds = |(attempt, lines): &(&AttemptRecord, Lines)| {
+            let lease = Lease { job: id.clone(), fence: attempt.fence };
+            attempt.stored(*lines).part_at(&lease, key).is_some()
+        };
+        all.into_iter().find(holds).map(|(attempt, lines)| (attempt.fence, lines))
+    }
+
     /// How many attempts ended in a way that counts against the job.
     pub fn attempts_counted(&self) -> usize {
         self.attempts_that(FailureClass::counts)
@@ -275,7 +290,10 @@ impl JobState {
                 self.attempt_failed(lease, *class, reason, *at);
             }
             Event::AttemptLost { lease, at } => self.attempt_lost(lease, *at),
-            Event::ArtifactLost { key, reason, at, .. } => self.artifact_lost(key, reason, *at),
+            Event::ArtifactLost { job, key, reason, at, .. } => match self.lines_in(job, key) {
+                Some((fence, lines)) => self.lines_lost(job, fence, lines, key),
+                None => self.artifact_lost(key, reason, *at),
+            },
             Event::JobFailed { reason, at, .. } => self.failed(reason, *at),
             Event::EpochRaised { .. }
             | Event::WorkerRegistered { .. }
@@ -306,6 +324,7 @@ impl JobState {
             outcome: Outcome::Running,
             log: AttemptLog::default(),
             ledger: AttemptLog::default(),
+            metrics: AttemptLog::default(),
         });
         self.changed_at = Some(at);
     }
@@ -363,6 +382,13 @@ impl JobState {
 
     /// What the object belonged to is no more, and the job is to run again unless only a resume state went. Whatever else it
     /// made stands.
+    fn lines_lost(&mut self, id: &JobId, fence: Fence, lines: Lines, key: &ObjectKey) {
+        let lease = Lease { job: id.clone(), fence };
+        if let Some(attempt) = self.attempts.iter_mut().find(|attempt| attempt.fence == fence) {
+            attempt.stored_mut(lines).forget(&lease, key);
+        }
+    }
+
     fn artifact_lost(&mut self, key: &ObjectKey, reason: &str, at: UnixMillis) {
         self.losses += 1;
         self.changed_at = Some(at);

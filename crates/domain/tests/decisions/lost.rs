@@ -1,6 +1,7 @@
 //! Objects that go bad after they were accepted.
 
 use assay_domain::Source;
+use assay_domain::segment::Lines;
 
 use super::*;
 
@@ -243,4 +244,31 @@ fn a_loss_can_end_a_matrix_that_can_do_no_more() {
     assert_eq!(ends, 1, "{events:?}");
     desk.record(events);
     assert!(desk.state.matrices.is_empty());
+}
+
+/// A part of what an attempt wrote down, as the state refers to it.
+fn part(desk: &mut Desk, lease: &Lease, of: Lines) -> FileRef {
+    let segment = LogSegment { number: 1, last_line: 3, digest: Digest::of(b"lines"), bytes: 5, of };
+    let events =
+        decide::logged(&desk.state, &ReadSet::default(), lease, segment.clone(), AT).expect("it may");
+    desk.record(events);
+    segment.file(lease).expect("a good key")
+}
+
+#[test]
+fn lost_metrics_of_an_attempt_are_done_without() {
+    let mut desk = Desk::with_one();
+    let first = desk.lease_of(TRAIN);
+    let lost = part(&mut desk, &first, Lines::Metrics);
+    let log = part(&mut desk, &first, Lines::Log);
+    desk.fail(&first, FailureClass::Crashed).unwrap();
+    desk.train();
+    desk.answer(BASE);
+    let reader = desk.lease_of(EPOCH_1);
+    assert_eq!(desk.lose(&reader, &[&lost]), Ok(2));
+    let training = desk.job(TRAIN);
+    assert!(training.attempts[0].metrics.is_empty() && !training.attempts[0].log.is_empty());
+    assert_eq!((desk.status(TRAIN), training.losses), (Status::Succeeded, 0), "nothing is made again");
+    assert_eq!((desk.status(EPOCH_1), desk.job(EPOCH_1).attempts_counted()), (Status::Ready, 0));
+    assert!(desk.job(TRAIN).lines_in(&first.job, &log.key).is_some());
 }

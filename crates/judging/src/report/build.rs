@@ -12,7 +12,7 @@ use super::types::{
 };
 use super::{
     agreement, bias, differences, lengths, method, orders, pairs, preregistration, rates, sampling, scores,
-    seeds, strengths, training,
+    seeds, strengths, training, unfinished,
 };
 use crate::pair::{Key, PairError};
 use crate::prompt::template;
@@ -232,5 +232,5 @@ fn execution(inputs: &ReportInputs) -> Execution {
     }
     let mut jobs = inputs.history.clone();
     jobs.sort_by_key(|job| job.job.ordinal);
-    Execution { matrix: inputs.matrix.clone(), jobs, judge_usage }
+    Execution { matrix: inputs.matrix.clone(), jobs, judge_usage, unfinished: unfinished::trainings(inputs) }
 }

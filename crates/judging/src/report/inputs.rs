@@ -22,6 +22,8 @@ pub struct ReportInputs {
     pub keys: Vec<KeyRecord>,
     /// The lines of each train job's `metrics.jsonl`, by the job's ordinal: N of the input `metrics/N`.
     pub metrics: BTreeMap<u32, Vec<MetricRecord>>,
+    /// What attempts of trainings measured, by the job's ordinal and the attempt (`e1-a2`): goes to the execution section only.
+    pub metric_lines: BTreeMap<(u32, String), Vec<MetricRecord>>,
     /// Versions for the reproducibility block, such as ("assay", "0.1.0").
     pub versions: BTreeMap<String, String>,
     /// The matrix as submitted; goes to the execution section only.

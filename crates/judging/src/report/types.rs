@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use assay_domain::MatrixId;
 use assay_domain::job::{Comparison, JobSummary, JudgeInfo, Training};
+use assay_domain::{Fence, MatrixId};
 use serde::{Deserialize, Serialize};
 
 use super::differences::SystemDifference;
@@ -435,6 +435,30 @@ pub struct Execution {
     /// What judging took, by judge.
     #[serde(default)]
     pub judge_usage: BTreeMap<String, JudgeUsage>,
+    /// Training attempts that did not finish, from what they had stored of their metrics.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unfinished: Vec<UnfinishedTraining>,
+}
+
+/// The steps of a training attempt that did not finish.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UnfinishedTraining {
+    /// The job's label.
+    pub job: String,
+    /// The attempt.
+    pub fence: Fence,
+    /// How it ended.
+    pub outcome: String,
+    /// The first step it stored.
+    pub first_step: u64,
+    /// The last step it stored; it may have done a few more.
+    pub last_step: u64,
+    /// Steps that a later attempt went on from.
+    pub kept: u64,
+    /// Steps that a later attempt computed again.
+    pub again: u64,
+    /// Largest difference in loss (nats) or gradient norm between a step and its repetition; 0: equal to the last bit.
+    pub largest_difference: Option<f64>,
 }
 
 /// What the verdicts of one judge took.

@@ -64,6 +64,7 @@ impl Sample {
             verdicts,
             keys,
             metrics: BTreeMap::from([(0, metrics())]),
+            metric_lines: BTreeMap::new(),
             versions: BTreeMap::from([("assay".to_owned(), "0.1.0".to_owned())]),
             matrix: Some(MatrixId::new("m-sample")),
             history: history(),
