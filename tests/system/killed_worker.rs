@@ -97,7 +97,7 @@ fn logs_are_stored(world: &World, job: &str, live: &[String]) {
 
 /// The report says what was computed twice, and that it came out the same.
 fn reported(world: &World, matrix: &str) {
-    let report = world.json(&["report", matrix, "--json"]);
+    let report = world.json(&["report", matrix]);
     let [lost] = report["execution"]["unfinished"].as_array().unwrap().as_slice() else {
         panic!("{report:#}")
     };
