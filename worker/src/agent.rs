@@ -37,6 +37,7 @@ async fn work(args: &args::Agent) -> anyhow::Result<()> {
     let engine = EngineConfig {
         device: args.device.into(),
         threads: threads(args.threads),
+        memory_limit_mib: args.memory_limit_mib,
         start_limit: ENGINE_START_LIMIT,
     };
     let process = EngineProcess::start(&engine).await.context("the engine does not start")?;

@@ -75,6 +75,10 @@ pub(crate) struct Agent {
     /// Threads of the engine; 0 takes one for each processor.
     #[arg(long, default_value_t = 0)]
     pub(crate) threads: u32,
+    /// MiB of its own that the engine may use on a processor before a job that needs more fails or trains in smaller
+    /// passes; 0 takes what the machine or its control group has.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) memory_limit_mib: u64,
     /// Folder for the cache and for attempts; default: `worker` in the data folder.
     #[arg(long)]
     pub(crate) work_dir: Option<PathBuf>,
@@ -91,6 +95,9 @@ pub(crate) struct Engine {
     /// Where to compute.
     #[arg(long, value_enum)]
     pub(crate) device: Device,
+    /// As for the agent.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) memory_limit_mib: u64,
 }
 
 #[derive(Debug, ClapArgs)]

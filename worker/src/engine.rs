@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use assay_domain::job::FailureClass;
 
-use crate::args::Device;
+use crate::args;
 use crate::frames::{self, Command, EngineJob, FRAMES_VERSION, Message};
 
 pub(crate) use context::{Context, Stop, now};
@@ -27,16 +27,24 @@ mod train;
 const JOBS_MAX: usize = 1;
 
 /// Runs until the agent closes the socket that is this process's standard input.
-pub(crate) fn main(device: Device) -> anyhow::Result<()> {
+pub(crate) fn main(args: &args::Engine) -> anyhow::Result<()> {
     // A race with a parent that has died already is covered by the end of file on the socket.
     #[cfg(target_os = "linux")]
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
+    assay_model::oom::panic_quietly();
     let mut stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
-    let device = assay_model::device::open(device.name())?;
+    let device = assay_model::device::open(args.device.name())?;
+    let usable_mib = match args.memory_limit_mib {
+        0 => memory::usable_mib(),
+        limit => limit,
+    };
+    if matches!(args.device, args::Device::Cpu) && usable_mib > 0 {
+        memory::limit(usable_mib)?;
+    }
     let hello = Message::Hello {
         version: FRAMES_VERSION,
         device: model::device_name(device),
-        memory_mib: memory::total_mib(),
+        memory_mib: usable_mib,
     };
     frames::write(&mut stream, &hello)?;
     let cancel = Arc::new(AtomicBool::new(false));
@@ -110,7 +118,10 @@ fn run_one(job: EngineJob, models: &mut model::Warm, context: &mut Context<'_>) 
         Err(panic) => {
             // Nothing is known about the warm model after a panic.
             models.forget();
-            Message::Failed { class: FailureClass::Crashed, reason: panic_text(&*panic) }
+            match assay_model::oom::said_by_panic(&*panic) {
+                Some(text) => Message::Failed { class: FailureClass::OutOfMemory, reason: text.to_owned() },
+                None => Message::Failed { class: FailureClass::Crashed, reason: panic_text(&*panic) },
+            }
         }
     }
 }

@@ -28,7 +28,7 @@ fn main() -> ExitCode {
 fn run(args: args::Args) -> anyhow::Result<ExitCode> {
     match args.command {
         args::Command::Agent(agent) => agent::run(agent).map(|()| ExitCode::SUCCESS),
-        args::Command::Engine(engine) => engine::main(engine.device).map(|()| ExitCode::SUCCESS),
+        args::Command::Engine(engine) => engine::main(&engine).map(|()| ExitCode::SUCCESS),
         args::Command::Check(check) => check::golden(&check),
         args::Command::CheckTrl(check) => check::trl(&check),
         args::Command::BenchTrain(bench) => bench::train(&bench).map(|()| ExitCode::SUCCESS),

@@ -28,6 +28,8 @@ pub(crate) struct EngineConfig {
     pub(crate) device: DeviceKind,
     /// OpenMP threads.
     pub(crate) threads: u32,
+    /// What it may use on a processor; 0: what there is.
+    pub(crate) memory_limit_mib: u64,
     /// How long it may take to open its device.
     pub(crate) start_limit: Duration,
 }
@@ -48,7 +50,9 @@ impl EngineProcess {
     pub(crate) async fn start(config: &EngineConfig) -> io::Result<Self> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
-        let child = command(config, OwnedFd::from(theirs))?.spawn()?;
+        let threads = config.threads;
+        let waiting = tokio::task::spawn_blocking(move || openmp::waiting(threads)).await?;
+        let child = command(config, OwnedFd::from(theirs))?.envs(waiting).spawn()?;
         let codec = LengthDelimitedCodec::builder()
             .little_endian()
             .length_field_type::<u32>()
@@ -120,9 +124,9 @@ fn command(config: &EngineConfig, socket: OwnedFd) -> io::Result<Process> {
         DeviceKind::Cuda => "cuda",
         DeviceKind::Mps => "mps",
     };
-    command.args(["engine", "--device", device]).stdin(Stdio::from(socket)).kill_on_drop(true);
+    command.args(["engine", "--device", device, "--memory-limit-mib", &config.memory_limit_mib.to_string()]);
+    command.stdin(Stdio::from(socket)).kill_on_drop(true);
     command.env("OMP_NUM_THREADS", config.threads.to_string());
-    command.envs(openmp::waiting());
     Ok(command)
 }
 

@@ -7,7 +7,7 @@ use crate::matrix::{CELLS_MAX, MatrixError, ResolvedMatrix};
 
 pub use check::PLAN_JOBS_MAX;
 pub use price::{PriceTable, WorkerRate};
-pub use steps::{Schedule, steps_per_epoch};
+pub use steps::{BEST, Schedule, steps_per_epoch};
 pub use table::{KindTotal, PlanRow, PlanTable, WorkerTotal};
 
 pub(crate) use check::schedule_errors;

@@ -79,7 +79,7 @@ const CASES: &[Case] = &[
         "    rank: 16\n",
         "    rnak: 16\n",
         &[
-            "trial.yaml:12:5: unknown field `rnak`: `recipes[0]` has `accumulate`, `alpha`, `checkpoints`, `dropout`, `epochs`, `learning_rate`, `loss_on`, `max_grad_norm`, `max_length`, `micro_batch`, `name`, `preset`, `rank`, `reference_quirks`, `rslora`, `targets`, `warmup_steps`, `weight_decay`; did you mean `rank`?",
+            "trial.yaml:12:5: unknown field `rnak`: `recipes[0]` has `accumulate`, `alpha`, `checkpoints`, `dropout`, `early_stopping`, `epochs`, `keep_best`, `learning_rate`, `lora_plus_ratio`, `loss_on`, `max_grad_norm`, `max_length`, `micro_batch`, `name`, `neftune_alpha`, `preset`, `rank`, `reference_quirks`, `rslora`, `targets`, `warmup_steps`, `weight_decay`; did you mean `rank`?",
         ],
     ),
     (
@@ -393,6 +393,31 @@ const CASES: &[Case] = &[
         "    warmup_steps: 12\n",
         &[
             "trial.yaml:14:19: warmup_steps is 12 in recipe `lora-r16`: fewer than its 12 steps on 24 rows of `talks` are needed",
+        ],
+    ),
+    (
+        "the best of checkpoints without a validation loss",
+        "    valid: data/valid.jsonl\nrecipes:\n  - name: lora-r16\n",
+        "recipes:\n  - name: lora-r16\n    keep_best: true\n",
+        &[
+            "trial.yaml:11:16: keep_best of recipe `lora-r16` goes by the validation loss: give data set `talks` a `valid` file",
+        ],
+    ),
+    (
+        "no patience at all",
+        "    warmup_steps: 2\n",
+        "    warmup_steps: 2\n    early_stopping: {patience: 0}\n",
+        &[
+            "trial.yaml:15:21: early_stopping of recipe `lora-r16` may end training before a checkpoint that is evaluated: use `evaluate: last`",
+            "trial.yaml:15:32: `recipes[0].early_stopping.patience` is 0: a whole number, 1 or more is needed",
+        ],
+    ),
+    (
+        "an early end before what is evaluated",
+        "    warmup_steps: 2\n",
+        "    warmup_steps: 2\n    early_stopping: {patience: 2}\n",
+        &[
+            "trial.yaml:15:21: early_stopping of recipe `lora-r16` may end training before a checkpoint that is evaluated: use `evaluate: last`",
         ],
     ),
     (

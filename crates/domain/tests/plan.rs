@@ -155,6 +155,48 @@ fn an_unavailable_judge_gets_no_jobs_and_a_line_in_the_report() {
     assert_eq!(table.unavailable_judges, [(String::from("api"), why)]);
 }
 
+/// Matrices of older versions keep their keys: what came later is not in them unless it is used.
+#[test]
+fn settings_that_came_later_are_in_no_key_where_they_are_off() {
+    let train = |more: &str| {
+        let text = small("").replace("train: t.jsonl", "train: t.jsonl, valid: v.jsonl");
+        let text = text.replace("warmup_steps: 1", &format!("warmup_steps: 1{more}"));
+        plan(&resolved::resolve(resolved::parse(&text), 24)).unwrap().swap_remove(0)
+    };
+    let plain = train("");
+    let recipe = serde_json::to_value(&plain.work).unwrap()["recipe"].take();
+    let first = "accumulate alpha dropout epochs learning_rate loss_on max_grad_norm max_length micro_batch name rank \
+                 reference_quirks rslora targets warmup_steps weight_decay";
+    let mut fields: Vec<&str> = recipe.as_object().unwrap().keys().map(String::as_str).collect();
+    fields.sort_unstable();
+    assert_eq!(fields.join(" "), first);
+    let off = train(", lora_plus_ratio: 1, neftune_alpha: 0, keep_best: false, early_stopping: null");
+    assert_eq!(off.key, plain.key);
+    for on in ["lora_plus_ratio: 16", "neftune_alpha: 5", "keep_best: true"] {
+        assert_ne!(train(&format!(", {on}")).key, plain.key, "{on}");
+    }
+    let Work::Train(spec) = serde_json::from_value(serde_json::to_value(&plain.work).unwrap()).unwrap()
+    else {
+        panic!("it is no training")
+    };
+    assert_eq!((spec.recipe.lora_plus_ratio, spec.recipe.keep_best), (1.0, false));
+}
+
+#[test]
+fn the_end_of_a_recipe_that_keeps_its_best_is_judged_by_that_name() {
+    let text = small("").replace("train: t.jsonl", "train: t.jsonl, valid: v.jsonl");
+    let text = text.replace("warmup_steps: 1", "warmup_steps: 1, keep_best: true");
+    let jobs = plan(&resolved::resolve(resolved::parse(&text), 24)).unwrap();
+    let checkpoints: BTreeSet<(u64, &str)> = jobs
+        .iter()
+        .filter_map(|job| match &job.work {
+            Work::Score(spec) => Some((spec.comparison.step, spec.comparison.checkpoint.as_str())),
+            Work::Train(_) | Work::Generate(_) | Work::Judge(_) | Work::Report(_) => None,
+        })
+        .collect();
+    assert_eq!(checkpoints, BTreeSet::from([(3, "epoch 1"), (6, "best")]));
+}
+
 #[test]
 fn keys_do_not_depend_on_what_is_not_part_of_the_result() {
     let keys =

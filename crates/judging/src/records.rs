@@ -89,6 +89,22 @@ pub enum MetricRecord {
         /// Predicted tokens of the validation rows.
         tokens: u64,
     },
+    /// Memory was not enough for passes as they were: they hold less from here on, at the same rows a step.
+    Memory {
+        /// Optimizer steps done before.
+        step: u64,
+        /// Rows of a pass from here on.
+        rows: u64,
+        /// Whether activations are computed twice from here on.
+        recompute: bool,
+    },
+    /// Training ended before its last step, or with another adapter than its last.
+    End {
+        /// Optimizer steps done.
+        step: u64,
+        /// The step whose adapter it ends with.
+        kept: u64,
+    },
 }
 
 /// Which of a template's two labels: `A` is the first label it lists, whatever its text is.

@@ -46,7 +46,8 @@ pub use self::types::{
     AgreementReport, Bounds, CheckpointDifference, ComparisonReport, Counts, EvalPoint, Execution,
     GenerationReport, Interval, IntervalMethod, JudgeAgreement, JudgeReport, JudgeUsage, LeaveOneOut,
     LossPoint, Method, MissingCounts, PairReport, PairVerdict, PanelAgreement, PassReport, PositionReport,
-    Report, Reproducibility, ResponseReport, Scope, TieSensitivity, TrainingReport, WinRate,
+    Report, Reproducibility, ResponseReport, Scope, SmallerPasses, TieSensitivity, TrainingEnd,
+    TrainingReport, WinRate,
 };
 
 /// Rates over fewer prompts than this are printed as counts only.

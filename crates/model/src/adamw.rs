@@ -48,6 +48,8 @@ impl AdamWSettings {
 #[derive(Debug)]
 pub(crate) struct AdamW {
     settings: AdamWSettings,
+    /// What the learning rate of each value is multiplied with; none: 1.
+    rates: Option<Tensor>,
     /// Updates done.
     pub(crate) updates: u64,
     /// Mean of gradients.
@@ -57,9 +59,14 @@ pub(crate) struct AdamW {
 }
 
 impl AdamW {
-    pub(crate) fn new(settings: AdamWSettings, elements: i64, device: Device) -> Result<Self> {
+    pub(crate) fn new(
+        settings: AdamWSettings,
+        rates: Option<Tensor>,
+        elements: i64,
+        device: Device,
+    ) -> Result<Self> {
         let zeros = || Tensor::f_zeros([elements], (Kind::Float, device));
-        Ok(Self { settings, updates: 0, first: zeros()?, second: zeros()? })
+        Ok(Self { settings, rates, updates: 0, first: zeros()?, second: zeros()? })
     }
 
     /// Updates `parameters` in place with this gradient; all are flat and of equal length.
@@ -74,7 +81,11 @@ impl AdamW {
         self.updates += 1;
         let mut parameters = parameters.shallow_clone();
         if weight_decay > 0.0 {
-            let _parameters = parameters.f_mul_scalar_(1.0 - learning_rate * weight_decay)?;
+            let decay = -learning_rate * weight_decay;
+            let _parameters = match &self.rates {
+                Some(rates) => parameters.f_mul_(&rates.f_mul_scalar(decay)?.f_add_scalar_(1.0)?)?,
+                None => parameters.f_mul_scalar_(1.0 + decay)?,
+            };
         }
         let _first = self.first.f_lerp_(gradient, 1.0 - beta1)?;
         let squared = gradient.f_square()?.f_mul_scalar(1.0 - beta2)?;
@@ -83,7 +94,10 @@ impl AdamW {
         let correction1 = 1.0 - beta1.powf(updates);
         let correction2 = 1.0 - beta2.powf(updates);
         let root = self.second.f_sqrt()?.f_div_scalar_(correction2.sqrt())?.f_add_scalar_(epsilon)?;
-        let change = self.first.f_div(&root)?.f_mul_scalar_(learning_rate / correction1)?;
+        let mut change = self.first.f_div(&root)?.f_mul_scalar_(learning_rate / correction1)?;
+        if let Some(rates) = &self.rates {
+            let _change = change.f_mul_(rates)?;
+        }
         let _parameters = parameters.f_sub_(&change)?;
         Ok(())
     }
@@ -98,7 +112,7 @@ mod tests {
     #[test]
     fn updates_follow_the_formula() {
         let settings = AdamWSettings { weight_decay: 0.01, ..AdamWSettings::default() };
-        let mut optimizer = AdamW::new(settings, 3, Device::Cpu).unwrap();
+        let mut optimizer = AdamW::new(settings, None, 3, Device::Cpu).unwrap();
         let parameters = Tensor::from_slice(&[1f32, -2.0, 3.0]);
         let gradients = [[0.5, -0.25, 1.0], [0.1, 0.2, -0.3], [0.0, 1.0, 0.0]];
         let (mut expected, mut first, mut second) = ([1.0, -2.0, 3.0], [0.0; 3], [0.0; 3]);
@@ -117,5 +131,21 @@ mod tests {
         for (index, expected) in expected.iter().enumerate() {
             assert!((parameters.double_value(&[index as i64]) - expected).abs() < 1e-6);
         }
+    }
+
+    #[test]
+    fn a_value_with_a_rate_of_its_own_moves_and_decays_as_with_that_learning_rate() {
+        let settings = AdamWSettings { weight_decay: 0.1, ..AdamWSettings::default() };
+        let after = |rates: Option<Tensor>, learning_rate: f64| {
+            let mut optimizer = AdamW::new(settings, rates, 2, Device::Cpu).unwrap();
+            let parameters = Tensor::from_slice(&[1f32, 1.0]);
+            for gradient in [[0.5f32, 0.5], [-0.1, -0.1]] {
+                optimizer.update(&parameters, &Tensor::from_slice(&gradient), learning_rate).unwrap();
+            }
+            [parameters.double_value(&[0]), parameters.double_value(&[1])]
+        };
+        let rated = after(Some(Tensor::from_slice(&[1f32, 16.0])), 0.01);
+        assert!((rated[0] - after(None, 0.01)[0]).abs() < 1e-6);
+        assert!((rated[1] - after(None, 0.16)[1]).abs() < 1e-6);
     }
 }

@@ -145,8 +145,18 @@ impl Decoder {
         attention: &mut dyn Attention,
         adapters: &dyn Adapters,
     ) -> Result<Tensor> {
+        self.hidden_of(self.embed(ids)?, positions, attention, adapters)
+    }
+
+    /// The same from embeddings `[N, hidden_size]`.
+    pub(crate) fn hidden_of(
+        &self,
+        mut hidden: Tensor,
+        positions: &Tensor,
+        attention: &mut dyn Attention,
+        adapters: &dyn Adapters,
+    ) -> Result<Tensor> {
         let rotary = self.rotary(positions)?;
-        let mut hidden = self.embed(ids)?;
         for index in 0..self.layers.len() {
             hidden = self.layer(index, &hidden, &rotary, attention, adapters)?;
         }

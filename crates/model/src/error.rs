@@ -97,14 +97,14 @@ pub enum ModelError {
         step: u64,
         /// The value.
         value: f64,
-        /// The step's rows, from 0, by micro-batch.
+        /// The rows, from 0, by pass: those of the first pass in which it appears.
         rows: Vec<Vec<usize>>,
     },
     /// The caller stopped the run between two steps.
     #[error("cancelled")]
     Cancelled,
     /// The device is out of memory.
-    #[error("out of memory on the device: use a smaller micro-batch, shorter rows, or recompute activations")]
+    #[error("out of memory on the device: use shorter rows, a smaller batch, or a device with more")]
     OutOfMemory(#[source] TchError),
     /// LibTorch refused an operation.
     #[error("a tensor operation failed")]
@@ -114,11 +114,7 @@ pub enum ModelError {
 impl From<TchError> for ModelError {
     /// Tells running out of memory, which a caller can do something about, from all else.
     fn from(error: TchError) -> Self {
-        let text = error.to_string().to_ascii_lowercase();
-        let out_of_memory = text.contains("out of memory")
-            || text.contains("not enough memory")
-            || text.contains("can't allocate memory");
-        if out_of_memory { Self::OutOfMemory(error) } else { Self::Torch(error) }
+        if crate::oom::is_said(&error.to_string()) { Self::OutOfMemory(error) } else { Self::Torch(error) }
     }
 }
 
@@ -139,6 +135,8 @@ mod tests {
         assert!(matches!(ModelError::from(cuda), ModelError::OutOfMemory(_)));
         let cpu = TchError::Torch("DefaultCPUAllocator: can't allocate memory".to_owned());
         assert!(matches!(ModelError::from(cpu), ModelError::OutOfMemory(_)));
+        let container = TchError::Torch("std::bad_alloc".to_owned());
+        assert!(matches!(ModelError::from(container), ModelError::OutOfMemory(_)));
         let shape = TchError::Torch("mat1 and mat2 shapes cannot be multiplied".to_owned());
         assert!(matches!(ModelError::from(shape), ModelError::Torch(_)));
     }

@@ -9,6 +9,7 @@ mod error;
 pub mod generate;
 pub mod lora;
 mod module;
+pub mod oom;
 mod packed;
 pub(crate) mod random;
 pub mod sample;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tch::{Device, Kind, Tensor};
 
-pub(crate) use dropout::{DropoutKey, TrainingAdapters};
+pub(crate) use dropout::{DrawKey, Dropout, TrainingAdapters};
 pub(crate) use packed::PackedLora;
 pub use peft::base_model_of;
 pub(crate) use peft::tensor_bytes;
@@ -167,6 +167,23 @@ impl Lora {
     /// The factors as leaves for gradients, layer by layer, module by module, A before B.
     pub(crate) fn factors(&self) -> &[Tensor] {
         &self.factors
+    }
+
+    /// For LoRA+ (Hayou et al. 2024): what the learning rate of each value of [`Lora::flat`] is multiplied with, `ratio`
+    /// for B factors; none where it is 1 for all.
+    pub(crate) fn rates(&self, ratio: f64) -> Result<Option<Tensor>> {
+        if ratio == 1.0 {
+            return Ok(None);
+        }
+        let rates = Tensor::f_ones_like(&self.flat)?;
+        let mut start = 0;
+        for place in &self.places {
+            if place.factor == Factor::B {
+                let _rates = rates.f_narrow(0, start, place.elements())?.f_fill_(ratio)?;
+            }
+            start += place.elements();
+        }
+        Ok(Some(rates))
     }
 
     /// Where each factor of [`Lora::factors`] belongs.

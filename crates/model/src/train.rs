@@ -3,23 +3,31 @@
 
 mod backward;
 mod batch;
+mod best;
+mod fit;
+mod group;
 mod loss;
+mod neftune;
 mod order;
 mod resume;
 mod settings;
 
 use assay_text::config::DecoderConfig;
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 pub use batch::{IGNORED, TrainRow};
+pub use best::EarlyStopping;
+pub use fit::Fit;
 pub use resume::ResumeReport;
 pub use settings::{CheckpointEvery, TrainSettings};
 
 use crate::adamw::AdamW;
-use crate::decoder::{Adapters, Decoder, NoAdapters};
-use crate::lora::{DropoutKey, Lora, TrainingAdapters};
+use crate::decoder::{Decoder, NoAdapters};
+use crate::lora::{Lora, TrainingAdapters};
 use crate::{ModelError, Result};
-use batch::{MicroBatch, RowCounts, check_rows};
+use batch::{RowCounts, check_rows};
+use best::Watched;
+use group::Group;
 use order::DataOrder;
 
 /// What one optimizer step did.
@@ -39,6 +47,8 @@ pub struct StepReport {
     pub tokens: u64,
     /// Tokens that were predicted.
     pub predicted_tokens: u64,
+    /// How its passes fitted into memory.
+    pub fit: Fit,
 }
 
 /// Mean loss over a validation set.
@@ -63,8 +73,12 @@ pub struct Trainer<'a> {
     validation: Vec<TrainRow>,
     order: DataOrder,
     optimizer: AdamW,
+    fit: Fit,
     steps_done: u64,
     evaluations: Vec<Evaluation>,
+    watched: Watched,
+    /// The factors of the best evaluation, where they are kept.
+    best: Option<Tensor>,
 }
 
 impl<'a> Trainer<'a> {
@@ -83,9 +97,23 @@ impl<'a> Trainer<'a> {
         check_rows(&rows, model.config())?;
         check_rows(&validation, model.config())?;
         let order = DataOrder::new(&settings, rows.len());
-        let optimizer = AdamW::new(settings.optimizer, lora.parameter_count() as i64, model.device())?;
-        let evaluations = Vec::new();
-        Ok(Self { model, lora, settings, rows, validation, order, optimizer, steps_done: 0, evaluations })
+        let rates = lora.rates(settings.lora_plus_ratio)?;
+        let elements = lora.parameter_count() as i64;
+        let optimizer = AdamW::new(settings.optimizer, rates, elements, model.device())?;
+        Ok(Self {
+            fit: Fit::of(&settings),
+            model,
+            lora,
+            settings,
+            rows,
+            validation,
+            order,
+            optimizer,
+            steps_done: 0,
+            evaluations: Vec::new(),
+            watched: Watched::default(),
+            best: None,
+        })
     }
 
     /// Optimizer steps of the whole run.
@@ -96,6 +124,39 @@ impl<'a> Trainer<'a> {
     /// Optimizer steps of one epoch.
     pub fn steps_per_epoch(&self) -> u64 {
         self.order.steps_per_epoch()
+    }
+
+    /// How passes fit into memory so far.
+    pub fn fit(&self) -> Fit {
+        self.fit
+    }
+
+    /// Whether no step is left: all are done, or the validation loss no longer falls.
+    pub fn is_over(&self) -> bool {
+        self.watched.stopped || self.steps_done == self.total_steps()
+    }
+
+    /// The evaluation with the lowest loss so far, that of the base model apart.
+    pub fn best(&self) -> Option<Evaluation> {
+        self.watched.best
+    }
+
+    /// Puts the factors of the best evaluation in the place of the last, where the settings keep them, and answers the
+    /// step whose factors the adapter has now. For runs that are over.
+    pub fn restore_best(&mut self) -> Result<u64> {
+        match (&self.best, self.watched.best) {
+            (Some(factors), Some(best)) => {
+                let _guard = tch::no_grad_guard();
+                self.lora.flat().shallow_clone().f_copy_(factors)?;
+                Ok(best.step)
+            }
+            _ => Ok(self.steps_done),
+        }
+    }
+
+    /// A row of the training data, from 0.
+    pub fn row(&self, row: usize) -> Option<&TrainRow> {
+        self.rows.get(row)
     }
 
     /// Optimizer steps done, those before a resume included.
@@ -133,23 +194,32 @@ impl<'a> Trainer<'a> {
             && (self.steps_done.is_multiple_of(interval) || self.steps_done == self.total_steps())
     }
 
-    /// Does the next optimizer step; none when the run is done. After an error the run must be abandoned or resumed
-    /// from its last checkpoint.
+    /// Does the next optimizer step; none when the run is done. Where memory is not enough, passes become smaller and
+    /// the step begins anew, until one row is too much even with activations computed twice. After an error the run
+    /// must be abandoned or resumed from its last checkpoint.
     pub fn step(&mut self) -> Result<Option<StepReport>> {
-        if self.steps_done == self.total_steps() {
+        if self.is_over() {
             return Ok(None);
         }
         let micros = self.order.step(self.steps_done)?;
         let group = || micros.iter().flatten().map(|row| &self.rows[*row]);
         let counts: RowCounts = group().map(TrainRow::counts).sum();
         let divisor = counts.divisor(self.settings.reference_quirks);
-        let (loss, gradient) = self.accumulate(&micros, divisor)?;
         let step = self.steps_done + 1;
+        let group = Group {
+            model: self.model,
+            lora: &self.lora,
+            rows: &self.rows,
+            micros: &micros,
+            divisor,
+            seed: self.settings.seed,
+            neftune_alpha: self.settings.neftune_alpha,
+            step,
+        };
+        let (loss, gradient) = self.fit.within_memory(|fit| group.accumulate(fit))?;
         let grad_norm = gradient.f_norm()?.f_double_value(&[])?;
-        for (what, value) in [("loss", loss), ("gradient norm", grad_norm)] {
-            if !value.is_finite() {
-                return Err(ModelError::NotFinite { what, step, value, rows: micros });
-            }
+        if !grad_norm.is_finite() {
+            return Err(group.not_finite(self.fit, grad_norm));
         }
         let gradient = clip(gradient, grad_norm, self.settings.max_grad_norm)?;
         let learning_rate = self.settings.learning_rate_after(self.steps_done, self.total_steps());
@@ -164,51 +234,41 @@ impl<'a> Trainer<'a> {
             learning_rate,
             tokens: counts.tokens,
             predicted_tokens: counts.predicted,
+            fit: self.fit,
         }))
-    }
-
-    /// Loss and flat gradient of one accumulation group.
-    fn accumulate(&self, micros: &[Vec<usize>], divisor: f64) -> Result<(f64, Tensor)> {
-        let elements = self.lora.parameter_count() as i64;
-        let mut gradient = Tensor::f_zeros([elements], (Kind::Float, self.model.device()))?;
-        let mut loss_sum = 0.0;
-        for (micro, rows) in micros.iter().enumerate() {
-            let rows: Vec<&TrainRow> = rows.iter().map(|row| &self.rows[*row]).collect();
-            let Some(batch) = MicroBatch::new(&rows, self.model)? else { continue };
-            let key = DropoutKey { seed: self.settings.seed, step: self.steps_done + 1, micro: micro as u64 };
-            let dropout = (self.lora.config().dropout > 0.0).then_some(key);
-            let adapters = TrainingAdapters { lora: &self.lora, dropout };
-            let pass = backward::Pass { model: self.model, adapters, batch: &batch, scale: 1.0 / divisor };
-            let (loss, part) = if self.settings.recompute { pass.recomputed()? } else { pass.stored()? };
-            loss_sum += loss;
-            let _guard = tch::no_grad_guard();
-            let _gradient = gradient.f_add_(&part)?;
-        }
-        Ok((loss_sum / divisor, gradient))
     }
 
     /// Loss of the adapter as it is now on the validation rows; none without such rows. It is kept for
     /// [`Trainer::evaluations`].
     pub fn evaluate(&mut self) -> Result<Option<Evaluation>> {
         let adapters = TrainingAdapters { lora: &self.lora, dropout: None };
-        let evaluation = self.evaluate_with(&adapters)?;
+        let (model, rows) = (self.model, &self.validation);
+        let sums = self.fit.within_memory(|fit| loss::of_rows(model, &adapters, rows, fit.rows))?;
+        let evaluation = self.evaluation(sums);
+        let known = self.evaluations.last().is_some_and(|last| last.step == self.steps_done);
+        if let (Some(evaluation), false) = (evaluation, known) {
+            let best = self.watched.note(evaluation, &self.settings);
+            if best && self.settings.keep_best {
+                self.best = Some(best::copied(self.lora.flat())?);
+            }
+        }
         self.evaluations.extend(evaluation);
         Ok(evaluation)
     }
 
     /// Loss of the base model, without the adapter, on the validation rows.
-    pub fn evaluate_base(&self) -> Result<Option<Evaluation>> {
-        self.evaluate_with(&NoAdapters)
+    pub fn evaluate_base(&mut self) -> Result<Option<Evaluation>> {
+        let (model, rows) = (self.model, &self.validation);
+        let sums = self.fit.within_memory(|fit| loss::of_rows(model, &NoAdapters, rows, fit.rows))?;
+        Ok(self.evaluation(sums))
     }
 
-    fn evaluate_with(&self, adapters: &dyn Adapters) -> Result<Option<Evaluation>> {
-        let (sum, predicted_tokens) =
-            loss::of_rows(self.model, adapters, &self.validation, self.settings.micro_batch)?;
-        Ok((predicted_tokens > 0).then(|| Evaluation {
+    fn evaluation(&self, (sum, predicted_tokens): (f64, u64)) -> Option<Evaluation> {
+        (predicted_tokens > 0).then(|| Evaluation {
             step: self.steps_done,
             loss: sum / predicted_tokens as f64,
             predicted_tokens,
-        }))
+        })
     }
 
     /// The model that is trained.

@@ -7,9 +7,9 @@ use std::time::Instant;
 use assay_domain::Artifact;
 use assay_domain::job::{LossOn, Progress, TrainSpec};
 use assay_judging::records::{MetricRecord, from_jsonl, to_jsonl};
-use assay_model::Module;
 use assay_model::lora::{Lora, LoraConfig};
-use assay_model::train::{Evaluation, StepReport, TrainRow, TrainSettings, Trainer};
+use assay_model::train::{EarlyStopping, Evaluation, Fit, StepReport, TrainRow, TrainSettings, Trainer};
+use assay_model::{ModelError, Module};
 use assay_text::chat::RenderOptions;
 use assay_text::rows::{self, ReadLimits, RowSettings};
 
@@ -51,13 +51,15 @@ pub(super) fn run(
     }
     fs::create_dir_all(&files.out).map_err(|error| Stop::io(files.out.display(), &error))?;
     let metrics = Metrics::default();
-    let mut job = Job { spec, files, trainer, metrics, tokens: 0, seconds: 0.0 };
+    let fit = trainer.fit();
+    let mut job = Job { spec, files, model, trainer, metrics, fit, tokens: 0, seconds: 0.0 };
     job.start(context)?;
     while let Some(report) = job.step(context)? {
         if spec.checkpoints.contains(&report.step) {
             job.checkpoint(report.step, context)?;
         }
     }
+    job.checkpoints_left_out(context)?;
     let path = job.metrics.write(&files.out)?;
     let usage = context.usage(job.tokens, job.seconds, environment(device));
     Ok(Finished { outputs: vec![(String::from("metrics"), path)], usage })
@@ -66,8 +68,11 @@ pub(super) fn run(
 struct Job<'a> {
     spec: &'a TrainSpec,
     files: &'a Files,
+    model: &'a Loaded,
     trainer: Trainer<'a>,
     metrics: Metrics,
+    /// How passes fitted into memory when it was last said.
+    fit: Fit,
     tokens: u64,
     seconds: f64,
 }
@@ -77,6 +82,7 @@ impl Job<'_> {
         if let Some(dir) = &self.files.resume {
             self.metrics = Metrics::read(&dir.join(METRICS_FILE))?;
             let resumed = self.trainer.load_resume(dir).map_err(stop)?;
+            self.fit = self.trainer.fit();
             context.log(format!("goes on after step {}", resumed.steps_done))?;
             for change in resumed.environment_changes {
                 context.log(format!("not bit for bit the same from here: {change}"))?;
@@ -84,7 +90,9 @@ impl Job<'_> {
             return Ok(());
         }
         self.progress("evaluate", None, context)?;
-        if let Some(base) = self.trainer.evaluate_base().map_err(stop)? {
+        let base = self.trainer.evaluate_base();
+        self.fitted(0, context)?;
+        if let Some(base) = base.map_err(stop)? {
             self.evaluated(base, context)?;
         }
         context.phase("evaluate");
@@ -94,7 +102,17 @@ impl Job<'_> {
     fn step(&mut self, context: &mut Context<'_>) -> Result<Option<StepReport>, Stop> {
         context.check_cancelled()?;
         let started: Instant = now();
-        let Some(report) = self.trainer.step().map_err(stop)? else { return Ok(None) };
+        let before = self.trainer.steps_done();
+        let stepped = self.trainer.step();
+        self.fitted(before, context)?;
+        let report = match stepped {
+            Ok(Some(report)) => report,
+            Ok(None) => return Ok(None),
+            Err(error) => {
+                self.write_out(&error, context)?;
+                return Err(stop(error));
+            }
+        };
         let seconds = started.elapsed().as_secs_f64();
         context.phase("train");
         self.tokens += report.tokens;
@@ -124,10 +142,43 @@ impl Job<'_> {
 
     fn checkpoint(&mut self, step: u64, context: &mut Context<'_>) -> Result<(), Stop> {
         self.progress("evaluate", None, context)?;
-        if let Some(evaluation) = self.trainer.evaluate().map_err(stop)? {
+        let evaluation = self.trainer.evaluate();
+        self.fitted(step, context)?;
+        if let Some(evaluation) = evaluation.map_err(stop)? {
             self.evaluated(evaluation, context)?;
         }
         context.phase("evaluate");
+        if step == self.spec.total_steps {
+            self.end(context)?;
+        }
+        self.save(step, context)
+    }
+
+    /// An early end leaves checkpoints out, which the plan counts on: they are what training came to.
+    fn checkpoints_left_out(&mut self, context: &mut Context<'_>) -> Result<(), Stop> {
+        let done = self.trainer.steps_done();
+        if done == self.spec.total_steps {
+            return Ok(());
+        }
+        self.end(context)?;
+        for step in self.spec.checkpoints.iter().filter(|step| **step > done) {
+            self.save(*step, context)?;
+        }
+        Ok(())
+    }
+
+    /// The best adapter takes the last one's place where the recipe says so, and what became of the run is told.
+    fn end(&mut self, context: &mut Context<'_>) -> Result<(), Stop> {
+        let step = self.trainer.steps_done();
+        let kept = if self.spec.recipe.keep_best { self.trainer.restore_best().map_err(stop)? } else { step };
+        if (step, kept) == (self.spec.total_steps, step) {
+            return Ok(());
+        }
+        self.metrics.add(MetricRecord::End { step, kept }, context)?;
+        context.log(format!("training ends after step {step}; its adapter is that of step {kept}"))
+    }
+
+    fn save(&mut self, step: u64, context: &mut Context<'_>) -> Result<(), Stop> {
         let adapter = self.files.out.join(Artifact::adapter_name(step));
         let resume = self.files.out.join(Artifact::resume_name(step));
         self.trainer.save_adapter(&adapter, Some(&self.spec.model)).map_err(stop)?;
@@ -144,6 +195,34 @@ impl Job<'_> {
         let record = MetricRecord::Eval { step, epoch, loss, tokens: predicted_tokens };
         self.metrics.add(record, context)?;
         context.log(format!("validation loss after step {step}: {loss:.4} over {predicted_tokens} tokens"))
+    }
+
+    /// Says when memory has made passes smaller than they were after so many steps.
+    fn fitted(&mut self, step: u64, context: &mut Context<'_>) -> Result<(), Stop> {
+        let fit = self.trainer.fit();
+        if fit == self.fit {
+            return Ok(());
+        }
+        self.fit = fit;
+        let Fit { rows, recompute } = fit;
+        self.metrics.add(MetricRecord::Memory { step, rows: rows as u64, recompute }, context)?;
+        let twice = if recompute { ", activations computed twice" } else { "" };
+        context.log(format!(
+            "memory was not enough: from here {rows} rows a pass{twice}, at the same {} rows a step",
+            self.spec.recipe.micro_batch * self.spec.recipe.accumulate
+        ))
+    }
+
+    /// The rows of a pass that ended in a number that is none, as the model read them.
+    fn write_out(&self, error: &ModelError, context: &mut Context<'_>) -> Result<(), Stop> {
+        let ModelError::NotFinite { rows, .. } = error else { return Ok(()) };
+        for number in rows.iter().flatten() {
+            let Some(row) = self.trainer.row(*number) else { continue };
+            let text =
+                self.model.tokenizer.decode(&row.ids, false).map_err(|error| Stop::bad_input(&error))?;
+            context.log(format!("row {number}, {} tokens: {text:?}", row.ids.len()))?;
+        }
+        Ok(())
     }
 
     fn progress(&self, phase: &str, loss: Option<f64>, context: &mut Context<'_>) -> Result<(), Stop> {
@@ -242,6 +321,13 @@ fn settings(spec: &TrainSpec) -> TrainSettings {
         max_grad_norm: recipe.max_grad_norm,
         seed: spec.seed,
         reference_quirks: recipe.reference_quirks,
+        lora_plus_ratio: recipe.lora_plus_ratio,
+        neftune_alpha: recipe.neftune_alpha,
+        keep_best: recipe.keep_best,
+        early_stopping: recipe.early_stopping.map(|stopping| EarlyStopping {
+            patience: stopping.patience.into(),
+            min_delta: stopping.min_delta,
+        }),
         ..TrainSettings::default()
     };
     settings.optimizer.weight_decay = recipe.weight_decay;

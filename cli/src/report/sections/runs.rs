@@ -1,7 +1,7 @@
 //! What training, generation and the jobs did.
 
 use assay_domain::job::JobSummary;
-use assay_judging::report::Report;
+use assay_judging::report::{Report, SmallerPasses, TrainingReport};
 
 use crate::report::document::{Block, Table, numbers, words};
 use crate::report::format;
@@ -19,12 +19,11 @@ pub(super) fn training(report: &Report) -> Vec<Block> {
         numbers("perplexity"),
     ]);
     for run in &report.training {
-        let t = &run.training;
         let base = run.evals.iter().find(|eval| eval.step == 0).map(|eval| eval.loss);
         for eval in &run.evals {
             let change = base.filter(|_| eval.step > 0).map(|base| format!("{:+.4}", eval.loss - base));
             table.push([
-                format!("{} {} on {}, seed {}", t.model, t.recipe.name, t.data, t.seed),
+                run_name(run),
                 eval.checkpoint.clone(),
                 eval.step.to_string(),
                 format!("{:.4}", eval.loss),
@@ -38,7 +37,7 @@ pub(super) fn training(report: &Report) -> Vec<Block> {
                 .last()
                 .map_or_else(|| format::NOTHING.to_owned(), |step| format!("{:.4}", step.loss));
             table.push([
-                format!("{} {} on {}, seed {}", t.model, t.recipe.name, t.data, t.seed),
+                run_name(run),
                 "no validation set; last training loss".to_owned(),
                 run.steps.last().map_or(0, |step| step.step).to_string(),
                 last,
@@ -47,7 +46,34 @@ pub(super) fn training(report: &Report) -> Vec<Block> {
             ]);
         }
     }
-    vec![Block::Heading("Validation loss".to_owned()), Block::Table(table)]
+    let mut blocks = vec![Block::Heading("Validation loss".to_owned()), Block::Table(table)];
+    let said: Vec<String> = report.training.iter().flat_map(of_note).collect();
+    if !said.is_empty() {
+        blocks.push(Block::List(said));
+    }
+    blocks
+}
+
+/// What happened to a run, beside its losses.
+fn of_note(run: &TrainingReport) -> Vec<String> {
+    let name = run_name(run);
+    let smaller = |passes: &SmallerPasses| {
+        let twice = if passes.recompute { ", activations computed twice" } else { "" };
+        format!(
+            "{name}: memory was not enough after step {}: from there {} rows a pass{twice}, at the same rows a step",
+            passes.step, passes.rows
+        )
+    };
+    let end = run.end.map(|end| {
+        let planned = run.training.total_steps;
+        format!("{name}: ended after {} of {planned} steps with the adapter of step {}", end.step, end.kept)
+    });
+    run.smaller_passes.iter().map(smaller).chain(end).collect()
+}
+
+fn run_name(run: &TrainingReport) -> String {
+    let t = &run.training;
+    format!("{} {} on {}, seed {}", t.model, t.recipe.name, t.data, t.seed)
 }
 
 pub(super) fn responses(report: &Report) -> Vec<Block> {

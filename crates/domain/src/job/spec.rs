@@ -14,7 +14,20 @@ pub enum LossOn {
     Assistant,
 }
 
-/// A LoRA recipe, resolved for one model.
+/// When training ends before its last step: the validation loss at its checkpoints no longer falls.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct EarlyStopping {
+    /// Checkpoints in a row without a lower validation loss after which it ends.
+    #[schemars(range(min = 1))]
+    pub patience: u32,
+    /// How much lower than the lowest before a loss must be, in nats; any when left out.
+    #[serde(default)]
+    #[schemars(range(min = 0.0))]
+    pub min_delta: f64,
+}
+
+/// A LoRA recipe, resolved for one model. Settings that came later are left out of the job key where they are off.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Recipe {
     /// The name in the matrix.
@@ -50,6 +63,30 @@ pub struct Recipe {
     pub loss_on: LossOn,
     /// Divide by the label count before the shift, as Transformers 4.57 did.
     pub reference_quirks: bool,
+    /// LoRA+: the learning rate of B as a multiple of that of A; 1 is plain LoRA.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub lora_plus_ratio: f64,
+    /// NEFTune: size of the noise on embeddings; 0 is none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub neftune_alpha: f64,
+    /// Whether the last adapter is that of the checkpoint with the lowest validation loss.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keep_best: bool,
+    /// When training ends early.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub early_stopping: Option<EarlyStopping>,
+}
+
+const fn one() -> f64 {
+    1.0
+}
+
+fn is_one(ratio: &f64) -> bool {
+    *ratio == 1.0
+}
+
+fn is_zero(alpha: &f64) -> bool {
+    *alpha == 0.0
 }
 
 /// Training of one adapter.

@@ -134,6 +134,10 @@ impl RecipeSettings {
             max_length: over.max_length.or(self.max_length),
             loss_on: over.loss_on.or(self.loss_on),
             reference_quirks: over.reference_quirks.or(self.reference_quirks),
+            lora_plus_ratio: over.lora_plus_ratio.or(self.lora_plus_ratio),
+            neftune_alpha: over.neftune_alpha.or(self.neftune_alpha),
+            keep_best: over.keep_best.or(self.keep_best),
+            early_stopping: over.early_stopping.or(self.early_stopping),
             checkpoints: over.checkpoints.or(self.checkpoints),
         }
     }
@@ -159,6 +163,10 @@ impl RecipeSettings {
             max_length: self.max_length.unwrap_or(2048),
             loss_on: self.loss_on.unwrap_or_default(),
             reference_quirks: self.reference_quirks.unwrap_or(false),
+            lora_plus_ratio: self.lora_plus_ratio.unwrap_or(1.0),
+            neftune_alpha: self.neftune_alpha.unwrap_or(0.0),
+            keep_best: self.keep_best.unwrap_or(false),
+            early_stopping: self.early_stopping,
         }
     }
 }

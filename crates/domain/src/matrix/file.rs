@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Judge, Places, Preset};
-use crate::job::{LossOn, Orders, SamplingDefaults};
+use crate::job::{EarlyStopping, LossOn, Orders, SamplingDefaults};
 
 /// A projection that may carry an adapter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -233,6 +233,20 @@ pub struct RecipeSettings {
     /// Divide by the label count before the shift, as Transformers 4.57 did; false when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference_quirks: Option<bool>,
+    /// LoRA+: the learning rate of the B factors as a multiple of that of the A factors; 1 (plain LoRA) when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 1000.0), extend("exclusiveMinimum" = 0.0))]
+    pub lora_plus_ratio: Option<f64>,
+    /// NEFTune: noise of up to alpha / sqrt(tokens x width) on a row's embeddings in training; 0 (none) when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1000.0))]
+    pub neftune_alpha: Option<f64>,
+    /// The adapter at the end is that of the checkpoint with the lowest validation loss; false (the last) when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_best: Option<bool>,
+    /// Ends training when the validation loss no longer falls; never when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub early_stopping: Option<EarlyStopping>,
     /// When adapters are kept; `every_epoch` when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoints: Option<Checkpoints>,

@@ -2,6 +2,7 @@
 //! be, steps outside training.
 
 mod judge;
+mod validated;
 
 use std::collections::BTreeSet;
 
@@ -30,6 +31,7 @@ pub(super) fn check(matrix: &Matrix, broken: &[String]) -> Vec<MatrixError> {
     if meaning.size() {
         meaning.rules();
         meaning.steps();
+        meaning.validated();
     }
     meaning.errors
 }

@@ -61,6 +61,10 @@ impl Preset {
             max_length: Some(2048),
             loss_on: Some(LossOn::All),
             reference_quirks: Some(from_files),
+            lora_plus_ratio: Some(1.0),
+            neftune_alpha: Some(0.0),
+            keep_best: Some(false),
+            early_stopping: None,
             checkpoints: Some(checkpoints),
         }
     }

@@ -3,6 +3,9 @@
 use crate::job::Recipe;
 use crate::matrix::{Checkpoints, Evaluate};
 
+/// The checkpoint at the end of a recipe that keeps the best.
+pub const BEST: &str = "best";
+
 /// The steps of one training.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schedule {
@@ -12,6 +15,8 @@ pub struct Schedule {
     pub total: u64,
     /// Steps after which an adapter is kept, ascending; the last is `total`.
     pub kept: Vec<u64>,
+    /// Whether the last adapter is the best one.
+    pub keeps_best: bool,
 }
 
 /// Optimizer steps in one epoch: ceil(ceil(rows / micro) / accumulate).
@@ -33,7 +38,7 @@ impl Schedule {
         if kept.last() != Some(&total) {
             kept.push(total);
         }
-        Self { per_epoch, total, kept }
+        Self { per_epoch, total, kept, keeps_best: recipe.keep_best }
     }
 
     /// The checkpoints that are evaluated: those asked for and kept, ascending.
@@ -49,8 +54,11 @@ impl Schedule {
         self.kept.iter().copied().filter(|step| asked.contains(step)).collect()
     }
 
-    /// `epoch 1`, or `step 50` inside an epoch.
+    /// `epoch 1`, or `step 50` inside an epoch; `best` for the end of a recipe that keeps the best.
     pub fn label(&self, step: u64) -> String {
+        if self.keeps_best && step == self.total {
+            return String::from(BEST);
+        }
         if self.per_epoch > 0 && step.is_multiple_of(self.per_epoch) {
             return format!("epoch {}", step / self.per_epoch);
         }
@@ -102,6 +110,9 @@ mod tests {
         assert_eq!(Schedule::of(&recipe(2, 2, 2), Checkpoints::EverySteps(4), 24).kept, [4, 8, 12]);
         assert_eq!(Schedule::of(&recipe(1, 2, 2), Checkpoints::EverySteps(50), 3).kept, [1]);
         assert_eq!(steps.label(290), "epoch 2");
+        let best =
+            Schedule::of(&Recipe { keep_best: true, ..recipe(2, 2, 4) }, Checkpoints::EveryEpoch, 1153);
+        assert_eq!((best.label(145).as_str(), best.label(290).as_str()), ("epoch 1", BEST));
         assert_eq!(steps.label(100), "step 100");
     }
 

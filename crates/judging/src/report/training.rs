@@ -6,7 +6,7 @@ use assay_domain::job::{Comparison, Training};
 
 use super::build::ReportError;
 use super::inputs::ReportInputs;
-use super::types::{EvalPoint, LossPoint, TrainingReport};
+use super::types::{EvalPoint, LossPoint, SmallerPasses, TrainingEnd, TrainingReport};
 use crate::records::MetricRecord;
 
 /// One report per training that has metrics, as the settings list them. Of several lines about a step the last counts:
@@ -30,6 +30,7 @@ pub(super) fn runs(inputs: &ReportInputs) -> Result<Vec<TrainingReport>, ReportE
 fn report(training: &Training, records: &[MetricRecord], comparisons: &[Comparison]) -> TrainingReport {
     let mut steps: BTreeMap<u64, LossPoint> = BTreeMap::new();
     let mut evals: BTreeMap<u64, EvalPoint> = BTreeMap::new();
+    let (mut smaller_passes, mut end) = (Vec::new(), None);
     for record in records {
         match record {
             MetricRecord::Step { step, epoch, loss, grad_norm, learning_rate, tokens, seconds: _ } => {
@@ -53,23 +54,31 @@ fn report(training: &Training, records: &[MetricRecord], comparisons: &[Comparis
                 };
                 evals.insert(*step, point);
             }
+            MetricRecord::Memory { step, rows, recompute } => {
+                smaller_passes.push(SmallerPasses { step: *step, rows: *rows, recompute: *recompute });
+            }
+            MetricRecord::End { step, kept } => end = Some(TrainingEnd { step: *step, kept: *kept }),
         }
     }
     TrainingReport {
         training: training.clone(),
         evals: evals.into_values().collect(),
         steps: steps.into_values().collect(),
+        smaller_passes,
+        end,
     }
 }
 
 /// The name that comparisons of this run give a step.
 fn checkpoint_name(training: &Training, step: u64, comparisons: &[Comparison]) -> String {
+    // The end of a run that keeps its best is another adapter than the one whose loss was computed there.
     let same = |c: &&Comparison| {
         c.model == training.model
             && c.data == training.data
             && c.recipe == training.recipe.name
             && c.seed == training.seed
             && c.step == step
+            && c.checkpoint != assay_domain::plan::BEST
     };
     match comparisons.iter().find(same) {
         _ if step == 0 => "base".to_owned(),
@@ -80,3 +89,6 @@ fn checkpoint_name(training: &Training, step: u64, comparisons: &[Comparison]) -
         None => format!("step {step}"),
     }
 }
+
+#[cfg(test)]
+mod tests;

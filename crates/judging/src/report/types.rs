@@ -258,6 +258,32 @@ pub struct TrainingReport {
     pub evals: Vec<EvalPoint>,
     /// The training loss after each step.
     pub steps: Vec<LossPoint>,
+    /// Where memory was not enough for passes as the recipe has them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub smaller_passes: Vec<SmallerPasses>,
+    /// How it ended, where not with the adapter of its last step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<TrainingEnd>,
+}
+
+/// The end of a training before its last step, or with another adapter than its last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrainingEnd {
+    /// Optimizer steps done.
+    pub step: u64,
+    /// The step whose adapter it ends with.
+    pub kept: u64,
+}
+
+/// Memory was not enough: passes hold less from a step on, at the same rows a step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SmallerPasses {
+    /// Optimizer steps done before.
+    pub step: u64,
+    /// Rows of a pass from there on.
+    pub rows: u64,
+    /// Whether activations are computed twice from there on.
+    pub recompute: bool,
 }
 
 /// A validation loss.

@@ -49,7 +49,7 @@ fn unfinished(
 fn steps(records: Option<&Vec<MetricRecord>>) -> BTreeMap<u64, &MetricRecord> {
     let step = |record| match record {
         &MetricRecord::Step { step, .. } => Some((step, record)),
-        MetricRecord::Eval { .. } => None,
+        MetricRecord::Eval { .. } | MetricRecord::Memory { .. } | MetricRecord::End { .. } => None,
     };
     records.into_iter().flatten().filter_map(step).collect()
 }

@@ -34,6 +34,20 @@ struct Optimizer {
     #[serde(default)]
     schedule: crate::schedule::Schedule,
     max_grad_norm: f64,
+    #[serde(default = "one")]
+    lora_plus_ratio: f64,
+    neftune: Option<Neftune>,
+}
+
+/// Noise on the embeddings, from the seeds that this project draws with.
+#[derive(Debug, Clone, Copy, Deserialize)]
+struct Neftune {
+    alpha: f64,
+    seed: u64,
+}
+
+fn one() -> f64 {
+    1.0
 }
 
 #[derive(Debug, Deserialize)]
@@ -128,6 +142,9 @@ fn train(model: &Decoder, lora: Lora, golden: &Golden, files: &TensorFiles) -> R
             epsilon: optimizer.eps,
             weight_decay: optimizer.weight_decay,
         },
+        lora_plus_ratio: optimizer.lora_plus_ratio,
+        neftune_alpha: optimizer.neftune.map_or(0.0, |neftune| neftune.alpha),
+        seed: optimizer.neftune.map_or(0, |neftune| neftune.seed),
         shuffle: false,
         ..TrainSettings::default()
     };

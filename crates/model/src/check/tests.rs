@@ -56,6 +56,18 @@ fn capped_scores_and_alternating_windows_match() {
     passes("gemma2");
 }
 
+/// PEFT's own optimizer: B factors learn 16 times as fast.
+#[test]
+fn learning_rates_of_lora_plus_match() {
+    passes("lora-plus");
+}
+
+/// Transformers' own hook, with the seeds that training draws its noise from.
+#[test]
+fn noise_on_embeddings_matches() {
+    passes("neftune");
+}
+
 fn passes(name: &str) {
     let report = check(&fixture(name), Device::Cpu).unwrap();
     assert!(report.passed, "{report}");

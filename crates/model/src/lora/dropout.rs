@@ -7,10 +7,10 @@ use crate::decoder::Adapters;
 use crate::random::seeded;
 use crate::{Module, Result};
 
-/// What a dropout mask depends on, beside layer and module. No generator state is carried from one use to the next,
-/// so masks are the same after a resume and when activations are computed twice.
+/// What is drawn at random in a pass depends on this, beside layer and module or row. No generator state is carried
+/// from one use to the next, so masks are the same after a resume and when activations are computed twice.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct DropoutKey {
+pub(crate) struct DrawKey {
     /// Seed of the run.
     pub(crate) seed: u64,
     /// Optimizer step, from 1.
@@ -19,10 +19,19 @@ pub(crate) struct DropoutKey {
     pub(crate) micro: u64,
 }
 
-impl DropoutKey {
+impl DrawKey {
     /// A well mixed seed for one module of one layer.
-    fn seed(self, layer: usize, module: Module) -> u64 {
-        let words = [self.seed, self.step, self.micro, layer as u64, module as u64];
+    fn seed_of_module(self, layer: usize, module: Module) -> u64 {
+        self.mixed([layer as u64, module as u64])
+    }
+
+    /// A well mixed seed for one row of the micro-batch, from 0.
+    pub(crate) fn seed_of_row(self, row: usize) -> u64 {
+        self.mixed([u64::MAX, row as u64])
+    }
+
+    fn mixed(self, of: [u64; 2]) -> u64 {
+        let words = [self.seed, self.step, self.micro, of[0], of[1]];
         words.into_iter().fold(0x6173_7361_792d_3031_u64, |state, word| mix(state ^ word))
     }
 }
@@ -35,11 +44,35 @@ fn mix(value: u64) -> u64 {
     value ^ (value >> 31)
 }
 
-/// An adapter over all rows, with gradients to its factors; dropout if a key is given.
+/// Dropout of one pass. Masks are those of a whole micro-batch, of which a pass may hold only some rows: where memory
+/// makes passes smaller, the masks stay the same.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Dropout {
+    pub(crate) key: DrawKey,
+    /// Tokens of the micro-batch.
+    pub(crate) whole: i64,
+    /// Where the pass begins among them.
+    pub(crate) start: i64,
+}
+
+impl Dropout {
+    /// `input` `[N, in]` with a share of its elements set to zero and the others enlarged to keep the mean.
+    fn apply(self, input: &Tensor, share: f64, seed: u64) -> Result<Tensor> {
+        let (rows, width) = input.size2()?;
+        if rows == self.whole {
+            return Ok(seeded(seed, || input.f_dropout(share, true))?);
+        }
+        let ones = Tensor::f_ones([self.whole, width], (input.f_kind()?, input.device()))?;
+        let mask = seeded(seed, || ones.f_dropout(share, true))?;
+        Ok(input.f_mul(&mask.f_narrow(0, self.start, rows)?)?)
+    }
+}
+
+/// An adapter over all rows, with gradients to its factors; dropout if it is given.
 #[derive(Debug)]
 pub(crate) struct TrainingAdapters<'a> {
     pub(crate) lora: &'a Lora,
-    pub(crate) dropout: Option<DropoutKey>,
+    pub(crate) dropout: Option<Dropout>,
 }
 
 impl Adapters for TrainingAdapters<'_> {
@@ -54,7 +87,7 @@ impl Adapters for TrainingAdapters<'_> {
             (0..modules.len()).filter(|number| self.lora.pair(layer, modules[*number]).is_some()).collect();
         let reduced = match (&targets[..], self.dropout) {
             ([], _) => return Ok(outputs),
-            (_, Some(key)) => self.reduce_each(layer, modules, &targets, input, key)?,
+            (_, Some(dropout)) => self.reduce_each(layer, modules, &targets, input, dropout)?,
             (_, None) => self.reduce_together(layer, modules, &targets, input)?,
         };
         let mut outputs = outputs;
@@ -96,14 +129,14 @@ impl TrainingAdapters<'_> {
         modules: &[Module],
         targets: &[usize],
         input: &Tensor,
-        key: DropoutKey,
+        dropout: Dropout,
     ) -> Result<Vec<Tensor>> {
         let kind = input.f_kind()?;
         let mut reduced = Vec::with_capacity(targets.len());
         for number in targets {
             let Some((a, _)) = self.lora.pair(layer, modules[*number]) else { continue };
-            let seed = key.seed(layer, modules[*number]);
-            let dropped = seeded(seed, || input.f_dropout(self.lora.config().dropout, true))?;
+            let seed = dropout.key.seed_of_module(layer, modules[*number]);
+            let dropped = dropout.apply(input, self.lora.config().dropout, seed)?;
             reduced.push(dropped.f_linear(&a.f_to_kind(kind)?, None::<Tensor>)?);
         }
         Ok(reduced)

@@ -34,6 +34,13 @@ pub(crate) fn random_lora(model: &DecoderConfig, seed: u64) -> Lora {
     lora
 }
 
+impl Lora {
+    /// The same factors with another dropout.
+    pub(crate) fn set_dropout(&mut self, dropout: f64) {
+        self.config.dropout = dropout;
+    }
+}
+
 #[test]
 fn equal_adapters_have_equal_digests() {
     let digest = |seed| random_lora(&model(), seed).digest().unwrap();

@@ -13,16 +13,23 @@ pub(super) struct Pass<'a> {
     pub(super) model: &'a Decoder,
     pub(super) adapters: TrainingAdapters<'a>,
     pub(super) batch: &'a MicroBatch,
+    /// Added to the embeddings, `[N, hidden_size]`.
+    pub(super) noise: Option<Tensor>,
     /// What the sum of losses is multiplied with.
     pub(super) scale: f64,
 }
 
 impl Pass<'_> {
+    /// Sum of losses and flat gradient.
+    pub(super) fn run(&self, recompute: bool) -> Result<(f64, Tensor)> {
+        if recompute { self.recomputed() } else { self.stored() }
+    }
+
     /// Sum of losses and flat gradient, with the activations of all layers kept.
-    pub(super) fn stored(&self) -> Result<(f64, Tensor)> {
+    fn stored(&self) -> Result<(f64, Tensor)> {
         let mut attention = self.batch.attention.clone();
-        let hidden =
-            self.model.hidden(&self.batch.ids, &self.batch.positions, &mut attention, &self.adapters)?;
+        let positions = &self.batch.positions;
+        let hidden = self.model.hidden_of(self.embedded()?, positions, &mut attention, &self.adapters)?;
         let (sum, gradient) = loss::sum_and_gradient(self.model, &hidden, self.batch, self.scale)?;
         let factors = self.adapters.lora.factors();
         let gradients = Tensor::f_run_backward(&[surrogate(&hidden, &gradient)?], factors, false, false)?;
@@ -30,13 +37,13 @@ impl Pass<'_> {
     }
 
     /// Sum of losses and flat gradient, with only the layers' inputs kept: each layer runs again before its gradient.
-    pub(super) fn recomputed(&self) -> Result<(f64, Tensor)> {
+    fn recomputed(&self) -> Result<(f64, Tensor)> {
         let rotary = self.model.rotary(&self.batch.positions)?;
         let mut attention = self.batch.attention.clone();
         let mut inputs = Vec::with_capacity(self.model.layer_count());
         let hidden = {
             let _guard = tch::no_grad_guard();
-            let mut hidden = self.model.embed(&self.batch.ids)?;
+            let mut hidden = self.embedded()?;
             for layer in 0..self.model.layer_count() {
                 let output = self.model.layer(layer, &hidden, &rotary, &mut attention, &self.adapters)?;
                 inputs.push(std::mem::replace(&mut hidden, output));
@@ -57,6 +64,14 @@ impl Pass<'_> {
         }
         let in_order: Vec<Tensor> = gradients.into_iter().rev().flatten().collect();
         Ok((sum, flat(&in_order)?))
+    }
+
+    fn embedded(&self) -> Result<Tensor> {
+        let embedded = self.model.embed(&self.batch.ids)?;
+        match &self.noise {
+            Some(noise) => Ok(embedded.f_add(noise)?),
+            None => Ok(embedded),
+        }
     }
 
     fn layer_factors(&self, layer: usize) -> impl Iterator<Item = &Tensor> {

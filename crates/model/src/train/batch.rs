@@ -41,6 +41,11 @@ impl TrainRow {
         next.filter(|(_, label)| *label != IGNORED).map(|(position, label)| (position - 1, label))
     }
 
+    /// Tokens up to the last that predicts: what comes after it cannot change the loss, as attention looks back only.
+    pub(super) fn kept(&self) -> usize {
+        self.predictions().next_back().map_or(0, |(last, _)| last + 1)
+    }
+
     pub(super) fn counts(&self) -> RowCounts {
         RowCounts {
             tokens: self.ids.len() as u64,
@@ -121,16 +126,18 @@ pub(super) struct MicroBatch {
 }
 
 impl MicroBatch {
-    /// Packs rows; none if nothing in them is predicted. Each row ends at its last prediction: what comes after it
-    /// cannot change the loss, as attention looks back only.
+    /// Packs what is kept of the rows; none if nothing in them is predicted.
     pub(super) fn new(rows: &[&TrainRow], model: &Decoder) -> Result<Option<Self>> {
         let (mut ids, mut lengths) = (Vec::new(), Vec::new());
         let (mut predicting, mut targets) = (Vec::new(), Vec::new());
         for row in rows {
-            let Some((last, _)) = row.predictions().next_back() else { continue };
+            let kept = row.kept();
+            if kept == 0 {
+                continue;
+            }
             let start = ids.len() as i64;
-            ids.extend(row.ids[..=last].iter().map(|id| i64::from(*id)));
-            lengths.push(last as i64 + 1);
+            ids.extend(row.ids[..kept].iter().map(|id| i64::from(*id)));
+            lengths.push(kept as i64);
             for (position, target) in row.predictions() {
                 predicting.push(start + position as i64);
                 targets.push(target);

@@ -8,13 +8,16 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tch::Kind;
 
-use super::{Evaluation, TrainRow, Trainer};
+use super::best::Watched;
+use super::{Evaluation, Fit, TrainRow, Trainer};
 use crate::lora::{Lora, tensor_bytes};
 use crate::weights::WeightLoader;
 use crate::{ModelError, Result};
 
 const ADAPTER_FOLDER: &str = "adapter";
 const OPTIMIZER_FILE: &str = "optimizer.safetensors";
+const BEST_FILE: &str = "best.safetensors";
+const BEST_TENSOR: &str = "factors";
 const STATE_FILE: &str = "state.json";
 const FORMAT: u32 = 1;
 
@@ -36,7 +39,16 @@ struct State {
     steps_done: u64,
     optimizer_updates: u64,
     evaluations: Vec<Evaluation>,
+    /// None in states of older versions: as the settings say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fit: Option<Fit>,
+    #[serde(default, skip_serializing_if = "is_unwatched")]
+    watched: Watched,
     environment: BTreeMap<String, String>,
+}
+
+fn is_unwatched(watched: &Watched) -> bool {
+    *watched == Watched::default()
 }
 
 impl Trainer<'_> {
@@ -53,12 +65,18 @@ impl Trainer<'_> {
             ("exp_avg_sq".to_owned(), tensor_bytes(&self.optimizer.second)?),
         ]);
         write_file(&dir.join(OPTIMIZER_FILE), &moments)?;
+        if let Some(factors) = &self.best {
+            let factors = BTreeMap::from([(BEST_TENSOR.to_owned(), tensor_bytes(factors)?)]);
+            write_file(&dir.join(BEST_FILE), &factors)?;
+        }
         let state = State {
             format: FORMAT,
             run: self.run_digest()?,
             steps_done: self.steps_done,
             optimizer_updates: self.optimizer.updates,
             evaluations: self.evaluations.clone(),
+            fit: Some(self.fit),
+            watched: self.watched,
             environment: self.environment(),
         };
         let path = dir.join(STATE_FILE);
@@ -80,6 +98,14 @@ impl Trainer<'_> {
         let loader = WeightLoader { files: &files, device: self.model.device(), kind: Kind::Float };
         let shape = [self.lora.parameter_count()];
         let (first, second) = (loader.load("exp_avg", &shape)?, loader.load("exp_avg_sq", &shape)?);
+        let best = match self.settings.keep_best && state.watched.best.is_some() {
+            true => {
+                let files = TensorFiles::open_file(&dir.join(BEST_FILE))?;
+                let loader = WeightLoader { files: &files, device: self.model.device(), kind: Kind::Float };
+                Some(loader.load(BEST_TENSOR, &shape)?)
+            }
+            false => None,
+        };
         let here = self.environment();
         let changed = here.iter().filter(|(name, value)| state.environment.get(*name) != Some(*value));
         let environment_changes = changed
@@ -93,6 +119,8 @@ impl Trainer<'_> {
         self.optimizer.updates = state.optimizer_updates;
         self.steps_done = state.steps_done;
         self.evaluations = state.evaluations;
+        self.fit = state.fit.unwrap_or(self.fit);
+        (self.watched, self.best) = (state.watched, best);
         Ok(ResumeReport { steps_done: self.steps_done, environment_changes })
     }
 

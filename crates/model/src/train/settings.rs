@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::EarlyStopping;
 use crate::adamw::AdamWSettings;
 use crate::schedule::Schedule;
 use crate::{ModelError, Result};
@@ -49,6 +50,27 @@ pub struct TrainSettings {
     pub recompute: bool,
     /// When checkpoints are due.
     pub checkpoint: CheckpointEvery,
+    /// LoRA+: learning rate of B factors as a multiple of that of A factors. What is off is left out of the run's
+    /// digest here and below, so that states of older versions belong to the same run.
+    #[serde(skip_serializing_if = "is_one")]
+    pub lora_plus_ratio: f64,
+    /// NEFTune: size of the noise on embeddings; 0 is none.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub neftune_alpha: f64,
+    /// Whether the factors with the lowest validation loss are kept beside the last.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub keep_best: bool,
+    /// When the run ends before its last step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub early_stopping: Option<EarlyStopping>,
+}
+
+fn is_one(ratio: &f64) -> bool {
+    *ratio == 1.0
+}
+
+fn is_zero(alpha: &f64) -> bool {
+    *alpha == 0.0
 }
 
 impl Default for TrainSettings {
@@ -68,6 +90,10 @@ impl Default for TrainSettings {
             reference_quirks: false,
             recompute: false,
             checkpoint: CheckpointEvery::Epoch,
+            lora_plus_ratio: 1.0,
+            neftune_alpha: 0.0,
+            keep_best: false,
+            early_stopping: None,
         }
     }
 }
@@ -84,11 +110,22 @@ impl TrainSettings {
                 return Err(ModelError::setting(setting, value, "1 or more"));
             }
         }
-        for (setting, value) in [("learning_rate", self.learning_rate), ("max_grad_norm", self.max_grad_norm)]
-        {
+        let delta = self.early_stopping.map_or(0.0, |stopping| stopping.min_delta);
+        for (setting, value) in [
+            ("learning_rate", self.learning_rate),
+            ("max_grad_norm", self.max_grad_norm),
+            ("neftune_alpha", self.neftune_alpha),
+            ("early_stopping.min_delta", delta),
+        ] {
             if !(value >= 0.0 && value.is_finite()) {
                 return Err(ModelError::setting(setting, value, "0 or more"));
             }
+        }
+        if !(self.lora_plus_ratio > 0.0 && self.lora_plus_ratio.is_finite()) {
+            return Err(ModelError::setting("lora_plus_ratio", self.lora_plus_ratio, "a number above 0"));
+        }
+        if self.early_stopping.is_some_and(|stopping| stopping.patience == 0) {
+            return Err(ModelError::setting("early_stopping.patience", 0, "1 or more"));
         }
         if self.checkpoint == CheckpointEvery::Steps(0) {
             return Err(ModelError::setting("checkpoint", "every 0 steps", "every 1 or more steps"));

@@ -1,0 +1,98 @@
+//! Train jobs in an engine process of their own: under a memory limit, and with an early end.
+#![cfg(target_os = "linux")]
+#![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails the test")]
+
+#[path = "engine/process.rs"]
+mod process;
+
+use std::path::{Path, PathBuf};
+
+use assay_tests::{Need, need};
+use serde_json::{Value, json};
+
+use process::Engine;
+
+#[test]
+fn a_training_under_a_memory_limit_goes_on_in_smaller_passes_or_fails_as_out_of_memory() {
+    let Some(model) = need(Need::Model) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let recipe = json!({ "micro_batch": 8, "max_length": 64 });
+    let job = |out: &str| job(&model, &dir.path().join(out), &recipe, 0, &[1]);
+
+    let mut roomy = Engine::start(1 << 20);
+    let (expected, before) = roomy.run(&job("roomy"));
+    let (expected, Some(loaded_kib)) = (done(&expected), before) else { panic!("it was never loaded") };
+    assert!(of_type(&expected, "memory").is_empty());
+
+    // Eight rows of 64 tokens keep about a gigabyte of activations, one row an eighth of it.
+    let mut tight = Engine::start(loaded_kib / 1024 + 500);
+    let (messages, _) = tight.run(&job("tight"));
+    let metrics = done(&messages);
+    let smaller = of_type(&metrics, "memory");
+    let rows = smaller.last().unwrap()["rows"].as_u64().unwrap();
+    assert!((1..8).contains(&rows), "{smaller:?}");
+    assert_eq!(smaller[0]["step"], 0, "{smaller:?}");
+    let loss = |metrics: &[Value]| of_type(metrics, "step")[0]["loss"].as_f64().unwrap();
+    assert!((loss(&expected) - loss(&metrics)).abs() < 1e-4, "{expected:?} {metrics:?}");
+
+    let mut hopeless = Engine::start(loaded_kib / 1024 / 2);
+    let (messages, _) = hopeless.run(&job("hopeless"));
+    let failed = &messages.last().unwrap()["Failed"];
+    assert_eq!(failed["class"], "out_of_memory", "{messages:?}");
+}
+
+/// No loss is lower by a hundred nats: the second checkpoint is the end. The plan still gets all that it counts on.
+#[test]
+fn a_training_that_ends_early_hands_over_its_best_adapter_for_all_checkpoints_left() {
+    let Some(model) = need(Need::Model) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let stopping = json!({ "patience": 1, "min_delta": 100.0 });
+    let recipe = json!({ "epochs": 4, "max_length": 32, "keep_best": true, "early_stopping": stopping });
+    let (messages, _) = Engine::start(1 << 20).run(&job(&model, dir.path(), &recipe, 2, &[1, 2, 3, 4]));
+    let metrics = done(&messages);
+    let steps: Vec<&Value> =
+        messages.iter().filter_map(|message| message["Checkpoint"].get("step")).collect();
+    assert_eq!(steps, [1, 2, 3, 4]);
+    assert_eq!(of_type(&metrics, "step").len(), 2);
+    let evals: Vec<f64> =
+        of_type(&metrics, "eval").iter().map(|eval| eval["loss"].as_f64().unwrap()).collect();
+    let best = if evals[1] <= evals[2] { 1 } else { 2 };
+    let end = of_type(&metrics, "end");
+    assert_eq!((&end[0]["step"], &end[0]["kept"], end.len()), (&json!(2), &json!(best), 1), "{metrics:?}");
+    let adapter = |step: u64| {
+        std::fs::read(dir.path().join(format!("adapter@{step}/adapter_model.safetensors"))).unwrap()
+    };
+    assert_ne!(adapter(1), adapter(2));
+    assert!(adapter(3) == adapter(best) && adapter(4) == adapter(best), "{evals:?}");
+}
+
+/// A train job: one pass is a step, as many rows as one has; `recipe` changes what is given here.
+fn job(model: &Path, out: &Path, recipe: &Value, valid_rows: u32, checkpoints: &[u64]) -> Value {
+    let mut whole = json!({
+        "name": "r", "rank": 4, "alpha": 8.0, "dropout": 0.05, "targets": ["q_proj", "down_proj"], "rslora": false,
+        "epochs": 1, "micro_batch": 2, "accumulate": 1, "learning_rate": 1e-3, "warmup_steps": 0,
+        "weight_decay": 0.0, "max_grad_norm": 1.0, "max_length": 64, "loss_on": "all", "reference_quirks": false,
+    });
+    whole.as_object_mut().unwrap().extend(recipe.as_object().unwrap().clone());
+    let spec = json!({
+        "model": "m", "data": "d", "seed": 7, "train_rows": whole["micro_batch"], "valid_rows": valid_rows,
+        "total_steps": whole["epochs"], "checkpoints": checkpoints, "recipe": whole,
+    });
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/data");
+    let valid = (valid_rows > 0).then(|| data.join("valid.jsonl"));
+    json!({ "Run": { "Train": {
+        "spec": spec, "model": model, "train": data.join("train.jsonl"), "valid": valid, "resume": null, "out": out,
+    }}})
+}
+
+/// The metrics of a job that is done.
+fn done(messages: &[Value]) -> Vec<Value> {
+    let outputs = &messages.last().unwrap()["Done"]["outputs"];
+    let path = PathBuf::from(outputs[0][1].as_str().unwrap_or_else(|| panic!("not done: {messages:?}")));
+    let text = std::fs::read_to_string(path).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn of_type<'m>(metrics: &'m [Value], kind: &str) -> Vec<&'m Value> {
+    metrics.iter().filter(|record| record["type"] == kind).collect()
+}
