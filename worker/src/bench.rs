@@ -52,6 +52,7 @@ pub(crate) fn train(args: &args::BenchTrain) -> anyhow::Result<()> {
         alpha: f64::from(2 * args.rank),
         dropout: 0.0,
         rslora: false,
+        dora: false,
         targets: Module::of(model.config()).iter().map(|sized| sized.module).collect(),
     };
     let lora = Lora::new(lora, model.config(), 7, device)?;

@@ -170,9 +170,10 @@ fn settings_that_came_later_are_in_no_key_where_they_are_off() {
     let mut fields: Vec<&str> = recipe.as_object().unwrap().keys().map(String::as_str).collect();
     fields.sort_unstable();
     assert_eq!(fields.join(" "), first);
-    let off = train(", lora_plus_ratio: 1, neftune_alpha: 0, keep_best: false, early_stopping: null");
+    let off =
+        train(", lora_plus_ratio: 1, neftune_alpha: 0, dora: false, keep_best: false, early_stopping: null");
     assert_eq!(off.key, plain.key);
-    for on in ["lora_plus_ratio: 16", "neftune_alpha: 5", "keep_best: true"] {
+    for on in ["lora_plus_ratio: 16", "neftune_alpha: 5", "dora: true", "keep_best: true"] {
         assert_ne!(train(&format!(", {on}")).key, plain.key, "{on}");
     }
     let Work::Train(spec) = serde_json::from_value(serde_json::to_value(&plain.work).unwrap()).unwrap()

@@ -4,6 +4,7 @@
 
 mod adapters;
 mod attention;
+mod frozen;
 mod layer;
 mod mix;
 mod norm;
@@ -19,6 +20,7 @@ use tch::{Device, Kind, Tensor};
 
 pub use adapters::{Adapters, NoAdapters, RowAdapters};
 pub use attention::{Attention, PackedCausal};
+pub use frozen::Frozen;
 use layer::Layer;
 pub(crate) use mix::Mix;
 use norm::RmsNorm;
@@ -28,7 +30,7 @@ pub(crate) use softcap::Softcap;
 use weight::Weight;
 
 use crate::Result;
-use crate::lora::{Lora, PackedLora};
+use crate::lora::{Lora, PackedLora, Served};
 use crate::weights::WeightLoader;
 
 /// The frozen base model: weights on one device, shared by training, generation and scoring.
@@ -80,14 +82,21 @@ impl Decoder {
         self.head.pack()
     }
 
-    /// A packed copy of an adapter, where the steps of generation are faster with it.
-    pub(crate) fn pack_adapter(&self, lora: &Lora) -> Result<Option<PackedLora>> {
-        match self.layers.first() {
-            Some(layer) if self.device == Device::Cpu && self.kind == Kind::Float => {
-                PackedLora::new(lora, self.layers.len(), &layer.module_groups())
+    /// What generation works out once for an adapter whose factors no longer change.
+    pub(crate) fn served(&self, lora: &Lora) -> Result<Served> {
+        let groups = self.layers.first().map(|layer| layer.frozen().map(|frozen| frozen.modules()));
+        let packed = match groups {
+            Some(groups) if self.device == Device::Cpu && self.kind == Kind::Float => {
+                PackedLora::new(lora, self.layers.len(), &groups)?
             }
-            _ => Ok(None),
-        }
+            _ => None,
+        };
+        Ok(Served { packed, scales: lora.output_scales(self.frozen())? })
+    }
+
+    /// All frozen projections with the number of their layer.
+    pub(crate) fn frozen(&self) -> impl Iterator<Item = (usize, Frozen<'_>)> {
+        self.layers.iter().enumerate().flat_map(|(index, layer)| layer.frozen().map(|frozen| (index, frozen)))
     }
 
     /// The shape of the model.

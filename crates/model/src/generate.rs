@@ -14,7 +14,7 @@ use batch::Batch;
 use queue::Queue;
 
 use crate::decoder::Decoder;
-use crate::lora::{Lora, PackedLora};
+use crate::lora::{Lora, Served};
 use crate::sample::SampleSettings;
 use crate::{ModelError, Result};
 
@@ -161,7 +161,7 @@ pub struct Generator<'a> {
 #[derive(Debug)]
 struct Adapter<'a> {
     lora: &'a Lora,
-    packed: Option<PackedLora>,
+    served: Served,
     digest: [u8; 32],
 }
 
@@ -170,9 +170,8 @@ impl<'a> Generator<'a> {
     pub fn new(decoder: &'a Decoder, adapters: &[&'a Lora], settings: GenerateSettings) -> Result<Self> {
         settings.check()?;
         decoder.pack()?;
-        let adapter = |lora: &&'a Lora| {
-            Ok(Adapter { lora, packed: decoder.pack_adapter(lora)?, digest: lora.digest()? })
-        };
+        let adapter =
+            |lora: &&'a Lora| Ok(Adapter { lora, served: decoder.served(lora)?, digest: lora.digest()? });
         Ok(Self { decoder, adapters: adapters.iter().map(adapter).collect::<Result<_>>()?, settings })
     }
 

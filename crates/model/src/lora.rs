@@ -1,6 +1,7 @@
 //! LoRA: low-rank additions to frozen projections, `y = W x + B(A(dropout(x))) * scale`.
 //! All factors of an adapter live in one flat float32 tensor, so that optimizer and norm are a few large operations.
 
+mod dora;
 mod dropout;
 mod packed;
 mod peft;
@@ -12,11 +13,13 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tch::{Device, Kind, Tensor};
 
+pub(crate) use dora::{OutputScales, Served};
 pub(crate) use dropout::{DrawKey, Dropout, TrainingAdapters};
 pub(crate) use packed::PackedLora;
 pub use peft::base_model_of;
 pub(crate) use peft::tensor_bytes;
 
+use crate::decoder::Frozen;
 use crate::random::seeded;
 use crate::{ModelError, Module, Result, SizedModule};
 
@@ -33,6 +36,9 @@ pub struct LoraConfig {
     /// Scale by `alpha / sqrt(rank)` instead of `alpha / rank`.
     #[serde(default)]
     pub rslora: bool,
+    /// DoRA: the length of each row of an adapted projection's weight is learnt too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dora: bool,
     /// Adapted projections.
     pub targets: BTreeSet<Module>,
 }
@@ -82,11 +88,13 @@ pub struct Lora {
     index: Index,
 }
 
-/// Which of the two factors.
+/// Which of a module's factors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Factor {
     A,
     B,
+    /// DoRA's, one for each output.
+    Magnitude,
 }
 
 /// One factor's place in the flat tensor; places follow each other without gaps.
@@ -109,6 +117,14 @@ impl Lora {
     /// A new adapter: A uniform in `±1/sqrt(in)` (Kaiming with `a = sqrt(5)`, as PEFT), B zero. The same seed gives
     /// the same values on every device.
     pub fn new(config: LoraConfig, model: &DecoderConfig, seed: u64, device: Device) -> Result<Self> {
+        if config.dora {
+            return Err(ModelError::setting("dora", true, "false where the model's weights are not at hand"));
+        }
+        Self::drawn(config, model, seed, device)
+    }
+
+    /// The same with magnitudes of 0.
+    fn drawn(config: LoraConfig, model: &DecoderConfig, seed: u64, device: Device) -> Result<Self> {
         let mut lora = Self::zeros(config, model, device)?;
         let _guard = tch::no_grad_guard();
         seeded(seed, || {
@@ -164,13 +180,13 @@ impl Lora {
         &self.flat
     }
 
-    /// The factors as leaves for gradients, layer by layer, module by module, A before B.
+    /// The factors as leaves for gradients, layer by layer, module by module: A, B, magnitude.
     pub(crate) fn factors(&self) -> &[Tensor] {
         &self.factors
     }
 
     /// For LoRA+ (Hayou et al. 2024): what the learning rate of each value of [`Lora::flat`] is multiplied with, `ratio`
-    /// for B factors; none where it is 1 for all.
+    /// for all but A factors; none where it is 1 for all.
     pub(crate) fn rates(&self, ratio: f64) -> Result<Option<Tensor>> {
         if ratio == 1.0 {
             return Ok(None);
@@ -178,7 +194,7 @@ impl Lora {
         let rates = Tensor::f_ones_like(&self.flat)?;
         let mut start = 0;
         for place in &self.places {
-            if place.factor == Factor::B {
+            if place.factor != Factor::A {
                 let _rates = rates.f_narrow(0, start, place.elements())?.f_fill_(ratio)?;
             }
             start += place.elements();
@@ -201,13 +217,27 @@ impl Lora {
         Some((&self.factors[first], &self.factors[first + 1]))
     }
 
-    /// What the adapter adds to a module's output for `input` `[N, in]`, without dropout; none if not a target.
-    pub(crate) fn delta(&self, layer: usize, module: Module, input: &Tensor) -> Result<Option<Tensor>> {
-        let Some((a, b)) = self.pair(layer, module) else { return Ok(None) };
+    /// What the adapter adds to `output` `[N, out]` of one of the frozen projections for `input` `[N, in]`, without
+    /// dropout; none if it is not a target. `known` spares working scales out.
+    pub(crate) fn delta(
+        &self,
+        layer: usize,
+        frozen: &Frozen<'_>,
+        number: usize,
+        input: &Tensor,
+        output: &Tensor,
+        known: Option<&OutputScales>,
+    ) -> Result<Option<Tensor>> {
+        let Some((a, b)) = self.pair(layer, frozen.modules()[number]) else { return Ok(None) };
         let kind = input.f_kind()?;
         let reduced = input.f_linear(&a.f_to_kind(kind)?, None::<Tensor>)?;
         let reduced = reduced.f_mul_scalar(self.config.scale())?;
-        Ok(Some(reduced.f_linear(&b.f_to_kind(kind)?, None::<Tensor>)?))
+        let low = reduced.f_linear(&b.f_to_kind(kind)?, None::<Tensor>)?;
+        if !self.config.dora {
+            return Ok(Some(low));
+        }
+        let base = frozen.without_bias(number, output)?;
+        self.weighed(layer, frozen, number, (base, low), known).map(Some)
     }
 }
 
@@ -222,6 +252,9 @@ fn places(config: &LoraConfig, model: &DecoderConfig) -> Vec<Place> {
             }
             places.push(Place { layer, module, factor: Factor::A, shape: [rank, input as i64] });
             places.push(Place { layer, module, factor: Factor::B, shape: [output as i64, rank] });
+            if config.dora {
+                places.push(Place { layer, module, factor: Factor::Magnitude, shape: [output as i64, 1] });
+            }
         }
     }
     places

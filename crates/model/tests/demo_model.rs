@@ -89,7 +89,7 @@ fn sequences(model: &Path) -> Vec<Vec<u32>> {
 /// An adapter on all seven projections after two real steps: both of its factors are other than zero.
 fn train(decoder: &Decoder, sequences: &[Vec<u32>]) -> Lora {
     let targets = Module::of(decoder.config()).iter().map(|sized| sized.module).collect();
-    let config = LoraConfig { rank: 8, alpha: 16.0, dropout: 0.0, rslora: false, targets };
+    let config = LoraConfig { rank: 8, alpha: 16.0, dropout: 0.0, rslora: false, dora: false, targets };
     let lora = Lora::new(config, decoder.config(), 7, Device::Cpu).unwrap();
     let row =
         |ids: &Vec<u32>| TrainRow { ids: ids.clone(), labels: ids.iter().map(|id| i64::from(*id)).collect() };

@@ -59,8 +59,12 @@ fn every_family_is_that_of_transformers_and_peft() {
         cached_generation_is_that_of_transformers(&folder);
         bfloat16_is_close_to_that_of_transformers(&folder);
     }
-    for (name, modules) in [("phi3", ["qkv_proj", "down_proj"]), ("gemma2", ["k_proj", "gate_proj"])] {
-        peft_reads_our_adapter(&interpreter, &dir.path().join(name), &modules.map(module));
+    for (name, modules, dora) in [
+        ("phi3", ["qkv_proj", "down_proj"], false),
+        ("gemma2", ["k_proj", "gate_proj"], false),
+        ("dora", ["v_proj", "up_proj"], true),
+    ] {
+        peft_reads_our_adapter(&interpreter, &dir.path().join(name), &modules.map(module), dora);
     }
 }
 
@@ -106,11 +110,11 @@ fn ids(folder: &Path, name: &str) -> Vec<u32> {
 }
 
 /// An adapter that we made, trained and wrote: PEFT takes it by the names of the family.
-fn peft_reads_our_adapter(interpreter: &Path, folder: &Path, targets: &[Module]) {
+fn peft_reads_our_adapter(interpreter: &Path, folder: &Path, targets: &[Module], dora: bool) {
     let model = Decoder::load(folder, Device::Cpu, Kind::Float).unwrap();
     let sequence = ids(folder, "greedy_ids");
     let adapter: PathBuf = folder.join("ours");
-    trained(&model, &sequence, targets).write(&adapter, None).unwrap();
+    trained(&model, &sequence, targets, dora).write(&adapter, None).unwrap();
     let lora = Lora::read(&adapter, model.config(), Device::Cpu).unwrap();
     let length = sequence.len() as i64;
     let flat = Tensor::from_slice(&sequence.iter().map(|id| i64::from(*id)).collect::<Vec<_>>());
@@ -128,15 +132,16 @@ fn peft_reads_our_adapter(interpreter: &Path, folder: &Path, targets: &[Module])
     assert!(tuned < 5e-5 && base > 1e-2, "{}: {found}", folder.display());
 }
 
-fn trained(model: &Decoder, sequence: &[u32], targets: &[Module]) -> Lora {
+fn trained(model: &Decoder, sequence: &[u32], targets: &[Module], dora: bool) -> Lora {
     let config = LoraConfig {
         rank: 4,
         alpha: 8.0,
         dropout: 0.0,
         rslora: false,
+        dora,
         targets: targets.iter().copied().collect(),
     };
-    let lora = Lora::new(config, model.config(), 7, Device::Cpu).unwrap();
+    let lora = Lora::for_model(config, model, 7).unwrap();
     let settings = TrainSettings {
         epochs: 3,
         micro_batch: 1,

@@ -71,7 +71,7 @@ fn say(line: &str) {
 /// One micro-batch of so many rows and tokens is a step; four epochs of it.
 fn trainer(model: &Decoder, rows: usize, tokens: u32) -> Trainer<'_> {
     let targets = Module::of(model.config()).iter().map(|sized| sized.module).collect();
-    let config = LoraConfig { rank: 4, alpha: 8.0, dropout: 0.1, rslora: false, targets };
+    let config = LoraConfig { rank: 4, alpha: 8.0, dropout: 0.1, rslora: false, dora: false, targets };
     let lora = Lora::new(config, model.config(), 7, Device::Cpu).unwrap();
     let row = |row: u32| TrainRow::all((0..tokens).map(|position| (row * 31 + position * 7) % 250).collect());
     let settings =

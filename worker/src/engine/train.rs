@@ -42,7 +42,7 @@ pub(super) fn run(
         Some(path) => rows(spec, path, spec.valid_rows, model)?,
         None => Vec::new(),
     };
-    let lora = Lora::new(lora_config(spec)?, model.decoder.config(), spec.seed, device).map_err(stop)?;
+    let lora = Lora::for_model(lora_config(spec)?, &model.decoder, spec.seed).map_err(stop)?;
     let trainer = Trainer::new(&model.decoder, lora, settings(spec), train, valid).map_err(stop)?;
     if trainer.total_steps() != spec.total_steps {
         let planned =
@@ -306,6 +306,7 @@ fn lora_config(spec: &TrainSpec) -> Result<LoraConfig, Stop> {
         alpha: recipe.alpha,
         dropout: recipe.dropout,
         rslora: recipe.rslora,
+        dora: recipe.dora,
         targets: recipe.targets.iter().map(module).collect::<Result<_, _>>()?,
     })
 }

@@ -69,6 +69,9 @@ pub struct Recipe {
     /// NEFTune: size of the noise on embeddings; 0 is none.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub neftune_alpha: f64,
+    /// DoRA: the length of each row of an adapted projection's weight is learnt too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dora: bool,
     /// Whether the last adapter is that of the checkpoint with the lowest validation loss.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keep_best: bool,

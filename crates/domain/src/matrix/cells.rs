@@ -136,6 +136,7 @@ impl RecipeSettings {
             reference_quirks: over.reference_quirks.or(self.reference_quirks),
             lora_plus_ratio: over.lora_plus_ratio.or(self.lora_plus_ratio),
             neftune_alpha: over.neftune_alpha.or(self.neftune_alpha),
+            dora: over.dora.or(self.dora),
             keep_best: over.keep_best.or(self.keep_best),
             early_stopping: over.early_stopping.or(self.early_stopping),
             checkpoints: over.checkpoints.or(self.checkpoints),
@@ -165,6 +166,7 @@ impl RecipeSettings {
             reference_quirks: self.reference_quirks.unwrap_or(false),
             lora_plus_ratio: self.lora_plus_ratio.unwrap_or(1.0),
             neftune_alpha: self.neftune_alpha.unwrap_or(0.0),
+            dora: self.dora.unwrap_or(false),
             keep_best: self.keep_best.unwrap_or(false),
             early_stopping: self.early_stopping,
         }

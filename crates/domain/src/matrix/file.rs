@@ -241,6 +241,9 @@ pub struct RecipeSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1000.0))]
     pub neftune_alpha: Option<f64>,
+    /// DoRA: the length of each row of an adapted projection's weight is learnt too; false when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dora: Option<bool>,
     /// The adapter at the end is that of the checkpoint with the lowest validation loss; false (the last) when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_best: Option<bool>,

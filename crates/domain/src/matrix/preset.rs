@@ -63,6 +63,7 @@ impl Preset {
             reference_quirks: Some(from_files),
             lora_plus_ratio: Some(1.0),
             neftune_alpha: Some(0.0),
+            dora: Some(false),
             keep_best: Some(false),
             early_stopping: None,
             checkpoints: Some(checkpoints),

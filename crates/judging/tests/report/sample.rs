@@ -138,6 +138,7 @@ fn training() -> Training {
             reference_quirks: false,
             lora_plus_ratio: 1.0,
             neftune_alpha: 0.0,
+            dora: false,
             keep_best: false,
             early_stopping: None,
         },

@@ -56,6 +56,12 @@ fn capped_scores_and_alternating_windows_match() {
     passes("gemma2");
 }
 
+/// Biased projections, all seven of them adapted.
+#[test]
+fn weight_decomposed_adapters_match() {
+    passes("dora");
+}
+
 /// PEFT's own optimizer: B factors learn 16 times as fast.
 #[test]
 fn learning_rates_of_lora_plus_match() {

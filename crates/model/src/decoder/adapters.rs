@@ -4,17 +4,18 @@ use std::ops::Range;
 
 use tch::Tensor;
 
-use crate::lora::{Lora, PackedLora};
-use crate::{Module, Result, packed};
+use super::Frozen;
+use crate::lora::{Lora, Served};
+use crate::{Result, packed};
 
 /// Adds adapters to the outputs of projections.
 pub trait Adapters {
-    /// Given the shared `input` `[N, in]` of `modules` and their frozen `outputs` (`[N, out]` each, in the order of
-    /// `modules`), answers the adapted outputs.
+    /// Given the `input` `[N, in]` of frozen projections and their `outputs` (`[N, out]` each, in their order), answers
+    /// the adapted outputs.
     fn adapt(
         &self,
         layer: usize,
-        modules: &[Module],
+        frozen: &Frozen<'_>,
         input: &Tensor,
         outputs: Vec<Tensor>,
     ) -> Result<Vec<Tensor>>;
@@ -32,7 +33,7 @@ pub trait Adapters {
 pub struct NoAdapters;
 
 impl Adapters for NoAdapters {
-    fn adapt(&self, _: usize, _: &[Module], _: &Tensor, outputs: Vec<Tensor>) -> Result<Vec<Tensor>> {
+    fn adapt(&self, _: usize, _: &Frozen<'_>, _: &Tensor, outputs: Vec<Tensor>) -> Result<Vec<Tensor>> {
         Ok(outputs)
     }
 }
@@ -48,7 +49,7 @@ pub struct RowAdapters<'a> {
 struct Segment<'a> {
     rows: Range<i64>,
     lora: &'a Lora,
-    packed: Option<&'a PackedLora>,
+    served: Option<&'a Served>,
 }
 
 impl<'a> RowAdapters<'a> {
@@ -59,18 +60,18 @@ impl<'a> RowAdapters<'a> {
 
     /// Uses `lora` for the tokens of `rows`.
     pub fn with(self, rows: Range<i64>, lora: &'a Lora) -> Self {
-        self.with_packed(rows, lora, None)
+        self.with_served(rows, lora, None)
     }
 
-    /// The same, from a packed copy if there is one and the rows are few.
-    pub(crate) fn with_packed(
+    /// The same, with what was worked out for the adapter before.
+    pub(crate) fn with_served(
         mut self,
         rows: Range<i64>,
         lora: &'a Lora,
-        packed: Option<&'a PackedLora>,
+        served: Option<&'a Served>,
     ) -> Self {
         if !rows.is_empty() {
-            self.segments.push(Segment { rows, lora, packed });
+            self.segments.push(Segment { rows, lora, served });
         }
         self
     }
@@ -84,20 +85,24 @@ impl Adapters for RowAdapters<'_> {
     fn adapt(
         &self,
         layer: usize,
-        modules: &[Module],
+        frozen: &Frozen<'_>,
         input: &Tensor,
         mut outputs: Vec<Tensor>,
     ) -> Result<Vec<Tensor>> {
         for segment in &self.segments {
             let (start, length) = (segment.rows.start, segment.rows.end - segment.rows.start);
             let part = input.f_narrow(0, start, length)?;
-            if let Some(packed) = segment.packed.filter(|_| packed::is_for(&part)) {
-                packed.add(layer, modules, &part, &mut outputs, start)?;
+            let packed = segment.served.and_then(|served| served.packed.as_ref());
+            if let Some(packed) = packed.filter(|_| packed::is_for(&part)) {
+                packed.add(layer, frozen.modules(), &part, &mut outputs, start)?;
                 continue;
             }
-            for (module, output) in modules.iter().zip(&outputs) {
-                if let Some(delta) = segment.lora.delta(layer, *module, &part)? {
-                    let _updated = output.f_narrow(0, start, length)?.f_add_(&delta)?;
+            for (number, output) in outputs.iter().enumerate() {
+                let mut output = output.f_narrow(0, start, length)?;
+                let scales = segment.served.map(|served| &served.scales);
+                let delta = segment.lora.delta(layer, frozen, number, &part, &output, scales)?;
+                if let Some(delta) = delta {
+                    let _updated = output.f_add_(&delta)?;
                 }
             }
         }

@@ -6,7 +6,7 @@ use tch::{Device, Tensor};
 
 use super::norm::RmsNorm;
 use super::weight::Weight;
-use super::{Adapters, Attention, Rotary};
+use super::{Adapters, Attention, Frozen, Rotary};
 use crate::weights::WeightLoader;
 use crate::{Module, Result, SizedModule, packed};
 
@@ -57,7 +57,11 @@ impl Projection {
             1 => vec![stacked],
             _ => stacked.f_split_with_sizes(&self.widths[..], -1)?,
         };
-        adapters.adapt(layer, &self.modules, input, outputs)
+        adapters.adapt(layer, &self.frozen(), input, outputs)
+    }
+
+    fn frozen(&self) -> Frozen<'_> {
+        Frozen::new(&self.modules, &self.widths, self.weight.tensor(), self.bias.as_ref())
     }
 }
 
@@ -116,10 +120,9 @@ impl Layer {
         projections.into_iter().try_for_each(|projection| projection.weight.pack())
     }
 
-    /// The modules of each projection, which share an input.
-    pub(super) fn module_groups(&self) -> [&[Module]; 4] {
-        [&self.query_key_value, &self.output, &self.gate_up, &self.down]
-            .map(|projection| &projection.modules[..])
+    /// The projections, those that share an input together.
+    pub(super) fn frozen(&self) -> [Frozen<'_>; 4] {
+        [&self.query_key_value, &self.output, &self.gate_up, &self.down].map(Projection::frozen)
     }
 
     pub(super) fn forward(

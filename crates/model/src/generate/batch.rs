@@ -191,7 +191,7 @@ impl<'a, 'g> Batch<'a, 'g> {
             }
             if let Some(adapter) = adapter.map(|adapter| &self.generator.adapters[adapter]) {
                 let rows = start as i64..end as i64;
-                adapters = adapters.with_packed(rows, adapter.lora, adapter.packed.as_ref());
+                adapters = adapters.with_served(rows, adapter.lora, Some(&adapter.served));
             }
             start = end;
         }

@@ -3,7 +3,7 @@
 use tch::Tensor;
 
 use super::Lora;
-use crate::decoder::Adapters;
+use crate::decoder::{Adapters, Frozen};
 use crate::random::seeded;
 use crate::{Module, Result};
 
@@ -79,10 +79,14 @@ impl Adapters for TrainingAdapters<'_> {
     fn adapt(
         &self,
         layer: usize,
-        modules: &[Module],
+        frozen: &Frozen<'_>,
         input: &Tensor,
         outputs: Vec<Tensor>,
     ) -> Result<Vec<Tensor>> {
+        if self.lora.config().dora {
+            return self.adapt_weighed(layer, frozen, input, outputs);
+        }
+        let modules = frozen.modules();
         let targets: Vec<usize> =
             (0..modules.len()).filter(|number| self.lora.pair(layer, modules[*number]).is_some()).collect();
         let reduced = match (&targets[..], self.dropout) {
@@ -102,6 +106,35 @@ impl Adapters for TrainingAdapters<'_> {
 }
 
 impl TrainingAdapters<'_> {
+    /// DoRA: dropout, as PEFT has it, is also on what the frozen part of its sum sees.
+    fn adapt_weighed(
+        &self,
+        layer: usize,
+        frozen: &Frozen<'_>,
+        input: &Tensor,
+        mut outputs: Vec<Tensor>,
+    ) -> Result<Vec<Tensor>> {
+        for (number, output) in outputs.iter_mut().enumerate() {
+            let module = frozen.modules()[number];
+            let Some((a, b)) = self.lora.pair(layer, module) else { continue };
+            let (input, base) = match self.dropout {
+                Some(dropout) => {
+                    let seed = dropout.key.seed_of_module(layer, module);
+                    let dropped = dropout.apply(input, self.lora.config().dropout, seed)?;
+                    let base = dropped.f_linear(&frozen.weight(number)?, None::<Tensor>)?;
+                    (dropped, base)
+                }
+                None => (input.shallow_clone(), frozen.without_bias(number, output)?),
+            };
+            let kind = input.f_kind()?;
+            let reduced = input.f_linear(&a.f_to_kind(kind)?, None::<Tensor>)?;
+            let reduced = reduced.f_mul_scalar(self.lora.config().scale())?;
+            let low = reduced.f_linear(&b.f_to_kind(kind)?, None::<Tensor>)?;
+            *output = output.f_add(&self.lora.weighed(layer, frozen, number, (base, low), None)?)?;
+        }
+        Ok(outputs)
+    }
+
     /// `A x` of each target, all from one product with the stacked factors.
     fn reduce_together(
         &self,

@@ -23,8 +23,12 @@ struct Group {
 }
 
 impl PackedLora {
-    /// For the given groups of projections that share an input; none where LibTorch's own products are to be used.
+    /// For the given groups of projections that share an input; none where LibTorch's own products are to be used, and
+    /// for DoRA, which also scales what the frozen projections answer.
     pub(crate) fn new(lora: &Lora, layer_count: usize, groups: &[&[Module]]) -> Result<Option<Self>> {
+        if lora.config().dora {
+            return Ok(None);
+        }
         let _guard = tch::no_grad_guard();
         let mut packed = BTreeMap::new();
         for layer in 0..layer_count {

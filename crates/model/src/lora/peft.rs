@@ -16,7 +16,7 @@ const CONFIG_FILE: &str = "adapter_config.json";
 const TENSOR_FILE: &str = "adapter_model.safetensors";
 
 /// Fields that change the arithmetic of an adapter when they are set, and how to say so.
-const MUST_BE_UNSET: [&str; 14] = [
+const MUST_BE_UNSET: [&str; 13] = [
     "alora_invocation_tokens",
     "exclude_modules",
     "fan_in_fan_out",
@@ -27,7 +27,6 @@ const MUST_BE_UNSET: [&str; 14] = [
     "target_parameters",
     "trainable_token_indices",
     "use_bdlora",
-    "use_dora",
     "use_qalora",
     "rank_pattern",
     "alpha_pattern",
@@ -45,7 +44,7 @@ impl Lora {
         let mut known = BTreeSet::new();
         for (place, factor) in lora.factors_mut() {
             let name = tensor_name(place);
-            factor.f_copy_(&loader.load(&name, &[place.shape[0] as usize, place.shape[1] as usize])?)?;
+            factor.f_copy_(&loader.load(&name, &shape_in_file(place))?.f_view(place.shape)?)?;
             known.insert(name);
         }
         match files.names().find(|name| !known.contains(*name)) {
@@ -65,7 +64,8 @@ impl Lora {
         })?;
         let mut tensors = BTreeMap::new();
         for (place, factor) in self.places().iter().zip(self.factors()) {
-            tensors.insert(tensor_name(place), tensor_bytes(factor)?);
+            let bytes = TensorBytes { shape: shape_in_file(place), ..tensor_bytes(factor)? };
+            tensors.insert(tensor_name(place), bytes);
         }
         write_file(&dir.join(TENSOR_FILE), &tensors)?;
         // The configuration comes last: a folder that has it is whole.
@@ -82,10 +82,19 @@ pub fn base_model_of(dir: &Path) -> Result<Option<String>> {
 
 fn tensor_name(place: &Place) -> String {
     let factor = match place.factor {
-        Factor::A => "lora_A",
-        Factor::B => "lora_B",
+        Factor::A => "lora_A.weight",
+        Factor::B => "lora_B.weight",
+        Factor::Magnitude => "lora_magnitude_vector",
     };
-    format!("base_model.model.model.layers.{}.{}.{factor}.weight", place.layer, place.module.path())
+    format!("base_model.model.model.layers.{}.{}.{factor}", place.layer, place.module.path())
+}
+
+fn shape_in_file(place: &Place) -> Vec<usize> {
+    let [rows, columns] = place.shape.map(|length| length as usize);
+    match place.factor {
+        Factor::A | Factor::B => vec![rows, columns],
+        Factor::Magnitude => vec![rows],
+    }
 }
 
 /// A float32 tensor as it lies in a file.
@@ -135,6 +144,7 @@ fn read_config(dir: &Path, model: &DecoderConfig) -> Result<LoraConfig> {
         alpha: number("lora_alpha")?,
         dropout: value.get("lora_dropout").and_then(Value::as_f64).unwrap_or(0.0),
         rslora: value.get("use_rslora").and_then(Value::as_bool).unwrap_or(false),
+        dora: value.get("use_dora").and_then(Value::as_bool).unwrap_or(false),
         targets: targets(&value, model).map_err(refused)?,
     })
 }
@@ -186,7 +196,7 @@ fn peft_config(config: &LoraConfig, base_model: Option<&str>) -> Value {
         "revision": null,
         "target_modules": targets,
         "task_type": "CAUSAL_LM",
-        "use_dora": false,
+        "use_dora": config.dora,
         "use_rslora": config.rslora,
     })
 }

@@ -3,6 +3,7 @@ use serde_json::json;
 use tch::Device;
 
 use super::*;
+use crate::decoder::Decoder;
 
 fn model() -> DecoderConfig {
     DecoderConfig::from_json(&json!({
@@ -18,6 +19,7 @@ fn config(targets: &[Module]) -> LoraConfig {
         alpha: 8.0,
         dropout: 0.0,
         rslora: false,
+        dora: false,
         targets: targets.iter().copied().collect(),
     }
 }
@@ -87,6 +89,25 @@ fn a_written_adapter_reads_back_equal() {
     assert!(back.pair(0, Module::Key).is_none());
 }
 
+/// Magnitudes need the model's weights, which only [`Lora::for_model`] has; in a file each is one line of numbers.
+#[test]
+fn a_weight_decomposed_adapter_is_made_for_a_model_and_reads_back_equal() {
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/parity/dora");
+    let model = Decoder::load(&dir, Device::Cpu, tch::Kind::Float).unwrap();
+    let targets = all(model.config()).into_iter().collect();
+    let config = LoraConfig { dora: true, targets, ..config(&[Module::Query]) };
+    let refused = Lora::new(config.clone(), model.config(), 3, Device::Cpu).unwrap_err().to_string();
+    assert!(refused.contains("`dora` is true"), "{refused}");
+    let lora = Lora::for_model(config, &model, 3).unwrap();
+    let magnitude = lora.magnitude(1, Module::Down).unwrap();
+    assert_eq!(magnitude.size(), [32, 1]);
+    let written = tempfile::tempdir().unwrap();
+    lora.write(written.path(), None).unwrap();
+    let back = Lora::read(written.path(), model.config(), Device::Cpu).unwrap();
+    assert_eq!((back.config(), back.flat()), (lora.config(), lora.flat()));
+    assert_ne!(back.digest().unwrap(), random_lora(model.config(), 3).digest().unwrap());
+}
+
 #[test]
 fn an_adapter_that_would_be_misread_is_refused() {
     let dir = tempfile::tempdir().unwrap();
@@ -101,7 +122,8 @@ fn an_adapter_that_would_be_misread_is_refused() {
         Lora::read(dir.path(), &model(), Device::Cpu).unwrap_err()
     };
     let text = |error: ModelError| error.to_string();
-    assert!(text(refusal("use_dora", json!(true))).contains("`use_dora` is true, which is not supported"));
+    assert!(text(refusal("lora_bias", json!(true))).contains("`lora_bias` is true, which is not supported"));
+    assert!(matches!(refusal("use_dora", json!(true)), ModelError::TensorFile(_)), "there are no magnitudes");
     assert!(text(refusal("bias", json!("all"))).contains("only \"none\" is supported"));
     assert!(text(refusal("rank_pattern", json!({"q_proj": 8}))).contains("`rank_pattern`"));
     assert!(text(refusal("target_modules", json!(["lm_head"]))).contains("the known modules are q_proj"));

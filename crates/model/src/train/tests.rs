@@ -44,8 +44,13 @@ fn settings() -> TrainSettings {
 
 fn lora(model: &Decoder, dropout: f64) -> Lora {
     let targets = Module::of(model.config()).iter().map(|sized| sized.module).collect();
-    let config = LoraConfig { rank: 4, alpha: 8.0, dropout, rslora: false, targets };
+    let config = LoraConfig { rank: 4, alpha: 8.0, dropout, rslora: false, dora: false, targets };
     Lora::new(config, model.config(), 11, Device::Cpu).unwrap()
+}
+
+fn dora(model: &Decoder, dropout: f64) -> Lora {
+    let config = LoraConfig { dora: true, ..lora(model, dropout).config().clone() };
+    Lora::for_model(config, model, 11).unwrap()
 }
 
 fn trainer(model: &Decoder, settings: TrainSettings, dropout: f64) -> Trainer<'_> {
@@ -93,6 +98,26 @@ fn computing_activations_twice_changes_nothing_even_with_dropout() {
             assert!((left.loss - right.loss).abs() < 1e-5, "{}", model.config().model_type);
         }
         assert!(largest_difference(&flat(&stored), &flat(&recomputed)) < 1e-4);
+    }
+}
+
+/// Magnitudes begin as the weights' own, so nothing changes at first; dropout falls on both parts of the sum.
+#[test]
+fn weight_decomposed_adapters_train_with_activations_kept_or_computed_twice() {
+    for model in models() {
+        let run_of = |recompute, dropout| {
+            let settings = TrainSettings { recompute, ..settings() };
+            let lora = dora(&model, dropout);
+            let mut run_of = Trainer::new(&model, lora, settings, rows(11), rows(3)).unwrap();
+            let (base, before) =
+                (run_of.evaluate_base().unwrap().unwrap(), run_of.evaluate().unwrap().unwrap());
+            assert!((base.loss - before.loss).abs() < 1e-5, "{base:?} {before:?}");
+            (run(&mut run_of), flat(&run_of))
+        };
+        let (kept, twice, dropped) = (run_of(false, 0.0), run_of(true, 0.0), run_of(true, 0.2));
+        assert!(largest_difference(&kept.1, &twice.1) < 1e-4);
+        assert!(kept.0[5].loss < kept.0[0].loss, "{:?}", kept.0);
+        assert!(largest_difference(&kept.1, &dropped.1) > 1e-3);
     }
 }
 
