@@ -40,6 +40,9 @@ pub(crate) enum Command {
     Cancel(Cancel),
     /// Print or write the report of a finished matrix.
     Report(Report),
+    /// Look after judges: how far they are, asking what is missing, judging by hand.
+    #[command(subcommand)]
+    Judge(Judge),
     /// List the workers.
     Fleet(Fleet),
     /// Import and look at models.
@@ -89,6 +92,7 @@ impl Command {
             Self::Logs(_) => "assay logs",
             Self::Cancel(_) => "assay cancel",
             Self::Report(_) => "assay report",
+            Self::Judge(_) => "assay judge",
             Self::Fleet(_) => "assay fleet",
             Self::Model(_) => "assay model",
             Self::Data(_) => "assay data",
@@ -110,6 +114,9 @@ pub(crate) struct MatrixFile {
     /// The variant `full`.
     #[arg(long, conflicts_with = "variant")]
     pub(crate) full: bool,
+    /// Ask the labs' judges through their batch APIs: half the price, answers within a day.
+    #[arg(long)]
+    pub(crate) batch: bool,
 }
 
 impl MatrixFile {
@@ -206,6 +213,54 @@ pub(crate) struct Retry {
     pub(crate) json: bool,
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum Judge {
+    /// Show calls done, missing, refused and under way, and what was spent, by judge.
+    Status(JudgeStatus),
+    /// Submit a finished matrix again: of its judging only what has no verdict is asked.
+    Resume(JudgeResume),
+    /// Judge the panel's pairs yourself, blind, on this terminal.
+    Annotate(JudgeAnnotate),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct JudgeStatus {
+    /// The matrix's id.
+    pub(crate) matrix: String,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// Print JSON, a value for each judge job.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct JudgeResume {
+    #[command(flatten)]
+    pub(crate) retry: Retry,
+    /// The panel's budget from now on, USD; that of the matrix when left out.
+    #[arg(long, value_name = "USD")]
+    pub(crate) budget_usd: Option<f64>,
+}
+
+/// Verdicts are kept one by one: stop whenever you like, and go on with the same command.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct JudgeAnnotate {
+    /// The matrix's id.
+    pub(crate) matrix: String,
+    /// Your name in the report.
+    #[arg(long = "as", value_name = "NAME")]
+    pub(crate) name: String,
+    /// How often you see each pair: `single`, `both` orders, `full`; as the panel when left out.
+    #[arg(long, value_parser = crate::judge::orders)]
+    pub(crate) orders: Option<assay_domain::job::Orders>,
+    /// Where your verdicts are kept; default: `annotations/MATRIX/NAME` in the data folder.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) folder: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+}
+
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Watch {
     /// The matrix's id.
@@ -300,6 +355,9 @@ pub(crate) struct Report {
     pub(crate) matrix: Option<String>,
     #[command(flatten)]
     pub(crate) connection: Connection,
+    /// A folder of `assay judge annotate`: adds that person's verdicts and their agreement with the judges. Several are possible.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) annotations: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) output: ReportOutput,
 }

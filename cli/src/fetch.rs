@@ -1,7 +1,9 @@
 //! Small artifacts, fetched through signed requests and verified.
 
+use std::collections::BTreeMap;
+
 use assay_artifacts::{Cache, DownloadSigner, SignError, SignedRequest, TransferLimits, Transfers};
-use assay_domain::{Artifact, ObjectKey};
+use assay_domain::{Artifact, FileRef, ObjectKey};
 use assay_proto::v1::SignDownloadRequest;
 
 use crate::connect::Coordinator;
@@ -9,12 +11,25 @@ use crate::submit::{sign_error, signed_request};
 
 /// The text of an artifact with one file.
 pub(crate) async fn text(coordinator: &Coordinator, artifact: &Artifact) -> anyhow::Result<String> {
+    Ok(files(coordinator, artifact).await?.into_values().collect())
+}
+
+/// The texts of an artifact's files, by path.
+pub(crate) async fn files(
+    coordinator: &Coordinator,
+    artifact: &Artifact,
+) -> anyhow::Result<BTreeMap<String, String>> {
     let folder = tempfile::tempdir()?;
     let cache = Cache::open(folder.path().join("cache"), artifact.bytes().max(1))?;
     let transfers = Transfers::new(TransferLimits::default())?;
     let into = folder.path().join("artifact");
     let path = cache.fetch(&transfers, artifact, &into, &Signer { coordinator }).await?;
-    Ok(std::fs::read_to_string(&path)?)
+    let read = |file: &FileRef| {
+        // One file alone is the artifact.
+        let path = if path.is_dir() { path.join(&file.path) } else { path.clone() };
+        Ok((file.path.clone(), std::fs::read_to_string(path)?))
+    };
+    artifact.files.iter().map(read).collect()
 }
 
 struct Signer<'a> {

@@ -15,12 +15,14 @@ mod exit;
 mod facts;
 mod fetch;
 mod import_verdicts;
+mod judge;
 mod logs;
 mod look;
 mod model;
 mod plan;
 mod preview;
 mod print;
+mod records;
 pub mod report;
 mod resolve;
 mod show_report;
@@ -63,6 +65,7 @@ fn run(args: args::Args) -> anyhow::Result<()> {
         | args::Command::Cancel(_)
         | args::Command::Report(_)
         | args::Command::Events(_)
+        | args::Command::Judge(_)
         | args::Command::Fleet(_) => {
             let runtime =
                 tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
@@ -95,6 +98,7 @@ async fn run_traced(command: args::Command) -> anyhow::Result<()> {
         args::Command::Cancel(cancel) => look::cancel(&cancel).await,
         args::Command::Report(report) => show_report::run(&report).await,
         args::Command::Events(events) => events::run(&events).await,
+        args::Command::Judge(judge) => judge::run(&judge).await,
         args::Command::Fleet(fleet) => look::fleet(&fleet).await,
         args::Command::Plan(_)
         | args::Command::Model(_)

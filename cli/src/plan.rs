@@ -160,7 +160,7 @@ mod tests {
 
     fn paper() -> MatrixFile {
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/paper.yaml").into();
-        MatrixFile { file, variant: None, full: false }
+        MatrixFile { file, variant: None, full: false, batch: false }
     }
 
     #[test]

@@ -37,10 +37,13 @@ pub(crate) fn resolve(file: &MatrixFile, purpose: Purpose) -> anyhow::Result<Res
     let name = file.file.display().to_string();
     let text = std::fs::read_to_string(&file.file)
         .map_err(|error| Failed::Input(format!("matrix file {name}: {error}")))?;
-    let matrix = matrix::parse(&name, &text, file.variant()).map_err(|errors| {
+    let mut matrix = matrix::parse(&name, &text, file.variant()).map_err(|errors| {
         let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
         Failed::Input(lines.join("\n"))
     })?;
+    if file.batch {
+        matrix.panel.judges.iter_mut().for_each(Judge::use_batches);
+    }
     let base = file.file.parent().unwrap_or(Path::new(".")).to_owned();
     Resolver { base, purpose, files: Vec::new(), estimated: Vec::new() }.resolve(matrix)
 }

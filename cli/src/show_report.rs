@@ -4,21 +4,44 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use assay_domain::Artifact;
-use assay_judging::report::Report;
-use assay_proto::v1::{GetMatrixRequest, MatrixView};
+use assay_judging::report::{Report, build_report};
+use assay_proto::v1::MatrixView;
 
 use crate::connect::Coordinator;
 use crate::exit::Failed;
-use crate::{args, fetch, print, report, view};
+use crate::judge::Annotations;
+use crate::{args, fetch, print, records, report, view};
 
 /// Runs the command.
 pub(crate) async fn run(args: &args::Report) -> anyhow::Result<()> {
     let coordinator = Coordinator::find(&args.connection)?;
-    let request = GetMatrixRequest { matrix_id: args.matrix.clone().unwrap_or_default() };
-    let answer = coordinator.matrices().get(request).await.map_err(|status| coordinator.failed(&status))?;
-    let matrix = answer.into_inner().matrix.unwrap_or_default();
-    let (text, value) = fetch(&coordinator, &matrix).await?;
+    let matrix = records::get(&coordinator, args.matrix.as_deref().unwrap_or_default()).await?;
+    let (mut text, mut value) = fetch(&coordinator, &matrix).await?;
+    if !args.annotations.is_empty() {
+        value = with_annotations(&coordinator, &matrix, &value, &args.annotations).await?;
+        text = serde_json::to_string_pretty(&value)?;
+    }
     emit(&args.output, &text, &value)
+}
+
+/// The report computed again with the verdicts of people.
+async fn with_annotations(
+    coordinator: &Coordinator,
+    matrix: &MatrixView,
+    report: &Report,
+    folders: &[PathBuf],
+) -> anyhow::Result<Report> {
+    let mut inputs = records::inputs(coordinator, matrix, report).await?;
+    for folder in folders {
+        let annotations = Annotations::open(folder)?;
+        let of = matrix.summary.as_ref().map_or("", |summary| summary.matrix_id.as_str());
+        if annotations.settings.matrix != of {
+            let what = format!("{} is about {}, not {of}", folder.display(), annotations.settings.matrix);
+            return Err(Failed::Input(what).into());
+        }
+        annotations.join(&mut inputs)?;
+    }
+    Ok(build_report(&inputs)?)
 }
 
 /// Prints or writes a report; `text` is its JSON.
@@ -83,7 +106,7 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-async fn fetch(coordinator: &Coordinator, matrix: &MatrixView) -> anyhow::Result<(String, Report)> {
+pub(crate) async fn fetch(coordinator: &Coordinator, matrix: &MatrixView) -> anyhow::Result<(String, Report)> {
     let text = fetch::text(coordinator, &report_artifact(matrix)?).await?;
     let value = serde_json::from_str(&text).context("the report was written by another version of assay")?;
     Ok((text, value))

@@ -7,6 +7,7 @@ use assay_artifacts::{
     LocalFile, SignError, SignedRequest, SignedUpload, TransferLimits, Transfers, UploadSigner,
 };
 use assay_domain::ObjectKey;
+use assay_domain::matrix::ResolvedMatrix;
 use assay_proto::convert;
 use assay_proto::v1::{
     PersonUpload, RetryRequest, SignUploadRequest, SubmitRequest, SubmitResponse, UploadFile,
@@ -52,6 +53,19 @@ pub(crate) async fn retry(args: &args::Retry) -> anyhow::Result<()> {
     let answer = coordinator.matrices().retry(request).await;
     let answer = answer.map_err(|status| coordinator.failed(&status))?.into_inner();
     tell(&coordinator, &submitted(answer, false), &args.connection, args.wait, args.json).await
+}
+
+/// Submits a stored matrix again with other settings; its files are in the store.
+pub(crate) async fn again(
+    coordinator: &Coordinator,
+    matrix: &ResolvedMatrix,
+    args: &args::Retry,
+) -> anyhow::Result<()> {
+    let submit_key = args.submit_key.clone().map_or_else(random_key, Ok)?;
+    let request = SubmitRequest { submit_key, resolved_json: convert::to_json(matrix), fresh: false };
+    let answer = coordinator.matrices().submit(request).await;
+    let answer = answer.map_err(|status| coordinator.failed(&status))?.into_inner();
+    tell(coordinator, &submitted(answer, false), &args.connection, args.wait, args.json).await
 }
 
 async fn tell(

@@ -16,7 +16,7 @@ use assay_judging::report::resolve_all;
 use crate::executor::bad_input;
 use crate::files;
 use crate::keys::KeyRing;
-use crate::ledger::{Entry, Identity, Ledger, read_entries};
+use crate::ledger::{Entry, Identity, Ledger, Stop, read_entries};
 use crate::limits::gate::{Clock, Gate};
 use crate::panel::{CALLS_MAX, Judged, Panelist};
 use crate::provider::{self, Provider, Replay};
@@ -63,6 +63,8 @@ impl Judging {
         let panelist = Panelist::new(&spec.judge, &spec.api, template, provider.as_ref(), &gate, &ledger);
         let mut panelist = panelist.map_err(|error| bad_input(error.to_string()))?;
         panelist.stored = Some(stored.clone());
+        panelist.job = Some(cx.assignment().job.key);
+        panelist.usd_max = cx.assignment().job.estimate.api_usd_max;
         self.probe(&panelist, cx).await?;
         let total = blinded.presentations.len() as u64;
         let done = |done: usize| cx.progress(progress(done, total));
@@ -140,7 +142,13 @@ impl Judging {
             read_entries(&bytes).map_err(|error| bad_input(format!("the recorded ledger: {error}")))?;
         let answered = entries.into_iter().filter_map(|entry| match entry {
             Entry::Answered(answered) if answered.counts() => Some(*answered),
-            Entry::Answered(_) | Entry::Asked(_) => None,
+            Entry::Answered(_)
+            | Entry::Asked(_)
+            | Entry::Cut(_)
+            | Entry::BatchIntended(_)
+            | Entry::BatchMade(_)
+            | Entry::BatchEnded(_)
+            | Entry::Stopped(_) => None,
         });
         let replay = Replay::new(&spec.api.model, answered.collect());
         let replay = replay.map_err(|error| bad_input(format!("judge `{}`: {error}", spec.judge)))?;
@@ -183,7 +191,10 @@ fn tell_leaks(cx: &AttemptContext, blinded: &Blinded) {
 }
 
 /// What the job's log says in the end.
-fn tell(cx: &AttemptContext, judged: &Judged, stopped: Option<&String>) {
+fn tell(cx: &AttemptContext, judged: &Judged, stopped: Option<&Stop>) {
+    for note in &judged.notes {
+        cx.log(note.clone());
+    }
     cx.log(format!(
         "{} presentations: {}; {} verdicts from the ledger, {} calls",
         judged.verdicts.len(),
@@ -192,7 +203,7 @@ fn tell(cx: &AttemptContext, judged: &Judged, stopped: Option<&String>) {
         judged.calls
     ));
     if let Some(why) = stopped {
-        cx.log(format!("the judge was not asked to the end: {why}"));
+        cx.log(format!("the judge was not asked to the end: {}", why.why));
     }
     let mut models: Vec<&str> = judged
         .verdicts

@@ -4,6 +4,7 @@
 //! written here is also stored part by part, for an attempt on another host.
 
 mod entry;
+mod spent;
 #[cfg(test)]
 mod tests;
 
@@ -15,16 +16,33 @@ use std::path::Path;
 use assay_agent::StoredLines as Stored;
 use assay_domain::JobKey;
 
-pub(crate) use self::entry::{Answered, Asked, Entry, EntryKey, Identity, read_entries};
+pub(crate) use self::entry::{
+    Answered, Asked, BatchEnd, CutOff, Entry, EntryKey, Identity, Intent, Made, Stop, StopClass, read_entries,
+};
+use self::spent::Spent;
 
 /// The exchanges of one job, on this host.
 pub(crate) struct Ledger {
     file: File,
     answers: BTreeMap<String, Answered>,
-    /// Asked, and not answered when the file was opened.
-    in_flight: BTreeSet<String>,
+    /// All batches that were ever intended, oldest first.
+    batches: Vec<KnownBatch>,
+    spent: Spent,
+    /// The marks of all entries.
+    marks: BTreeSet<String>,
+    /// What the file held when it was opened, until it is known what of it is stored.
+    found: Vec<Entry>,
     /// What goes to the store as well.
     stored: Option<Stored>,
+}
+
+/// A batch as far as the ledger knows.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct KnownBatch {
+    pub(crate) intent: Intent,
+    /// The lab's id, once it was heard.
+    pub(crate) id: Option<String>,
+    pub(crate) ended: bool,
 }
 
 impl Ledger {
@@ -39,8 +57,16 @@ impl Ledger {
         let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
         let file = OpenOptions::new().create(true).append(true).open(&path)?;
         file.set_len(whole as u64)?;
-        let mut ledger = Self { file, answers: BTreeMap::new(), in_flight: BTreeSet::new(), stored: None };
-        for entry in read_entries(&bytes[..whole])? {
+        let mut ledger = Self {
+            file,
+            answers: BTreeMap::new(),
+            batches: Vec::new(),
+            spent: Spent::default(),
+            marks: BTreeSet::new(),
+            found: read_entries(&bytes[..whole])?,
+            stored: None,
+        };
+        for entry in ledger.found.clone() {
             ledger.know(entry);
         }
         Ok(ledger)
@@ -49,16 +75,18 @@ impl Ledger {
     /// Takes in what earlier attempts stored, perhaps on other hosts; then everything new is stored through `stored`, beginning
     /// with what only this host has.
     pub(crate) fn share(&mut self, known: Vec<Entry>, stored: Stored) -> io::Result<()> {
-        let elsewhere: BTreeSet<String> = known.iter().filter_map(Entry::answer).map(str::to_owned).collect();
+        let elsewhere: BTreeSet<String> = known.iter().map(Entry::mark).collect();
         for entry in known {
-            if entry.answer().is_none_or(|key| !self.answers.contains_key(key)) {
+            if !self.marks.contains(&entry.mark()) {
                 self.append(&entry)?;
                 self.know(entry);
             }
         }
         self.file.sync_data()?;
-        for answered in self.answers.values().filter(|one| !elsewhere.contains(&one.key)) {
-            stored.add(&serde_json::to_string(&Entry::Answered(Box::new(answered.clone())))?)?;
+        for entry in std::mem::take(&mut self.found) {
+            if !elsewhere.contains(&entry.mark()) {
+                stored.add(&serde_json::to_string(&entry)?)?;
+            }
         }
         self.stored = Some(stored);
         Ok(())
@@ -71,22 +99,45 @@ impl Ledger {
 
     /// Calls that were under way when the last attempt ended: they may have been paid for nothing.
     pub(crate) fn in_flight(&self) -> usize {
-        self.in_flight.len()
+        self.spent.in_flight()
+    }
+
+    /// What may have to be paid so far, USD: what was answered, what is under way, and what was cut off.
+    pub(crate) fn usd(&self) -> f64 {
+        self.spent.usd()
+    }
+
+    /// All batches that were ever intended, oldest first.
+    pub(crate) fn batches(&self) -> &[KnownBatch] {
+        &self.batches
     }
 
     /// Says that a call is about to be made. Not synced: it survives this process, and a machine that stops has lost the
     /// answers on their way in any case.
     pub(crate) fn asked(&mut self, asked: Asked) -> io::Result<()> {
-        self.append(&Entry::Asked(asked))
+        let entry = Entry::Asked(asked);
+        self.append(&entry)?;
+        self.know(entry);
+        Ok(())
     }
 
-    /// Adds an exchange; it is on disk when this returns.
-    pub(crate) fn answered(&mut self, answered: Answered) -> io::Result<()> {
-        let entry = Entry::Answered(Box::new(answered));
+    /// Adds what happened; it is on disk when this returns.
+    pub(crate) fn add(&mut self, entry: Entry) -> io::Result<()> {
         self.append(&entry)?;
         self.file.sync_data()?;
         self.know(entry);
         Ok(())
+    }
+
+    /// Adds those that are not known yet, as when a batch's results are read again; all are on disk when this returns.
+    pub(crate) fn add_new(&mut self, entries: Vec<Entry>) -> io::Result<()> {
+        for entry in entries {
+            if !self.marks.contains(&entry.mark()) {
+                self.append(&entry)?;
+                self.know(entry);
+            }
+        }
+        self.file.sync_data()
     }
 
     fn append(&mut self, entry: &Entry) -> io::Result<()> {
@@ -100,16 +151,36 @@ impl Ledger {
     }
 
     fn know(&mut self, entry: Entry) {
+        self.marks.insert(entry.mark());
         match entry {
-            Entry::Asked(asked) => {
-                self.in_flight.insert(asked.key);
-            }
+            Entry::Asked(asked) => self.spent.asked(asked.key, asked.usd_max),
+            Entry::Cut(cut) => self.spent.cut(&cut.key, cut.reached),
             Entry::Answered(answered) => {
-                self.in_flight.remove(&answered.key);
+                self.spent.answered(&answered.key, answered.usd.unwrap_or_default());
                 if answered.counts() {
                     self.answers.insert(answered.key.clone(), *answered);
                 }
             }
+            Entry::BatchIntended(intent) => {
+                self.spent.intended(&intent.tag, intent.usd_max);
+                self.batches.push(KnownBatch { intent, id: None, ended: false });
+            }
+            Entry::BatchMade(made) => {
+                if let Some(batch) = self.batch(&made.tag) {
+                    batch.id = Some(made.id);
+                }
+            }
+            Entry::BatchEnded(end) => {
+                self.spent.ended(&end.tag);
+                if let Some(batch) = self.batch(&end.tag) {
+                    batch.ended = true;
+                }
+            }
+            Entry::Stopped(_) => {}
         }
+    }
+
+    fn batch(&mut self, tag: &str) -> Option<&mut KnownBatch> {
+        self.batches.iter_mut().find(|batch| batch.intent.tag == tag)
     }
 }

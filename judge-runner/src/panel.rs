@@ -4,27 +4,34 @@
 //! answered is missing, with its reason.
 
 mod ask;
+mod batched;
+mod budget;
 mod probe;
 mod record;
 #[cfg(test)]
 mod tests;
 
 use std::io;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use assay_agent::StoredLines as Stored;
-use assay_domain::job::ApiJudge;
+use assay_domain::JobKey;
+use assay_domain::job::{ApiJudge, Provider as Name};
+use assay_domain::judge_models::{self, Price};
 use assay_judging::pair::BlindPair;
 use assay_judging::prompt::Template;
 use assay_judging::records::{RawVerdictRecord, VerdictStatus};
 use futures::future::BoxFuture;
 use futures::{StreamExt as _, stream};
 use serde_json::value::RawValue;
+use tokio::sync::Notify;
 
-use crate::ledger::{EntryKey, Identity, Ledger};
+use crate::ledger::{EntryKey, Identity, Ledger, Stop};
 use crate::limits::gate::Gate;
 use crate::provider::Provider;
+use crate::wire;
 
 /// Calls under way at once, at most; how many there are is for the limits to say.
 pub(crate) const CALLS_MAX: usize = 32;
@@ -44,9 +51,17 @@ pub(crate) struct Panelist<'a> {
     pub(crate) gate: &'a Gate,
     pub(crate) ledger: &'a Mutex<Ledger>,
     /// Why it is not asked any more, once that is so.
-    pub(crate) stopped: OnceLock<String>,
+    pub(crate) stopped: OnceLock<Stop>,
     /// Where the ledger is stored while it is written.
     pub(crate) stored: Option<Stored>,
+    /// The job, by which its batches are known.
+    pub(crate) job: Option<JobKey>,
+    /// What it may spend, USD.
+    pub(crate) usd_max: Option<f64>,
+    price: Option<Price>,
+    under_way: AtomicUsize,
+    /// Told when a call has ended.
+    paid: Notify,
     identity: Identity,
     schema: Option<Box<RawValue>>,
 }
@@ -60,6 +75,8 @@ pub(crate) struct Judged {
     pub(crate) from_ledger: usize,
     /// Calls that were made, those asked again included.
     pub(crate) calls: usize,
+    /// What the job's log says of batches.
+    pub(crate) notes: Vec<String>,
 }
 
 /// Why judging cannot go on.
@@ -71,6 +88,9 @@ pub(crate) enum PanelError {
     /// A value without a JSON form.
     #[error("a request has no JSON form")]
     Json(#[from] serde_json::Error),
+    /// A batch whose end is not known: the next attempt looks for it.
+    #[error("a batch cannot be followed: {0}")]
+    Batch(String),
 }
 
 impl<'a> Panelist<'a> {
@@ -94,6 +114,11 @@ impl<'a> Panelist<'a> {
             ledger,
             stopped: OnceLock::new(),
             stored: None,
+            job: None,
+            usd_max: None,
+            price: price_of(api),
+            under_way: AtomicUsize::new(0),
+            paid: Notify::new(),
             identity,
             schema,
         })
@@ -103,7 +128,7 @@ impl<'a> Panelist<'a> {
     pub(crate) async fn judge(
         &self,
         presentations: &[BlindPair],
-        mut done: impl FnMut(usize),
+        mut done: impl FnMut(usize) + Send,
     ) -> Result<Judged, PanelError> {
         let mut judged = Judged::default();
         let mut open = Vec::new();
@@ -116,7 +141,26 @@ impl<'a> Panelist<'a> {
             }
         }
         judged.from_ledger = judged.verdicts.len();
-        done(judged.verdicts.len());
+        done(judged.from_ledger);
+        match wire::batch::of(self.api.provider).filter(|_| self.api.batch) {
+            Some(lab) => {
+                let before = judged.from_ledger;
+                let batched = self.ask_in_batches(lab, open, &mut |ended| done(before + ended)).await?;
+                judged.verdicts.extend(batched.verdicts);
+                (judged.calls, judged.notes) = (batched.calls, batched.notes);
+            }
+            None => self.ask_one_by_one(open, &mut judged, done).await?,
+        }
+        judged.verdicts.sort_by(|a, b| (&a.pair_id, a.pass).cmp(&(&b.pair_id, b.pass)));
+        Ok(judged)
+    }
+
+    async fn ask_one_by_one(
+        &self,
+        open: Vec<(&BlindPair, EntryKey)>,
+        judged: &mut Judged,
+        mut done: impl FnMut(usize) + Send,
+    ) -> Result<(), PanelError> {
         // Boxed: a stream of borrowed futures is otherwise too general for `Send` to be proven.
         let asked: Vec<BoxFuture<'_, _>> =
             open.into_iter().map(|(shown, key)| Box::pin(self.ask(shown, key)) as _).collect();
@@ -133,8 +177,7 @@ impl<'a> Panelist<'a> {
                 unsent = 0;
             }
         }
-        judged.verdicts.sort_by(|a, b| (&a.pair_id, a.pass).cmp(&(&b.pair_id, b.pass)));
-        Ok(judged)
+        Ok(())
     }
 
     /// Who is asked how.
@@ -168,5 +211,15 @@ impl Judged {
             .map(|(status, count)| format!("{count} {}", status.name()))
             .collect();
         counts.join(", ")
+    }
+}
+
+/// The list price of a judge's tokens; what a server of one's own calls its model says nothing.
+fn price_of(api: &ApiJudge) -> Option<Price> {
+    match api.provider {
+        Name::OpenaiCompatible | Name::Replay => None,
+        Name::Anthropic | Name::Openai | Name::OpenaiResponses | Name::Google => {
+            judge_models::builtin().price(&api.model)
+        }
     }
 }

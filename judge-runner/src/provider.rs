@@ -10,6 +10,7 @@ pub(crate) use self::http::Http;
 pub(crate) use self::replay::Replay;
 use crate::keys::{Key, KeyError, KeyRing};
 use crate::ledger::EntryKey;
+use crate::wire::batch::Call;
 use crate::wire::{Question, RawResponse, Wire};
 
 /// One exchange: what was sent and what came, as it was.
@@ -24,6 +25,8 @@ pub(crate) struct Exchange {
 #[error("no answer: {why}")]
 pub(crate) struct Cut {
     pub(crate) why: String,
+    /// Whether the server was reached, and may have heard the question.
+    pub(crate) reached: bool,
 }
 
 /// Answers questions, one exchange each.
@@ -36,6 +39,9 @@ pub(crate) trait Provider: Send + Sync {
 
     /// Sends it. `key` names the question to a recorded ledger.
     fn send<'a>(&'a self, key: &'a EntryKey, request: String) -> BoxFuture<'a, Result<Exchange, Cut>>;
+
+    /// Makes a call about batches; a recorded ledger has none.
+    fn call<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Result<RawResponse, Cut>>;
 
     /// Takes what must not be written out of a text.
     fn redact(&self, text: String) -> String;

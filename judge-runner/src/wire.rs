@@ -3,6 +3,7 @@
 //! Pure: no connection, no clock. Facts are those of the labs' own SDKs in August 2026.
 
 mod anthropic;
+pub(crate) mod batch;
 mod google;
 mod openai_chat;
 mod openai_responses;
@@ -64,6 +65,23 @@ pub(crate) enum Trouble {
     Question { why: String },
     /// This judge answers nothing more: its key, model or quota is gone.
     Judge { why: String },
+}
+
+impl Trouble {
+    /// The reason.
+    pub(crate) fn why(&self) -> &str {
+        let (Self::Again { why, .. } | Self::Question { why } | Self::Judge { why }) = self;
+        why
+    }
+
+    /// The same, with another text for its reason.
+    pub(crate) fn told(self, tell: impl Fn(String) -> String) -> Self {
+        match self {
+            Self::Again { why, after, cause } => Self::Again { why: tell(why), after, cause },
+            Self::Question { why } => Self::Question { why: tell(why) },
+            Self::Judge { why } => Self::Judge { why: tell(why) },
+        }
+    }
 }
 
 /// What to do about asking again.

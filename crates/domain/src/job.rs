@@ -167,6 +167,9 @@ pub struct Estimate {
     pub api_calls: u64,
     /// Money for API calls, USD; none when a price is unknown.
     pub api_usd: Option<f64>,
+    /// What the job may spend on API calls, USD: its share of the panel's budget; none without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_usd_max: Option<f64>,
 }
 
 /// One job of a plan.

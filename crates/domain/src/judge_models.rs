@@ -55,6 +55,15 @@ pub struct Price {
     pub batch_usd_out: f64,
 }
 
+impl Price {
+    /// What so many tokens cost, in USD; through the batch API or not.
+    pub fn usd(self, batch: bool, input: u64, output: u64) -> f64 {
+        let (per_in, per_out) =
+            if batch { (self.batch_usd_in, self.batch_usd_out) } else { (self.usd_in, self.usd_out) };
+        (input as f64 * per_in + output as f64 * per_out) / 1e6
+    }
+}
+
 /// What a model accepts in a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct Accepts {

@@ -12,6 +12,7 @@ pub use table::{KindTotal, PlanRow, PlanTable, WorkerTotal};
 
 pub(crate) use check::schedule_errors;
 
+mod budget;
 mod check;
 mod estimate;
 mod expand;
@@ -38,30 +39,18 @@ pub fn plan(resolved: &ResolvedMatrix) -> Result<Vec<PlannedJob>, Vec<MatrixErro
     if !errors.is_empty() {
         return Err(errors);
     }
-    let jobs = expand::Plan::of(resolved, &PriceTable::builtin()).map_err(|error| {
+    let mut jobs = expand::Plan::of(resolved, &PriceTable::builtin()).map_err(|error| {
         whole(format!("the plan has no JSON form ({error})"), String::from("use finite numbers"))
     })?;
-    if let Some(budget) = resolved.matrix.panel.budget_usd
-        && let Some(what) = over_budget(&jobs, budget)
-    {
-        let rule = format!("panel.budget_usd allows {budget}: raise it, or ask fewer or cheaper judges");
-        return Err(vec![resolved.matrix.places.error("panel/budget_usd", what, rule)]);
+    if let Some(budget) = resolved.matrix.panel.budget_usd {
+        budget::share(&mut jobs, budget).map_err(|what| {
+            let rule = format!("panel.budget_usd allows {budget}: raise it, or ask fewer or cheaper judges");
+            vec![resolved.matrix.places.error("panel/budget_usd", what, rule)]
+        })?;
     }
     if jobs.len() > PLAN_JOBS_MAX {
         let rule = format!("{PLAN_JOBS_MAX} at most: split the matrix");
         return Err(whole(format!("the plan has {} jobs", jobs.len()), rule));
     }
     Ok(jobs)
-}
-
-/// Why the judges do not fit a budget, when they do not. An unknown price fits none.
-fn over_budget(jobs: &[PlannedJob], budget: f64) -> Option<String> {
-    let mut sum = 0.0;
-    for job in jobs.iter().filter(|job| job.estimate.api_calls > 0) {
-        match job.estimate.api_usd {
-            Some(usd) => sum += usd,
-            None => return Some(format!("what `{}` costs is unknown", job.label)),
-        }
-    }
-    (sum > budget).then(|| format!("the judges cost about {sum:.2} USD"))
 }

@@ -291,13 +291,26 @@ fn a_plan_says_what_to_know_before_it_is_paid_for() {
 }
 
 #[test]
+fn batches_cost_half_and_are_the_labs_alone() {
+    let usd = |text: &str| {
+        let jobs = plan(&resolved::resolve(resolved::parse(text), 24)).unwrap();
+        PlanTable::of("m", &jobs, &PriceTable::builtin()).total.api_usd.unwrap()
+    };
+    let batched = small("").replace("model: gpt-4o-mini", "batch: true, model: gpt-4o-mini");
+    assert!(batched.contains("batch: true"));
+    assert!((usd(&batched) * 2.0 - usd(&small(""))).abs() < 1e-9);
+}
+
+#[test]
 fn a_budget_is_kept_or_the_plan_is_refused() {
     let with = |model: &str, budget: f64| {
         let panel = format!("panel:\n  budget_usd: {budget}\n  judges:");
         let text = small("").replace("panel:\n  judges:", &panel).replace("gpt-4o-mini", model);
         plan(&resolved::resolve(resolved::parse(&text), 24))
     };
-    assert!(with("gpt-4o-mini", 5.0).is_ok());
+    let shares = with("gpt-4o-mini", 5.0).unwrap();
+    let shares: Vec<f64> = shares.iter().filter_map(|job| job.estimate.api_usd_max).collect();
+    assert!(!shares.is_empty() && (shares.iter().sum::<f64>() - 5.0).abs() < 1e-9, "{shares:?}");
     let told =
         |outcome: Result<Vec<PlannedJob>, Vec<matrix::MatrixError>>| outcome.unwrap_err()[0].to_string();
     let over = told(with("gpt-4o-mini", 0.001));

@@ -11,6 +11,7 @@ pub mod verdict;
 
 pub mod logprob;
 pub mod records;
+pub mod tally;
 
 pub mod report;
 pub mod stats;

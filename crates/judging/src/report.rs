@@ -53,5 +53,8 @@ pub use self::types::{
 /// Rates over fewer prompts than this are printed as counts only.
 pub const PROMPTS_FOR_PERCENT: usize = 10;
 
+/// The kind of judge that a person is: beside the panel, never in it, unless nobody else judged.
+pub const HUMAN: &str = "human";
+
 /// A share of missing verdicts above this withholds the headline.
 pub const MISSING_SHARE_MAX: f64 = 0.05;

@@ -19,14 +19,33 @@ pub(crate) enum Entry {
     Asked(Asked),
     /// It came back.
     Answered(Box<Answered>),
+    /// It did not: the connection was cut.
+    Cut(CutOff),
+    /// A batch is about to be made.
+    BatchIntended(Intent),
+    /// It was made, or found.
+    BatchMade(Made),
+    /// Nothing more comes of it.
+    BatchEnded(BatchEnd),
+    /// The judge is not asked any more.
+    Stopped(Stop),
 }
 
 impl Entry {
-    /// The key of an answer that stands for its question.
-    pub(crate) fn answer(&self) -> Option<&str> {
+    /// What tells it from all others, so that one that was stored is known again.
+    pub(super) fn mark(&self) -> String {
         match self {
-            Self::Answered(answered) if answered.counts() => Some(&answered.key),
-            Self::Answered(_) | Self::Asked(_) => None,
+            Self::Asked(one) => format!("asked {} {}", one.key, one.at_unix_ms),
+            // A batch's results may be read twice.
+            Self::Answered(one) => match &one.batch {
+                Some(tag) => format!("answered {} {tag}", one.key),
+                None => format!("answered {} {} {}", one.key, one.at_unix_ms, one.status.name()),
+            },
+            Self::Cut(one) => format!("cut {} {}", one.key, one.at_unix_ms),
+            Self::BatchIntended(one) => format!("intended {}", one.tag),
+            Self::BatchMade(one) => format!("made {}", one.tag),
+            Self::BatchEnded(one) => format!("ended {}", one.tag),
+            Self::Stopped(one) => format!("stopped {}", one.at_unix_ms),
         }
     }
 }
@@ -38,6 +57,77 @@ pub(crate) struct Asked {
     pub(crate) key: String,
     /// When, milliseconds since 1970.
     pub(crate) at_unix_ms: u64,
+    /// What it costs at most, USD; 0 where no price is known.
+    #[serde(default)]
+    pub(crate) usd_max: f64,
+}
+
+/// A call without an answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct CutOff {
+    /// The entry's key.
+    pub(crate) key: String,
+    /// When, milliseconds since 1970.
+    pub(crate) at_unix_ms: u64,
+    /// Why.
+    pub(crate) why: String,
+    /// Whether the server was reached: then it may have to be paid.
+    pub(crate) reached: bool,
+}
+
+/// A batch that is about to be made: on disk and in the store before the call that makes it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Intent {
+    /// By which it is found again; its questions' ids are this and their places in `keys`.
+    pub(crate) tag: String,
+    /// The entries' keys.
+    pub(crate) keys: Vec<String>,
+    /// When, milliseconds since 1970.
+    pub(crate) at_unix_ms: u64,
+    /// What it costs at most, USD; 0 where no price is known.
+    #[serde(default)]
+    pub(crate) usd_max: f64,
+}
+
+/// A batch that was made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Made {
+    pub(crate) tag: String,
+    /// The lab's id.
+    pub(crate) id: String,
+}
+
+/// A batch of which nothing more comes: its answers stand before this line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct BatchEnd {
+    pub(crate) tag: String,
+    /// How, for people.
+    pub(crate) how: String,
+}
+
+/// Why a judge is not asked any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Stop {
+    /// What kind of reason it is.
+    pub(crate) class: StopClass,
+    /// The reason, for people.
+    pub(crate) why: String,
+    /// When, milliseconds since 1970.
+    pub(crate) at_unix_ms: u64,
+}
+
+/// What kind of reason stopped a judge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum StopClass {
+    /// Its key, model or quota is gone.
+    Provider,
+    /// The first, canned call had no answer.
+    Probe,
+    /// The next call could pass the budget.
+    Budget,
+    /// Somebody cancelled its batch at the lab.
+    Cancelled,
 }
 
 /// A call and what came back.
@@ -61,6 +151,21 @@ pub(crate) struct Answered {
     pub(crate) request: String,
     /// The response.
     pub(crate) response: RawResponse,
+    /// Tokens of the prompt, as the response counts them.
+    #[serde(default)]
+    pub(crate) prompt_tokens: u32,
+    /// Tokens of the answer, thinking included.
+    #[serde(default)]
+    pub(crate) new_tokens: u32,
+    /// What it cost at the list price, USD; none where no price is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) usd: Option<f64>,
+    /// The tag of the batch that it came in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) batch: Option<String>,
+    /// Whether it is the answer to the canned first call.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) probe: bool,
 }
 
 impl Answered {
@@ -85,9 +190,9 @@ pub(crate) struct EntryKey {
 pub(crate) struct Identity(Digest);
 
 impl Identity {
-    /// The identity of a judge. Where its key is found changes no answer.
+    /// The identity of a judge. Where its key is found changes no answer, nor whether it is asked in batches.
     pub(crate) fn of(judge: &ApiJudge) -> serde_json::Result<Self> {
-        Digest::of_value(&ApiJudge { key_env: None, ..judge.clone() }).map(Self)
+        Digest::of_value(&ApiJudge { key_env: None, batch: false, ..judge.clone() }).map(Self)
     }
 }
 

@@ -30,6 +30,7 @@ fn judge() -> ApiJudge {
         temperature: None,
         thinking: None,
         max_tokens: 1024,
+        batch: false,
     }
 }
 
@@ -48,7 +49,16 @@ fn answered(key: &EntryKey, status: VerdictStatus) -> Answered {
         seconds: 0.5,
         request: String::from("{}"),
         response: RawResponse { status: 200, headers: BTreeMap::new(), body: String::from("{}") },
+        prompt_tokens: 0,
+        new_tokens: 0,
+        usd: None,
+        batch: None,
+        probe: false,
     }
+}
+
+fn answer(key: &EntryKey, status: VerdictStatus) -> Entry {
+    Entry::Answered(Box::new(answered(key, status)))
 }
 
 #[test]
@@ -57,16 +67,16 @@ fn answers_survive_reopening_and_a_cut_line_is_dropped() {
     let job = JobKey(Digest::of(b"job"));
     let one = key(&judge(), &shown(), 0);
     let two = key(&judge(), &shown(), 1);
-    let ask = |key: &EntryKey| Asked { key: key.key.clone(), at_unix_ms: 1 };
+    let ask = |key: &EntryKey| Asked { key: key.key.clone(), at_unix_ms: 1, usd_max: 0.0 };
     let mut ledger = Ledger::open(dir.path(), job).unwrap();
     ledger.asked(ask(&one)).unwrap();
     ledger.asked(ask(&two)).unwrap();
-    ledger.answered(answered(&one, VerdictStatus::Ok)).unwrap();
+    ledger.add(answer(&one, VerdictStatus::Ok)).unwrap();
     let path = dir.path().join(format!("{job}.jsonl"));
     OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"entry\":\"answered\",\"key").unwrap();
     let mut ledger = Ledger::open(dir.path(), job).unwrap();
     assert_eq!((ledger.get(&one).is_some(), ledger.get(&two), ledger.in_flight()), (true, None, 1));
-    ledger.answered(answered(&two, VerdictStatus::Ok)).unwrap();
+    ledger.add(answer(&two, VerdictStatus::Ok)).unwrap();
     let ledger = Ledger::open(dir.path(), job).unwrap();
     assert_eq!((ledger.get(&two), ledger.in_flight()), (Some(&answered(&two, VerdictStatus::Ok)), 0));
 }
@@ -77,7 +87,10 @@ fn what_is_no_verdict_is_kept_and_asked_again() {
     let job = JobKey(Digest::of(b"job"));
     let one = key(&judge(), &shown(), 0);
     for status in VerdictStatus::ALL.into_iter().filter(|status| *status != VerdictStatus::Ok) {
-        Ledger::open(dir.path(), job).unwrap().answered(answered(&one, status)).unwrap();
+        let mut ledger = Ledger::open(dir.path(), job).unwrap();
+        ledger
+            .add(Entry::Answered(Box::new(Answered { at_unix_ms: status as u64, ..answered(&one, status) })))
+            .unwrap();
         assert_eq!(Ledger::open(dir.path(), job).unwrap().get(&one), None, "{status:?}");
     }
     let text = std::fs::read(dir.path().join(format!("{job}.jsonl"))).unwrap();
@@ -93,7 +106,7 @@ fn a_key_is_of_all_that_matters_and_of_nothing_else() {
     ] {
         assert_eq!(key(&judge(), &same, 0), known, "{same:?}");
     }
-    assert_eq!(key(&ApiJudge { key_env: None, ..judge() }, &shown(), 0), known);
+    assert_eq!(key(&ApiJudge { key_env: None, batch: true, ..judge() }, &shown(), 0), known);
     let others = [
         key(&judge(), &BlindPair { prompt: String::from("How?"), ..shown() }, 0),
         key(&judge(), &BlindPair { first: shown().second, second: shown().first, ..shown() }, 0),

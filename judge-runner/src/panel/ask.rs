@@ -8,8 +8,9 @@ use assay_judging::prompt::JudgePrompt;
 use assay_judging::records::{RawVerdictRecord, VerdictStatus};
 use tokio::time::Instant;
 
+use super::probe::PROBE_ID;
 use super::{PanelError, Panelist};
-use crate::ledger::{Answered, Asked, EntryKey};
+use crate::ledger::{Answered, CutOff, Entry, EntryKey, StopClass};
 use crate::limits::Cost;
 use crate::limits::gate::Pass;
 use crate::provider::Exchange;
@@ -63,9 +64,8 @@ impl Panelist<'_> {
         let prompt = self.template.render(shown);
         let mut tries = Tries::default();
         loop {
-            if let Some(why) = self.stopped.get() {
-                let detail = format!("not asked: {why}");
-                return Ok((self.without_answer(shown, VerdictStatus::Error, Some(detail)), tries.calls));
+            if let Some((status, detail)) = self.not_asked() {
+                return Ok((self.without_answer(shown, status, detail), tries.calls));
             }
             let given_up = match self.call(shown, &key, &prompt, &mut tries).await? {
                 Step::Done(record) if record.status == VerdictStatus::Malformed && self.again(&mut tries) => {
@@ -111,11 +111,14 @@ impl Panelist<'_> {
             output: VERDICT_TOKENS.min(self.api.max_tokens.into()),
         };
         let pass = self.gate.pass(cost).await;
-        if let Some(why) = self.stopped.get() {
-            let detail = format!("not asked: {why}");
-            return Ok(Step::Done(self.without_answer(shown, VerdictStatus::Error, Some(detail))));
-        }
-        self.ledger().asked(Asked { key: key.key.clone(), at_unix_ms: unix_ms() })?;
+        let under_way = match self.not_asked() {
+            None => self.begin(key, request.len()).await?,
+            Some(_) => None,
+        };
+        let Some(_under_way) = under_way else {
+            let (status, detail) = self.not_asked().unwrap_or((VerdictStatus::Error, None));
+            return Ok(Step::Done(self.without_answer(shown, status, detail)));
+        };
         tries.calls += 1;
         let started = Instant::now();
         let sent = self.provider.send(key, request).await;
@@ -125,6 +128,9 @@ impl Panelist<'_> {
                 Ok(Step::Done(self.without_answer(shown, VerdictStatus::Error, Some(cut.why))))
             }
             Err(cut) => {
+                let (key, why) = (key.key.clone(), cut.why.clone());
+                let entry = CutOff { key, at_unix_ms: unix_ms(), why, reached: cut.reached };
+                self.ledger().add(Entry::Cut(entry))?;
                 let wait = pass.troubled(&Seen::default(), Cause::Failed, None);
                 Ok(Step::Again { why: cut.to_string(), wait, cause: Cause::Failed })
             }
@@ -156,9 +162,7 @@ impl Panelist<'_> {
             Err(Trouble::Judge { why }) => {
                 pass.answered(&seen, Cost::default());
                 let why = self.provider.redact(why);
-                if self.stopped.set(why.clone()).is_ok() {
-                    tracing::warn!(judge = self.name, why, "the judge is not asked any more");
-                }
+                self.stop(StopClass::Provider, why.clone())?;
                 (self.without_answer(shown, VerdictStatus::Error, Some(why)), None)
             }
             Err(Trouble::Again { why, after, cause }) => {
@@ -183,7 +187,7 @@ impl Panelist<'_> {
         if self.api.provider == Name::Replay {
             return Ok(());
         }
-        self.ledger().answered(Answered {
+        self.ledger().add(Entry::Answered(Box::new(Answered {
             key: key.key.clone(),
             question: key.question.clone(),
             provider: self.api.provider,
@@ -193,13 +197,18 @@ impl Panelist<'_> {
             seconds,
             request: exchange.request,
             response: exchange.response,
-        })?;
+            prompt_tokens: record.prompt_tokens,
+            new_tokens: record.new_tokens,
+            usd: self.usd(record.prompt_tokens, record.new_tokens),
+            batch: None,
+            probe: record.pair_id == PROBE_ID,
+        })))?;
         Ok(())
     }
 }
 
 #[expect(clippy::disallowed_methods, reason = "a shell that dates what it writes down")]
-fn unix_ms() -> u64 {
+pub(super) fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -4,7 +4,10 @@ use assay_judging::pair::BlindPair;
 use assay_judging::records::{Label, VerdictStatus};
 
 use super::{PanelError, Panelist};
-use crate::ledger::EntryKey;
+use crate::ledger::{EntryKey, StopClass};
+
+/// The pair's id in the canned call.
+pub(super) const PROBE_ID: &str = "probe";
 
 /// What the canned call showed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +27,7 @@ impl Panelist<'_> {
     /// is no verdict is only worth a word, since the next may be one.
     pub(crate) async fn probe(&self) -> Result<Probe, PanelError> {
         let shown = BlindPair {
-            pair_id: String::from("probe"),
+            pair_id: String::from(PROBE_ID),
             pass: 0,
             prompt: String::from("Name one thing that a bridge is for."),
             first: String::from("A bridge lets people cross a river without getting wet."),
@@ -41,7 +44,7 @@ impl Panelist<'_> {
         if record.status == VerdictStatus::Error {
             let why = record.detail.clone().unwrap_or_default();
             // What stopped it already is the better reason.
-            let _ = self.stopped.set(format!("the first call had no answer: {why}"));
+            self.stop(StopClass::Probe, format!("the first call had no answer: {why}"))?;
         }
         Ok(Probe { model: record.model, status: record.status, detail: record.detail, calls })
     }

@@ -1,5 +1,8 @@
 //! Panels against real HTTP servers of all labs: every presentation ends with the status that it must have.
 
+mod batches;
+mod budget;
+
 use std::collections::BTreeMap;
 
 use assay_domain::JobKey;
@@ -31,6 +34,7 @@ struct World {
     dir: tempfile::TempDir,
     api: ApiJudge,
     gate: Gate,
+    usd_max: Option<f64>,
 }
 
 impl World {
@@ -47,8 +51,9 @@ impl World {
             temperature: None,
             thinking: None,
             max_tokens: 2048,
+            batch: false,
         };
-        Self { dir, api, gate: Gate::new(CALLS_MAX, Clock::new(SPEED)) }
+        Self { dir, api, gate: Gate::new(CALLS_MAX, Clock::new(SPEED)), usd_max: None }
     }
 
     fn ledger(&self, name: &str) -> Mutex<Ledger> {
@@ -73,9 +78,10 @@ impl World {
     ) -> (Judged, Option<String>) {
         let ledger = self.ledger(name);
         let template = template("assay-v1").unwrap();
-        let panelist = Panelist::new(name, &self.api, template, from, &self.gate, &ledger).unwrap();
+        let mut panelist = Panelist::new(name, &self.api, template, from, &self.gate, &ledger).unwrap();
+        (panelist.job, panelist.usd_max) = (Some(job(name)), self.usd_max);
         let judged = panelist.judge(&blinded.presentations, |_| {}).await.unwrap();
-        (judged, panelist.stopped.get().cloned())
+        (judged, panelist.stopped.get().map(|stop| stop.why.clone()))
     }
 }
 

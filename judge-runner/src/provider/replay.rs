@@ -9,7 +9,8 @@ use futures::future::{BoxFuture, ready};
 
 use super::{Cut, Exchange, Provider};
 use crate::ledger::{Answered, EntryKey};
-use crate::wire::{self, Question, Wire};
+use crate::wire::batch::Call;
+use crate::wire::{self, Question, RawResponse, Wire};
 
 /// The recorded answers of one model.
 pub(crate) struct Replay {
@@ -73,8 +74,12 @@ impl Provider for Replay {
         let why = || String::from("the recorded ledger has no answer to this question");
         let exchange = found
             .map(|one| Exchange { request: one.request.clone(), response: one.response.clone() })
-            .ok_or_else(|| Cut { why: why() });
+            .ok_or_else(|| Cut { why: why(), reached: false });
         ready(exchange).boxed()
+    }
+
+    fn call<'a>(&'a self, _: &'a Call) -> BoxFuture<'a, Result<RawResponse, Cut>> {
+        ready(Err(Cut { why: String::from("a recorded ledger has no batches"), reached: false })).boxed()
     }
 
     fn redact(&self, text: String) -> String {

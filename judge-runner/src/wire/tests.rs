@@ -17,6 +17,7 @@ fn judge(provider: Provider, model: &str) -> ApiJudge {
         temperature: None,
         thinking: None,
         max_tokens: 1000,
+        batch: false,
     }
 }
 

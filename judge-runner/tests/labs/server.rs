@@ -1,5 +1,6 @@
 //! Real HTTP servers that answer as the labs do, byte for byte where it matters, faults included; and count what they were asked.
 
+pub(crate) mod batches;
 mod bodies;
 
 use std::collections::BTreeMap;
@@ -7,8 +8,8 @@ use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::Response;
 use futures::stream;
 use serde_json::Value;
@@ -88,6 +89,8 @@ pub(crate) struct Lab {
     pub(crate) asked: Times,
     /// How often a verdict was given for each text.
     pub(crate) verdicts: Times,
+    /// Its batches.
+    pub(crate) batches: Arc<Mutex<batches::Batches>>,
 }
 
 type Times = Arc<Mutex<BTreeMap<String, usize>>>;
@@ -99,6 +102,7 @@ struct Shared {
     asked: Times,
     verdicts: Times,
     arrived: watch::Sender<usize>,
+    batches: Arc<Mutex<batches::Batches>>,
 }
 
 impl Lab {
@@ -115,8 +119,10 @@ impl Lab {
             asked: Times::default(),
             verdicts: Times::default(),
             arrived: watch::Sender::new(0),
+            batches: Arc::default(),
         });
-        let router = Router::new().fallback(answer).with_state(shared.clone());
+        let router =
+            Router::new().fallback(answer).layer(DefaultBodyLimit::disable()).with_state(shared.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -126,6 +132,7 @@ impl Lab {
             arrived: shared.arrived.subscribe(),
             asked: shared.asked.clone(),
             verdicts: shared.verdicts.clone(),
+            batches: shared.batches.clone(),
         }
     }
 
@@ -135,7 +142,13 @@ impl Lab {
     }
 }
 
-async fn answer(State(lab): State<Arc<Shared>>, uri: Uri, headers: HeaderMap, text: String) -> Response {
+async fn answer(
+    State(lab): State<Arc<Shared>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    text: String,
+) -> Response {
     let mut ordinal = 0;
     lab.arrived.send_modify(|count| {
         ordinal = *count;
@@ -143,6 +156,9 @@ async fn answer(State(lab): State<Arc<Shared>>, uri: Uri, headers: HeaderMap, te
     });
     if let Some(refused) = gate(&lab, &uri, &headers) {
         return refused;
+    }
+    if batches::is_about(&uri) {
+        return batches::answer(&lab, &method, &uri, &text).await;
     }
     let body: Value = serde_json::from_str(&text).unwrap();
     let prompt = bodies::prompt_of(lab.api, &body);
@@ -181,8 +197,8 @@ fn gate(lab: &Shared, uri: &Uri, headers: &HeaderMap) -> Option<Response> {
         Api::Gemini => (":generateContent", "x-goog-api-key", ""),
     };
     let told = headers.get(header).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let sound = uri.path().ends_with(path)
-        && uri.query().is_none()
+    let about_batches = batches::is_about(uri) && lab.api != Api::Compatible;
+    let sound = (about_batches || uri.path().ends_with(path) && uri.query().is_none())
         && (lab.api != Api::Anthropic || headers.get("anthropic-version").is_some_and(|v| v == "2023-06-01"));
     if !sound {
         return Some(respond((404, vec![], String::from("{\"detail\":\"Not Found\"}"))));

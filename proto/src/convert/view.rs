@@ -2,7 +2,7 @@
 
 use assay_domain::job::Usage;
 use assay_domain::state::{AttemptRecord, JobState, Matrix, Outcome, Phase};
-use assay_domain::{Artifact, JobId, Progress};
+use assay_domain::{Artifact, FileRef, JobId, Lease, Progress};
 
 use super::to_json;
 use crate::v1;
@@ -36,7 +36,11 @@ pub fn matrix_view(
     with_resolved: bool,
 ) -> v1::MatrixView {
     let jobs =
-        (0..matrix.jobs.len() as u32).filter_map(|ordinal| job_view(matrix, ordinal, progress(ordinal)));
+        (0..matrix.jobs.len() as u32).filter_map(|ordinal| Some((ordinal, job_view(matrix, ordinal, progress(ordinal))?)));
+    let jobs = jobs.map(|(ordinal, view)| v1::JobView {
+        ledger_json: if with_resolved { to_json(&ledger(matrix, ordinal)) } else { String::new() },
+        ..view
+    });
     v1::MatrixView {
         summary: Some(matrix_summary(matrix)),
         jobs: jobs.collect(),
@@ -65,7 +69,19 @@ pub fn job_view(matrix: &Matrix, ordinal: u32, progress: Option<Progress>) -> Op
         usage_json: usage.map(to_json).unwrap_or_default(),
         needs,
         job_key: planned.key.to_string(),
+        ledger_json: String::new(),
     })
+}
+
+/// What is stored of a job's ledger, of all its attempts.
+fn ledger(matrix: &Matrix, ordinal: u32) -> Vec<FileRef> {
+    let attempts = matrix.jobs.get(ordinal as usize).map(|job| job.attempts.as_slice());
+    let parts = attempts.unwrap_or_default().iter().flat_map(|attempt| {
+        let job = JobId { matrix: matrix.submitted.id.clone(), ordinal };
+        let lease = Lease { job, fence: attempt.fence };
+        attempt.ledger.segments.iter().filter_map(move |segment| segment.file(&lease).ok())
+    });
+    parts.collect()
 }
 
 fn ending(phase: &Phase) -> (String, String, Option<&Usage>) {

@@ -49,6 +49,14 @@ impl Provider {
         }
     }
 
+    /// Whether it has a batch API.
+    pub const fn has_batches(self) -> bool {
+        match self {
+            Self::Anthropic | Self::Openai | Self::OpenaiResponses | Self::Google => true,
+            Self::OpenaiCompatible | Self::Replay => false,
+        }
+    }
+
     /// The variable in which the lab's own tools look for a key; none where no key is needed.
     pub const fn key_env(self) -> Option<&'static str> {
         match self {
@@ -94,6 +102,9 @@ pub struct ApiJudge {
     pub thinking: Option<Thinking>,
     /// The most tokens of a verdict, thinking included.
     pub max_tokens: u32,
+    /// Through the lab's batch API: half the price, an answer within a day.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub batch: bool,
 }
 
 /// Judging of one comparison by an API judge.

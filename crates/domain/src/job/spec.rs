@@ -276,6 +276,9 @@ pub struct JudgeInfo {
     /// Which orders it sees; none in plans of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub orders: Option<Orders>,
+    /// Whether it is asked through its lab's batch API, at half the price.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub batch: bool,
 }
 
 /// A train job as the report names it.

@@ -351,7 +351,8 @@ pub struct Panel {
     /// The passes over each pair, unless a judge says otherwise.
     #[serde(default)]
     pub orders: Orders,
-    /// USD that API judges may cost by the plan's estimate; a plan that costs more, or whose cost is unknown, is refused.
+    /// USD that API judges may cost: a plan that is expected to cost more, or whose cost is unknown, is refused, and while it runs
+    /// a judge stops before its share is spent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub budget_usd: Option<f64>,

@@ -59,6 +59,9 @@ pub enum Judge {
         #[serde(default = "default_verdict_tokens")]
         #[schemars(range(min = 16, max = 65_536))]
         max_tokens: u32,
+        /// Ask through the lab's batch API: half the price, and an answer within a day instead of seconds.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        batch: bool,
         /// For `replay`: the recorded ledger, relative to this file.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         #[schemars(length(min = 1))]
@@ -111,7 +114,9 @@ impl Judge {
 
     /// Its API with everything that was left out filled in; none for a local model.
     pub fn api(&self) -> Option<ApiJudge> {
-        let Self::Api { provider, model, base_url, key_env, temperature, thinking, max_tokens, .. } = self
+        let Self::Api {
+            provider, model, base_url, key_env, temperature, thinking, max_tokens, batch, ..
+        } = self
         else {
             return None;
         };
@@ -124,7 +129,15 @@ impl Judge {
             temperature: *temperature,
             thinking: *thinking,
             max_tokens: *max_tokens,
+            batch: *batch,
         })
+    }
+
+    /// Asks it through its lab's batch API, if there is one.
+    pub fn use_batches(&mut self) {
+        if let Self::Api { provider, batch, .. } = self {
+            *batch = provider.has_batches();
+        }
     }
 
     /// The recorded ledger that it replays, relative to the matrix file.

@@ -2,6 +2,7 @@
 
 use super::PriceTable;
 use crate::job::{ApiJudge, Estimate, Orders, Provider};
+use crate::judge_models::Price;
 use crate::matrix::{ModelFacts, TokenCount};
 
 /// Tokens of `assay-v1` around prompt and responses, rounded up.
@@ -105,7 +106,7 @@ pub(super) fn judge(judged: &Judged, api: &ApiJudge, prices: &PriceTable) -> Est
     let output = calls * VERDICT_TOKENS;
     // A server of one's own may call its model whatever it likes.
     let known = if api.provider == Provider::OpenaiCompatible { None } else { prices.judge(&api.model) };
-    let usd = |(per_in, per_out): (f64, f64)| (input as f64 * per_in + output as f64 * per_out) / 1e6;
+    let usd = |price: Price| price.usd(api.batch, input, output);
     Estimate {
         input_tokens: input,
         new_tokens: output,

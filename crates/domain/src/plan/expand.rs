@@ -300,6 +300,7 @@ fn info_of(judge: &Judge, resolved: &ResolvedMatrix) -> JudgeInfo {
         smoke,
         unavailable: resolved.unavailable(judge.name()).map(str::to_owned),
         orders: Some(judge.orders(resolved.matrix.panel.orders)),
+        batch: judge.api().is_some_and(|api| api.batch),
     }
 }
 

@@ -43,9 +43,9 @@ impl PriceTable {
         serde_json::from_str(include_str!("prices.json")).expect("a test reads the table")
     }
 
-    /// USD for a million tokens (prompt, answer); none for a model that the table does not know, never 0.
-    pub fn judge(&self, model: &str) -> Option<(f64, f64)> {
-        judge_models::builtin().price(model).map(|price| (price.usd_in, price.usd_out))
+    /// What a judge's tokens cost; none for a model that the table does not know, never 0.
+    pub fn judge(&self, model: &str) -> Option<judge_models::Price> {
+        judge_models::builtin().price(model)
     }
 }
 
@@ -91,6 +91,8 @@ mod tests {
     #[test]
     fn an_unknown_judge_has_no_price() {
         assert_eq!(PriceTable::builtin().judge("no-such-model"), None);
-        assert_eq!(PriceTable::builtin().judge("gpt-4o-mini"), Some((0.15, 0.6)));
+        let price = PriceTable::builtin().judge("gpt-4o-mini").unwrap();
+        let usd = |batch| price.usd(batch, 1_000_000, 1_000_000);
+        assert!((usd(false) - 0.75).abs() < 1e-9 && (usd(true) * 2.0 - usd(false)).abs() < 1e-9);
     }
 }

@@ -120,7 +120,7 @@ fn about(work: &Work) -> &str {
 
 fn total(plan: &[PlannedJob]) -> Estimate {
     let mut total = Estimate { api_usd: Some(0.0), ..Estimate::default() };
-    for Estimate { input_tokens, new_tokens, flops, api_calls, api_usd } in
+    for Estimate { input_tokens, new_tokens, flops, api_calls, api_usd, api_usd_max: _ } in
         plan.iter().map(|job| job.estimate)
     {
         total.input_tokens += input_tokens;

@@ -143,7 +143,10 @@ pub(super) fn finish(mut report: Report) -> Report {
 
 /// The judges of the panel's rows: smoke judges never stand beside real ones.
 fn panel_of(spec: &ReportSpec) -> Vec<String> {
-    let available = || spec.judges.iter().filter(|judge| judge.unavailable.is_none());
+    let is_person = |judge: &&JudgeInfo| judge.kind == super::HUMAN;
+    let only_people = spec.judges.iter().all(|judge| is_person(&judge));
+    let takes_part = |judge: &&JudgeInfo| judge.unavailable.is_none() && (only_people || !is_person(judge));
+    let available = || spec.judges.iter().filter(takes_part);
     let any_real = available().any(|judge| !judge.smoke);
     available().filter(|judge| !(any_real && judge.smoke)).map(|judge| judge.name.clone()).collect()
 }
@@ -205,9 +208,14 @@ fn prices(spec: &ReportSpec) -> Vec<String> {
     let known = judge_models::builtin();
     let line = |judge: &JudgeInfo| {
         let price = known.price(&judge.model).filter(|_| !judge.smoke)?;
+        let (through, usd_in, usd_out) = if judge.batch {
+            (" in batches", price.batch_usd_in, price.batch_usd_out)
+        } else {
+            ("", price.usd_in, price.usd_out)
+        };
         Some(format!(
-            "{}: {} USD for a million tokens in, {} out ({}, {})",
-            judge.model, price.usd_in, price.usd_out, known.source, known.as_of
+            "{}{through}: {usd_in} USD for a million tokens in, {usd_out} out ({}, {})",
+            judge.model, known.source, known.as_of
         ))
     };
     spec.judges.iter().filter_map(line).collect()
@@ -226,8 +234,7 @@ fn execution(inputs: &ReportInputs) -> Execution {
         if let Some((used, price)) =
             judge_usage.get_mut(&judge.name).zip(judge_models::builtin().price(&judge.model))
         {
-            let cost = used.prompt_tokens as f64 * price.usd_in + used.new_tokens as f64 * price.usd_out;
-            used.usd = Some(cost / 1e6);
+            used.usd = Some(price.usd(judge.batch, used.prompt_tokens, used.new_tokens));
         }
     }
     let mut jobs = inputs.history.clone();

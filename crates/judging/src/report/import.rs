@@ -212,6 +212,7 @@ fn spec(text: &str, settings: &ImportSettings, rows: &[Row]) -> ReportSpec {
         smoke: false,
         unavailable: None,
         orders: None,
+        batch: false,
     };
     let mut comparisons: Vec<Comparison> = keys.iter().map(comparison).collect();
     comparisons

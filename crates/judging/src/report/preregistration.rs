@@ -53,7 +53,8 @@ pub(super) fn preregistration(spec: &ReportSpec, method: &Method) -> Preregistra
         fixed_by: format!("the matrix of digest {}, when it was submitted", spec.matrix_digest),
         estimand: method.estimand.clone(),
         comparisons: spec.comparisons.iter().map(|comparison| comparison.id.clone()).collect(),
-        judges: spec.judges.iter().map(planned).collect(),
+        // People judge what was submitted, whenever they come.
+        judges: spec.judges.iter().filter(|judge| judge.kind != super::HUMAN).map(planned).collect(),
         ties: method.ties.clone(),
         tests: tests(),
         rules: rules(),

@@ -97,6 +97,7 @@ fn judge(name: &str, template: &str, smoke: bool) -> JudgeInfo {
         smoke,
         unavailable: None,
         orders: Some(Orders::Both),
+        batch: false,
     }
 }
 

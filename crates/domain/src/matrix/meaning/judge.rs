@@ -22,6 +22,7 @@ pub(super) fn wrong_with(judge: &Judge) -> Vec<Wrong> {
     found.extend(address(&api));
     found.extend(key(&api));
     found.extend(ledger(judge, &api));
+    found.extend(batch(&api));
     found.extend(model(&api));
     if let Some(accepts) = accepts(&api) {
         found.extend(temperature(&api, accepts));
@@ -70,6 +71,12 @@ fn ledger(judge: &Judge, api: &ApiJudge) -> Option<Wrong> {
         }
         (Some(_), true) | (None, false) => None,
     }
+}
+
+fn batch(api: &ApiJudge) -> Option<Wrong> {
+    let what = || format!("a judge of provider `{}` has `batch: true`", api.provider.as_str());
+    let rule = "the labs alone have batch APIs: leave it out";
+    (api.batch && !api.provider.has_batches()).then(|| wrong("batch", what(), rule))
 }
 
 fn model(api: &ApiJudge) -> Option<Wrong> {

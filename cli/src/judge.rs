@@ -1,0 +1,21 @@
+//! `assay judge`: how far judges are, asking what is missing, and judging by hand.
+
+mod annotate;
+mod resume;
+mod screen;
+mod session;
+mod status;
+
+use crate::args;
+
+pub(crate) use self::annotate::orders;
+pub(crate) use self::session::Annotations;
+
+/// Runs the command.
+pub(crate) async fn run(args: &args::Judge) -> anyhow::Result<()> {
+    match args {
+        args::Judge::Status(status) => status::run(status).await,
+        args::Judge::Resume(resume) => resume::run(resume).await,
+        args::Judge::Annotate(annotate) => annotate::run(annotate).await,
+    }
+}
