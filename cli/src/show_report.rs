@@ -106,7 +106,10 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-pub(crate) async fn fetch(coordinator: &Coordinator, matrix: &MatrixView) -> anyhow::Result<(String, Report)> {
+pub(crate) async fn fetch(
+    coordinator: &Coordinator,
+    matrix: &MatrixView,
+) -> anyhow::Result<(String, Report)> {
     let text = fetch::text(coordinator, &report_artifact(matrix)?).await?;
     let value = serde_json::from_str(&text).context("the report was written by another version of assay")?;
     Ok((text, value))

@@ -27,6 +27,9 @@ pub(crate) struct Run {
     /// Folder for the cache, attempts and the ledger of paid calls; default: `judge-runner` in the data folder.
     #[arg(long)]
     work_dir: Option<PathBuf>,
+    /// Jobs at the same time: a batch may take a day, and others must not wait for it.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=256))]
+    slots: u32,
     /// A file of keys that only its owner can read, one `NAME=VALUE` a line, for names that the environment does not have;
     /// default: `keys.env` in the data folder.
     #[arg(long, env = "ASSAY_KEYS_FILE")]
@@ -48,6 +51,8 @@ impl Run {
         };
         let worker = shell::introduce(introduction, env!("CARGO_PKG_VERSION"))?;
         let work_dir = self.work_dir.clone().unwrap_or_else(|| self.connection.data_dir.join("judge-runner"));
-        Ok(AgentConfig::new(coordinator, worker, work_dir))
+        let mut config = AgentConfig::new(coordinator, worker, work_dir);
+        config.slots = self.slots;
+        Ok(config)
     }
 }

@@ -14,7 +14,13 @@ mod bad_requests;
 #[cfg(target_os = "linux")]
 mod collector;
 #[cfg(target_os = "linux")]
+mod judging;
+#[cfg(target_os = "linux")]
 mod killed_worker;
+#[cfg(target_os = "linux")]
+#[path = "../../judge-runner/tests/labs/server.rs"]
+#[expect(dead_code, reason = "the judge-runner's own tests use the other labs, faults and batches")]
+mod labs;
 #[cfg(target_os = "linux")]
 mod lifetime;
 #[cfg(target_os = "linux")]

@@ -49,12 +49,17 @@ pub(crate) struct World {
     folder: TempDir,
     /// Where all processes send their traces; nowhere when there is none.
     otlp: Option<String>,
+    /// Whether the key of [`KEY`] is in the environment.
+    key: bool,
 }
+
+/// What `ASSAY_TEST_KEY` is for judges that need a key.
+pub(crate) const KEY: &str = "sk-planted-7f6e5d4c3b";
 
 impl World {
     /// The small matrix on a model's folder, with the demo's data beside it.
     pub(crate) fn new(model: &Path) -> Self {
-        let world = Self { folder: tempfile::tempdir().unwrap(), otlp: None };
+        let world = Self { folder: tempfile::tempdir().unwrap(), otlp: None, key: false };
         let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/data");
         for name in ["train.jsonl", "valid.jsonl", "prompts.jsonl"] {
             fs::copy(data.join(name), world.path(name)).unwrap();
@@ -66,6 +71,11 @@ impl World {
     /// The same, with all processes traced to an OTLP receiver.
     pub(crate) fn traced(model: &Path, otlp: &str) -> Self {
         Self { otlp: Some(otlp.to_owned()), ..Self::new(model) }
+    }
+
+    /// The same, with a judge's key in the environment of all processes.
+    pub(crate) fn with_key(self) -> Self {
+        Self { key: true, ..self }
     }
 
     /// The matrix file with a text in it replaced.
@@ -95,6 +105,7 @@ impl World {
         let mut command = Command::new(binary("assay"));
         command.args(args).current_dir(self.folder.path());
         command.envs(self.otlp.iter().map(|endpoint| ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)));
+        command.envs(self.key.then_some(("ASSAY_TEST_KEY", KEY)));
         command
     }
 
@@ -134,7 +145,7 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
-    fn of(output: Output) -> Self {
+    pub(crate) fn of(output: Output) -> Self {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         Self { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
     }

@@ -54,6 +54,7 @@ async fn work(args: &args::Agent) -> anyhow::Result<()> {
         work_dir.clone(),
     );
     config.limits.cache_bytes_max = args.cache_bytes_max;
+    config.usd_per_hour = args.usd_per_hour;
     let executor = EngineExecutor::new(engine, Duration::from_secs(args.stall_s), process);
     Ok(assay_agent::run(config, executor, stop).await?)
 }

@@ -88,6 +88,9 @@ pub(crate) struct Agent {
     /// Seconds without a sign of progress after which the engine is killed and the attempt fails as stalled.
     #[arg(long, default_value_t = 600)]
     pub(crate) stall_s: u64,
+    /// What an hour of this machine costs, USD; the report's cost table counts it.
+    #[arg(long, env = "ASSAY_USD_PER_HOUR", value_parser = usd)]
+    pub(crate) usd_per_hour: Option<f64>,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -180,4 +183,9 @@ pub(crate) struct BenchGenerate {
     /// Where to compute.
     #[arg(long, value_enum, default_value = "cpu")]
     pub(crate) device: Device,
+}
+
+fn usd(text: &str) -> Result<f64, String> {
+    let usd: Option<f64> = text.parse().ok().filter(|usd: &f64| usd.is_finite() && *usd >= 0.0);
+    usd.ok_or_else(|| String::from("a number of USD, 0 or more"))
 }

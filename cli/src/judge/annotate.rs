@@ -34,9 +34,18 @@ pub(crate) async fn run(args: &args::JudgeAnnotate) -> anyhow::Result<()> {
     let blinded = session.blinded(&inputs)?;
     let presentations = in_order(&blinded.presentations);
     let left = judge_all(&mut session, &presentations, io::stdin().lock())?;
-    print::say(format!("{} of {} are judged; {}", presentations.len() - left, presentations.len(), folder.display()));
+    print::say(format!(
+        "{} of {} are judged; {}",
+        presentations.len() - left,
+        presentations.len(),
+        folder.display()
+    ));
     if left == 0 {
-        print::say(format!("assay report {} --annotations {} shows the agreement", args.matrix, folder.display()));
+        print::say(format!(
+            "assay report {} --annotations {} shows the agreement",
+            args.matrix,
+            folder.display()
+        ));
     }
     Ok(())
 }
@@ -60,7 +69,11 @@ fn in_order(presentations: &[BlindPair]) -> Vec<&BlindPair> {
 }
 
 /// Asks until all is judged, or the person stops; how many are left.
-fn judge_all(session: &mut Annotations, presentations: &[&BlindPair], input: impl BufRead) -> anyhow::Result<usize> {
+fn judge_all(
+    session: &mut Annotations,
+    presentations: &[&BlindPair],
+    input: impl BufRead,
+) -> anyhow::Result<usize> {
     let judged: BTreeSet<(String, u8)> =
         session.verdicts.iter().map(|one| (one.pair_id.clone(), one.pass)).collect();
     let open: Vec<&&BlindPair> =

@@ -62,7 +62,9 @@ impl<R: BufRead> Screen<R> {
 
     fn verdict(&mut self) -> Result<String, End> {
         let names = DIMENSIONS.join(", ");
-        print::line(format!("s skips this pair, q stops; everything so far is kept. Scores 1 to 5: {names}."));
+        print::line(format!(
+            "s skips this pair, q stops; everything so far is kept. Scores 1 to 5: {names}."
+        ));
         let one = self.until("response 1, five scores (4 3 5 4 4):", scores)?;
         let two = self.until("response 2, five scores:", scores)?;
         let winner = self.until("which is better (1, 2 or tie)?", winner)?;
@@ -136,7 +138,8 @@ mod tests {
 
     #[test]
     fn what_is_typed_is_a_verdict_as_a_model_gives_it() {
-        let Answer::Verdict(text) = typed("9 9\n4 3 5 4 4\n1,2,3,4,5\nboth\n2\n0\n4\n\nIt is clearer.\n") else {
+        let Answer::Verdict(text) = typed("9 9\n4 3 5 4 4\n1,2,3,4,5\nboth\n2\n0\n4\n\nIt is clearer.\n")
+        else {
             panic!("no verdict");
         };
         assert_eq!(template(TEMPLATE).unwrap().labels, ["1", "2"], "what the screen shows");

@@ -41,14 +41,22 @@ pub(crate) struct Annotations {
 
 impl Annotations {
     /// Goes on with the session of a folder, or begins one.
-    pub(crate) fn open_or_begin(folder: &Path, matrix: &str, name: &str, orders: Orders) -> anyhow::Result<Self> {
+    pub(crate) fn open_or_begin(
+        folder: &Path,
+        matrix: &str,
+        name: &str,
+        orders: Orders,
+    ) -> anyhow::Result<Self> {
         if !folder.join("session.json").exists() {
             begin(folder, matrix, name, orders)?;
         }
         let found = Self::open(folder)?;
         if found.settings.matrix != matrix || found.settings.name != name {
             let Settings { matrix, name, .. } = &found.settings;
-            let what = format!("{} holds the verdicts of `{name}` on {matrix}: name another folder", folder.display());
+            let what = format!(
+                "{} holds the verdicts of `{name}` on {matrix}: name another folder",
+                folder.display()
+            );
             return Err(Failed::Input(what).into());
         }
         Ok(found)
@@ -57,8 +65,9 @@ impl Annotations {
     /// Reads a session. A last line that was cut off is dropped.
     pub(crate) fn open(folder: &Path) -> anyhow::Result<Self> {
         let path = folder.join("session.json");
-        let text = fs::read_to_string(&path)
-            .map_err(|error| Failed::Input(format!("{} is no folder of annotations: {error}", folder.display())))?;
+        let text = fs::read_to_string(&path).map_err(|error| {
+            Failed::Input(format!("{} is no folder of annotations: {error}", folder.display()))
+        })?;
         let settings = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
         let path = folder.join("verdicts.jsonl");
         let text = match fs::read_to_string(&path) {
@@ -125,13 +134,14 @@ fn begin(folder: &Path, matrix: &str, name: &str, orders: Orders) -> anyhow::Res
     let secret = random.iter().map(|byte| format!("{byte:02x}")).collect();
     let settings = Settings { matrix: matrix.to_owned(), name: name.to_owned(), orders, secret };
     let (made, path) = (folder.join("session.json.new"), folder.join("session.json"));
-    let written = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&made).and_then(
-        |mut file: File| {
-            file.write_all(serde_json::to_string_pretty(&settings)?.as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&made, &path)
-        },
-    );
+    let written =
+        OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&made).and_then(
+            |mut file: File| {
+                file.write_all(serde_json::to_string_pretty(&settings)?.as_bytes())?;
+                file.sync_all()?;
+                fs::rename(&made, &path)
+            },
+        );
     written.with_context(|| path.display().to_string())
 }
 

@@ -68,7 +68,9 @@ pub(crate) async fn run(args: &args::JudgeStatus) -> anyhow::Result<()> {
         }
     }
     if rows.iter().any(|row| row.usd_open() > 0.0) {
-        print::line("open: calls and batches under way, and calls that were cut off and may have to be paid, at their dearest");
+        print::line(
+            "open: calls and batches under way, and calls that were cut off and may have to be paid, at their dearest",
+        );
     }
     Ok(())
 }

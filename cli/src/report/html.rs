@@ -88,7 +88,11 @@ fn lead(report: &Report) -> String {
 fn rates(report: &Report) -> [String; 3] {
     let all = sections::rates(report, Detail::Full);
     let (lead, numbers) = all.split_at(2);
-    [blocks(lead), plots::forest(report) + &plots::checkpoints(report), blocks(numbers)]
+    [
+        blocks(lead),
+        plots::forest(report) + &plots::checkpoints(report) + &plots::lengths(report),
+        blocks(numbers),
+    ]
 }
 
 /// A plot under the first heading.

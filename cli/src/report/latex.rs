@@ -1,14 +1,18 @@
-//! A report's tables for a paper: LaTeX with `booktabs`, nothing else needed.
+//! A report's tables for a paper: LaTeX with `booktabs`, and `graphicx` to make wide ones fit.
 
 use assay_judging::report::Report;
 
 use super::document::{Block, Table};
 use super::sections;
 
+/// Scales a table down to the width of the text, and never up.
+const FIT: &str = "\\resizebox{\\ifdim\\width>\\textwidth\\textwidth\\else\\width\\fi}{!}{%\n";
+
 /// Renders the tables of a report. Headings become captions.
 #[must_use]
 pub fn latex(report: &Report) -> String {
-    let mut text = format!("% {}\n% needs \\usepackage{{booktabs}}\n", one_line(&sections::title(report)));
+    let mut text =
+        format!("% {}\n% needs \\usepackage{{booktabs,graphicx}}\n", one_line(&sections::title(report)));
     for warning in sections::warnings(report) {
         text.push_str(&format!("% {}\n", one_line(&warning)));
     }
@@ -33,7 +37,10 @@ fn tabular(caption: &str, table: &Table, smoke: bool) -> String {
     let mut text = String::from("\n\\begin{table}[htbp]\n\\centering\\small\n");
     let marked =
         if smoke { format!("{caption} [smoke: no evidence of quality]") } else { caption.to_owned() };
-    text.push_str(&format!("\\caption{{{}}}\n\\begin{{tabular}}{{{columns}}}\n\\toprule\n", escape(&marked)));
+    text.push_str(&format!(
+        "\\caption{{{}}}\n{FIT}\\begin{{tabular}}{{{columns}}}\n\\toprule\n",
+        escape(&marked)
+    ));
     text.push_str(&line(table.columns.iter().map(|column| escape(column.title)).collect()));
     text.push_str("\\midrule\n");
     for (index, row) in table.rows.iter().enumerate() {
@@ -42,7 +49,7 @@ fn tabular(caption: &str, table: &Table, smoke: bool) -> String {
         };
         text.push_str(&line(row.iter().enumerate().map(shown).collect()));
     }
-    text.push_str("\\bottomrule\n\\end{tabular}\n\\end{table}\n");
+    text.push_str("\\bottomrule\n\\end{tabular}}\n\\end{table}\n");
     text
 }
 

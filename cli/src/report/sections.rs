@@ -3,6 +3,7 @@
 mod about;
 mod imported;
 mod judges;
+mod leaks;
 mod rates;
 mod runs;
 mod sampling;
@@ -15,6 +16,7 @@ use assay_judging::report::Report;
 
 use super::document::{Block, Detail};
 
+pub(super) use leaks::kind as trace_kind;
 pub(super) use rates::{Group, groups};
 
 /// The title, with the marker of a smoke report.
@@ -85,6 +87,7 @@ pub(super) fn paper(report: &Report) -> Vec<Block> {
         systems::blocks(report),
         judges::blocks(report, Detail::Full),
         style::blocks(report),
+        leaks::blocks(report),
         tables::cost(report),
     ]
     .concat()

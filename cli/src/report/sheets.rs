@@ -13,6 +13,7 @@ pub fn sheets(report: &Report) -> Vec<(&'static str, String)> {
         ("checkpoints.csv", checkpoints(report)),
         ("seeds.csv", seeds(report)),
         ("style.csv", style(report)),
+        ("traces.csv", traces(report)),
         ("agreement.csv", agreement(report)),
         ("scores.csv", scores(report)),
         ("judges.csv", judges(report)),
@@ -211,6 +212,26 @@ fn style(report: &Report) -> Sheet {
     sheet
 }
 
+fn traces(report: &Report) -> Sheet {
+    let mut sheet = Sheet::new();
+    for comparison in &report.comparisons {
+        let Some(leaks) = &comparison.leaks else { continue };
+        for one in &leaks.found {
+            sheet.push([
+                ("comparison", comparison.comparison.id.clone()),
+                ("kind", super::sections::trace_kind(one.kind).to_owned()),
+                ("words", one.found.clone()),
+                ("tuned", one.tuned.to_string()),
+                ("base", one.base.to_string()),
+                ("pairs_with_any", leaks.pairs_with_traces.to_string()),
+                ("n_pairs", leaks.pairs.to_string()),
+                ("win_rate_without", number(leaks.rate_without)),
+            ]);
+        }
+    }
+    sheet
+}
+
 fn agreement(report: &Report) -> Sheet {
     let mut sheet = Sheet::new();
     for row in &report.agreement.judges {
@@ -298,6 +319,7 @@ fn jobs(report: &Report) -> Sheet {
             ("tokens_per_s", usage.tokens_per_s.to_string()),
             ("peak_memory_mib", usage.peak_memory_mib.to_string()),
             ("environment", usage.environment),
+            ("usd_per_hour", number(usage.usd_per_hour)),
         ]);
     }
     sheet

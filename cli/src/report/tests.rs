@@ -106,6 +106,50 @@ fn all_sections_are_there() {
 }
 
 #[test]
+fn traces_of_identity_are_counted_shown_and_marked() {
+    let mut report = sample();
+    assert!(markdown(&report).contains("were scanned") || markdown(&report).contains("Traces of identity"));
+    report.pairs[0].tuned.text.push_str(" As an AI language model I cannot say. <|im_end|>");
+    let leaks = report.comparisons[0].leaks.as_mut().unwrap();
+    (leaks.pairs_with_traces, leaks.rate_without) = (1, Some(0.625));
+    leaks.found = vec![assay_judging::report::LeakCount {
+        kind: assay_judging::leaks::LeakKind::ChatToken,
+        found: String::from("<|im_end|>"),
+        tuned: 1,
+        base: 0,
+    }];
+    let text = markdown(&report);
+    assert!(
+        text.contains("Traces of identity") && text.contains("chat token") && text.contains("62.5 %"),
+        "{text}"
+    );
+    let page = html(&report);
+    assert!(page.contains("trace: as an ai") && page.contains("trace: &lt;|im_end|&gt;"));
+    assert!(
+        page.contains("data-verdicts=\"") && page.contains(" leak\"") | page.contains("leak "),
+        "the filter knows it"
+    );
+    let sheet = sheets(&report).into_iter().find(|(name, _)| *name == "traces.csv").unwrap().1;
+    assert!(sheet.contains("<|im_end|>,1,0,1,"), "{sheet}");
+}
+
+#[test]
+fn workers_and_judges_stand_in_one_cost_table() {
+    let mut report = sample();
+    assert!(markdown(&report).contains("ran on workers without a price"));
+    for job in &mut report.execution.jobs {
+        if let Some(usage) = &mut job.usage {
+            usage.usd_per_hour = Some(36.0);
+        }
+    }
+    // Train: two attempts of 132.4 s, the lost one included.
+    let text = markdown(&report);
+    let row = text.lines().find(|line| line.starts_with("| train |")).unwrap();
+    assert!(row.ends_with("| 2.65 |"), "{row}");
+    assert!(text.contains("Workers 3.84 USD") && !text.contains("without a price"), "{text}");
+}
+
+#[test]
 fn sampling_stands_side_by_side_and_a_difference_is_loud() {
     let mut report = sample();
     assert!(terminal(&report).contains("base and tuned alike"));
@@ -212,7 +256,8 @@ fn latex_tables_are_whole_and_nothing_in_them_is_a_command() {
         assert_eq!(count("\\begin{tabular}"), count("\\end{tabular}"));
         assert_eq!(count("\\toprule"), count("\\bottomrule"));
         assert!(text.contains("smoke: no evidence of quality"));
-        for line in text.lines().filter(|line| !line.starts_with('%')) {
+        assert_eq!(count("\\resizebox"), count("\\end{tabular}}"), "{name}");
+        for line in text.lines().filter(|line| !line.starts_with('%') && !line.starts_with("\\resizebox")) {
             let bare = line.replace("\\%", "").replace("\\_", "").replace("\\#", "").replace("\\&", "");
             assert!(!bare.contains(['%', '_', '#', '<', '>']), "{name}: {line}");
         }

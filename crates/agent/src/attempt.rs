@@ -36,6 +36,8 @@ pub(crate) struct Attempt<E> {
     pub(crate) folder: PathBuf,
     /// When it was offered.
     pub(crate) offered: Instant,
+    /// What an hour of this machine costs, USD.
+    pub(crate) usd_per_hour: Option<f64>,
 }
 
 impl<E: Executor> Attempt<E> {
@@ -137,6 +139,7 @@ impl<E: Executor> Attempt<E> {
         // A run that failed after it was told to stop failed because of that.
         let Finished { outputs, mut usage } =
             ran.map_err(|failure| if self.stop.is_cancelled() { released() } else { failure })?;
+        usage.usd_per_hour = self.usd_per_hour;
         usage.phases.insert(0, (String::from("download"), download_s));
         let started = Instant::now();
         let uploaded = self.upload(&outputs, progress).instrument(tracing::info_span!(names::UPLOAD));

@@ -206,6 +206,7 @@ impl<E: Executor> Life<E> {
             stop,
             folder,
             offered: Instant::now(),
+            usd_per_hour: self.config.usd_per_hour,
         }
     }
 

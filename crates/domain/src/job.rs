@@ -53,8 +53,8 @@ impl WorkKind {
             Self::Train | Self::Score | Self::Judge => 1,
             // 2: a model that says `do_sample: false` and is asked for its settings is greedy.
             Self::Generate => 2,
-            // 2: how responses were drawn.
-            Self::Report => 2,
+            // 2: how responses were drawn; 3: traces of who wrote them.
+            Self::Report => 3,
         }
     }
 
@@ -242,6 +242,9 @@ pub struct Usage {
     pub peak_memory_mib: f64,
     /// Device kind and name, threads, LibTorch version: for the report's reproducibility block.
     pub environment: String,
+    /// What an hour of the worker costs, USD, as its owner said; none for a machine of one's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usd_per_hour: Option<f64>,
     /// Verdicts asked for that did not come. Such a job is done, and run again when it is submitted again.
     #[serde(default, skip_serializing_if = "is_none_missing")]
     pub missing: u64,

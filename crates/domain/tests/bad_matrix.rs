@@ -283,6 +283,14 @@ const CASES: &[Case] = &[
         ],
     ),
     (
+        "batches of a server of one's own",
+        "provider: openai\n      model: gpt-4o-mini\n",
+        "provider: openai-compatible\n      batch: true\n      model: llama\n",
+        &[
+            "trial.yaml:32:14: a judge of provider `openai-compatible` has `batch: true`: the labs alone have batch APIs: leave it out",
+        ],
+    ),
+    (
         "a replay without its ledger",
         "provider: openai\n",
         "provider: replay\n",

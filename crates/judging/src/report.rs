@@ -20,6 +20,7 @@ mod win_rate_types;
 
 mod agreement;
 mod bias;
+mod leaks;
 mod lengths;
 mod orders;
 mod scores;
@@ -29,11 +30,13 @@ mod method;
 mod preregistration;
 mod training;
 mod unfinished;
+mod worker_cost;
 
 pub use self::build::{ReportError, build_report};
 pub use self::differences::SystemDifference;
 pub use self::inputs::ReportInputs;
 pub use self::interval::{bootstrap_interval, headline_interval, pooled_interval};
+pub use self::leaks::{LeakCount, LeakReport};
 pub use self::orders::{OrderReport, Stratum};
 pub use self::preregistration::{PlannedJudge, Preregistration};
 pub use self::resolved::{ResolveError, resolve_all, resolve_record};
@@ -49,6 +52,7 @@ pub use self::types::{
     Report, Reproducibility, ResponseReport, Scope, SmallerPasses, TieSensitivity, TrainingEnd,
     TrainingReport, WinRate,
 };
+pub use self::worker_cost::{WorkerCost, worker_cost};
 
 /// Rates over fewer prompts than this are printed as counts only.
 pub const PROMPTS_FOR_PERCENT: usize = 10;

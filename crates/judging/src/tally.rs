@@ -40,7 +40,6 @@ enum Line {
     },
     Cut {
         key: String,
-        at_unix_ms: u64,
         reached: bool,
     },
     Answered(Answer),
@@ -114,7 +113,7 @@ impl Count {
                 self.latest_ask = self.latest_ask.max(at_unix_ms);
                 self.lost += self.open.insert(key, usd_max).unwrap_or_default();
             }
-            Line::Cut { key, at_unix_ms: _, reached } => {
+            Line::Cut { key, reached } => {
                 let usd_max = self.open.remove(&key).unwrap_or_default();
                 self.lost += if reached { usd_max } else { 0.0 };
             }
@@ -148,7 +147,9 @@ impl Count {
         if !answer.probe {
             let last = self.last.entry(answer.key).or_insert((0, answer.status));
             // A verdict stands, whatever came after it elsewhere.
-            if answer.at_unix_ms >= last.0 && last.1 != VerdictStatus::Ok || answer.status == VerdictStatus::Ok {
+            if answer.at_unix_ms >= last.0 && last.1 != VerdictStatus::Ok
+                || answer.status == VerdictStatus::Ok
+            {
                 *last = (answer.at_unix_ms, answer.status);
             }
         }

@@ -3,7 +3,7 @@
 //! Anything but one verdict as its schema says is missing with a status. Nothing is guessed, repaired, or searched
 //! for in prose: a judge may be quoting the response, and a response may hold a verdict of its own.
 
-mod lines;
+pub(crate) mod lines;
 #[cfg(test)]
 mod tests;
 

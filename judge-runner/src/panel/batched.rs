@@ -130,9 +130,19 @@ impl Panelist<'_> {
     ) -> Result<Option<String>, PanelError> {
         let (mut first, mut tries) = (fresh, 0);
         loop {
-            if let Some(id) = self.find(lab, intent, first).await? {
-                batched.notes.push(format!("batch {id} was found at the lab: it is not made again"));
-                return self.made(intent, id).map(Some);
+            match self.find(lab, intent, first).await? {
+                Ok(Some(id)) => {
+                    batched.notes.push(format!("batch {id} was found at the lab: it is not made again"));
+                    return self.made(intent, id).map(Some);
+                }
+                Ok(None) => {}
+                // It may have been made: the intent stays open.
+                Err(Trouble::Judge { why }) => {
+                    questions.failed(intent, &why);
+                    self.stop(StopClass::Provider, why)?;
+                    return Ok(None);
+                }
+                Err(trouble) => return Err(PanelError::Batch(trouble.why().to_owned())),
             }
             first = false;
             let items = questions.items(intent);

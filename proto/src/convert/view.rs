@@ -35,8 +35,8 @@ pub fn matrix_view(
     progress: impl Fn(u32) -> Option<Progress>,
     with_resolved: bool,
 ) -> v1::MatrixView {
-    let jobs =
-        (0..matrix.jobs.len() as u32).filter_map(|ordinal| Some((ordinal, job_view(matrix, ordinal, progress(ordinal))?)));
+    let jobs = (0..matrix.jobs.len() as u32)
+        .filter_map(|ordinal| Some((ordinal, job_view(matrix, ordinal, progress(ordinal))?)));
     let jobs = jobs.map(|(ordinal, view)| v1::JobView {
         ledger_json: if with_resolved { to_json(&ledger(matrix, ordinal)) } else { String::new() },
         ..view

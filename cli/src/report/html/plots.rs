@@ -4,11 +4,13 @@ mod agreement;
 mod axis;
 mod checkpoints;
 mod forest;
+mod lengths;
 mod losses;
 
 pub(super) use agreement::agreement;
 pub(super) use checkpoints::checkpoints;
 pub(super) use forest::forest;
+pub(super) use lengths::lengths;
 pub(super) use losses::losses;
 
 use super::escape::escape;

@@ -1,5 +1,6 @@
 //! All pairs side by side with their verdicts. The script shows one at a time; without it, and on paper, all follow.
 
+use assay_judging::leaks::{Leak, scan};
 use assay_judging::records::{FinishReason, SideScores, Slot, VerdictStatus, Winner};
 use assay_judging::report::{PairReport, PairVerdict, PassReport, Report, ResponseReport};
 
@@ -36,7 +37,8 @@ pub(super) fn viewer(report: &Report) -> String {
          <label>Domain <select id=\"by-domain\"><option value=\"\">all</option>{domains}</select></label>\n\
          <label>Verdict <select id=\"by-verdict\"><option value=\"\">any</option><option value=\"tuned\">a judge chose tuned</option>\
          <option value=\"base\">a judge chose base</option><option value=\"tie\">a judge tied or flipped</option>\
-         <option value=\"split\">judges disagree</option><option value=\"missing\">a verdict is missing</option></select></label>\n\
+         <option value=\"split\">judges disagree</option><option value=\"missing\">a verdict is missing</option>\
+         <option value=\"leak\">a response holds a trace</option></select></label>\n\
          <label><input type=\"search\" id=\"by-text\" placeholder=\"find in text\" aria-label=\"Find in text\"></label>\n\
          <label><input type=\"checkbox\" id=\"print-all\"> print all</label>\n\
          <p class=\"hint\">Keys: \u{2190} and \u{2192}, or k and j, go from pair to pair; Home and End to the first and the last.</p>\n</div>\n\
@@ -83,6 +85,7 @@ fn kinds(pair: &PairReport) -> Vec<&'static str> {
         ("base", any(Winner::Base)),
         ("tie", any(Winner::Tie)),
         ("split", winners.windows(2).any(|two| two[0] != two[1])),
+        ("leak", [&pair.base, &pair.tuned].iter().any(|response| !scan(&response.text).is_empty())),
         ("missing", pair.verdicts.iter().any(|verdict| verdict.status != VerdictStatus::Ok)),
     ];
     all.iter().filter(|(_, is)| *is).map(|(name, _)| *name).collect()
@@ -93,6 +96,7 @@ fn response(side: &str, response: &ResponseReport) -> String {
         FinishReason::Length => " \u{b7} <span class=\"cut\">cut off</span>",
         FinishReason::Stop => "",
     };
+    let leaks: String = scan(&response.text).iter().map(leak).collect();
     // An imported file does not say how many.
     let tokens =
         if response.new_tokens == 0 { String::new() } else { format!("{} tokens", response.new_tokens) };
@@ -102,8 +106,13 @@ fn response(side: &str, response: &ResponseReport) -> String {
         format!("<div class=\"text\" dir=\"auto\">{}</div>", escape(&response.text))
     };
     format!(
-        "<section class=\"response {side}\" aria-label=\"{side}\">\n<h4>{side} <small>{tokens}{cut}</small></h4>\n{body}\n</section>\n"
+        "<section class=\"response {side}\" aria-label=\"{side}\">\n<h4>{side} <small>{tokens}{cut}{leaks}</small></h4>\n{body}\n</section>\n"
     )
+}
+
+/// A trace of who wrote it.
+fn leak(leak: &Leak) -> String {
+    format!(" \u{b7} <span class=\"cut\">trace: {}</span>", escape(&leak.found))
 }
 
 fn verdict_rows(report: &Report, verdict: &PairVerdict) -> String {

@@ -73,6 +73,7 @@ pub(super) fn blocks(report: &Report, detail: Detail) -> Vec<Block> {
         blocks.extend(super::tables::by_architecture(report));
         blocks.extend(sensitivity(report));
         blocks.extend(super::style::blocks(report));
+        blocks.extend(super::leaks::blocks(report));
     }
     blocks
 }

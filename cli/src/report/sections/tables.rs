@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use assay_domain::WorkKind;
 use assay_domain::job::JobSummary;
-use assay_judging::report::{ComparisonReport, Report, Scope, WinRate};
+use assay_judging::report::{ComparisonReport, Report, Scope, WinRate, worker_cost};
 
 use super::style;
 use crate::report::document::{Block, Column, Table, numbers, words};
@@ -136,6 +136,7 @@ pub(super) fn cost(report: &Report) -> Vec<Block> {
         numbers("time"),
         numbers("USD"),
     ]);
+    let workers = worker_cost(&report.execution.jobs);
     for kind in WorkKind::ALL {
         let jobs: Vec<&JobSummary> = report.execution.jobs.iter().filter(|job| job.kind == kind).collect();
         if jobs.is_empty() {
@@ -143,6 +144,7 @@ pub(super) fn cost(report: &Report) -> Vec<Block> {
         }
         let tokens = jobs.iter().filter_map(|job| job.usage.as_ref()).map(|usage| usage.tokens).sum();
         let seconds = jobs.iter().filter_map(|job| super::runs::seconds(job)).sum();
+        let worker = workers.get(&kind).copied().unwrap_or_default();
         table.push([
             kind.as_str().to_owned(),
             jobs.len().to_string(),
@@ -150,7 +152,7 @@ pub(super) fn cost(report: &Report) -> Vec<Block> {
             format::count(tokens),
             format::NOTHING.to_owned(),
             format::duration(seconds),
-            format::NOTHING.to_owned(),
+            format::number(worker.known_usd(), 2),
         ]);
     }
     for (judge, used) in &report.execution.judge_usage {
@@ -164,7 +166,32 @@ pub(super) fn cost(report: &Report) -> Vec<Block> {
             format::number(used.usd, 2),
         ]);
     }
-    titled("Cost and time", table)
+    let mut blocks = titled("Cost and time", table);
+    if !blocks.is_empty() {
+        blocks.push(Block::Text(spent(report)));
+    }
+    blocks
+}
+
+/// All that has a price, together, and what has none.
+fn spent(report: &Report) -> String {
+    let workers = worker_cost(&report.execution.jobs);
+    let (machines, unpriced) = workers
+        .values()
+        .fold((0.0, 0.0), |(usd, unpriced), cost| (usd + cost.usd, unpriced + cost.unpriced_s));
+    let judges: f64 = report.execution.judge_usage.values().filter_map(|used| used.usd).sum();
+    let mut said = format!(
+        "Workers {machines:.2} USD (price per hour times the time of all attempts, lost ones included), judges {judges:.2} USD \
+         (tokens at list prices); {:.2} USD together.",
+        machines + judges
+    );
+    if unpriced > 0.0 {
+        let time = format::duration(unpriced);
+        said.push_str(&format!(
+            " {time} ran on workers without a price (`assay-worker agent --usd-per-hour`)."
+        ));
+    }
+    said
 }
 
 fn titled(title: &str, table: Table) -> Vec<Block> {

@@ -57,6 +57,7 @@ pub(super) fn warnings(report: &Report) -> Vec<String> {
     about_judges(report, &mut warnings);
     about_rows(report, &mut warnings);
     about_responses(report, &mut warnings);
+    about_leaks(report, &mut warnings);
     warnings.extend(sampling::warnings(&report.sampling));
     about_import(report, &mut warnings);
     warnings
@@ -103,6 +104,18 @@ fn about_rows(report: &Report, warnings: &mut Vec<String>) {
         if row.prompts > 0 && row.few {
             warnings.push(format!("{name}: {} prompts are too few for percentages", row.prompts));
         }
+    }
+}
+
+fn about_leaks(report: &Report, warnings: &mut Vec<String>) {
+    for comparison in &report.comparisons {
+        let Some(leaks) = comparison.leaks.as_ref().filter(|leaks| leaks.pairs_with_traces > 0) else {
+            continue;
+        };
+        warnings.push(format!(
+            "{}: {} of {} pairs hold traces of who wrote them, or words to the judge; they are listed below",
+            comparison.comparison.id, leaks.pairs_with_traces, leaks.pairs
+        ));
     }
 }
 

@@ -8,12 +8,12 @@ use super::differences::correct;
 use super::interval::{bootstrap_interval, headline_interval};
 use super::method::{ALPHA, POWER};
 use super::pairs::JoinedPair;
-use super::style;
 use super::types::{
     Bounds, ComparisonReport, Counts, Interval, IntervalMethod, LeaveOneOut, MissingCounts, Scope,
     TieSensitivity, WinRate,
 };
 use super::{MISSING_SHARE_MAX, PROMPTS_FOR_PERCENT};
+use super::{leaks, style};
 use crate::records::{VerdictStatus, Winner};
 use crate::stats::binomial::{detectable_rate, sign_test};
 use crate::stats::cluster::sign_flip_test;
@@ -58,6 +58,7 @@ pub(super) fn comparison(
         rates,
         leave_one_out: leave_one_out(&pairs, panel),
         style: style::style(&pairs, panel),
+        leaks: leaks::leaks(&pairs, panel),
     }
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::differences::SystemDifference;
 use super::import::ImportReport;
+use super::leaks::LeakReport;
 use super::orders::OrderReport;
 use super::preregistration::Preregistration;
 use super::sampling::SamplingReport;
@@ -181,6 +182,9 @@ pub struct ComparisonReport {
     /// Length and style; absent where the responses' texts are not known.
     #[serde(default)]
     pub style: Option<StyleReport>,
+    /// Traces of who wrote a response; absent where the texts are not known, and in reports of older builds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaks: Option<LeakReport>,
 }
 
 impl ComparisonReport {

@@ -36,8 +36,13 @@ fn unmarked(line: &str) -> String {
 
 /// What follows a word at the start of a line, in upper or lower case.
 fn after<'a>(line: &'a str, word: &str) -> Option<&'a str> {
+    prefix(line, word).map(str::trim_start)
+}
+
+/// The same with the space after the word.
+pub(crate) fn prefix<'a>(line: &'a str, word: &str) -> Option<&'a str> {
     let head = line.get(..word.len())?;
-    head.eq_ignore_ascii_case(word).then(|| line[word.len()..].trim_start())
+    head.eq_ignore_ascii_case(word).then(|| &line[word.len()..])
 }
 
 fn winner(lines: &[String], text: &str) -> Result<Choice, String> {

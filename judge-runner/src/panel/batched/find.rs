@@ -26,9 +26,9 @@ impl Panelist<'_> {
         lab: &dyn Batches,
         intent: &Intent,
         fresh: bool,
-    ) -> Result<Option<String>, PanelError> {
+    ) -> Result<Result<Option<String>, Trouble>, PanelError> {
         if fresh && !lab.keeps_tags() {
-            return Ok(None);
+            return Ok(Ok(None));
         }
         if !fresh {
             let age = Duration::from_millis(unix_ms().saturating_sub(intent.at_unix_ms));
@@ -41,22 +41,24 @@ impl Panelist<'_> {
         };
         let mut call = lab.list(self.api);
         for _ in 0..PAGES_MAX {
-            let page = self.told(&call, |body| lab.page(self.api, body)).await?;
-            let page = page.map_err(|trouble| PanelError::Batch(trouble.why().to_owned()))?;
+            let page = match self.told(&call, |body| lab.page(self.api, body)).await? {
+                Ok(page) => page,
+                Err(trouble) => return Ok(Err(trouble)),
+            };
             for batch in page.batches {
                 if batch.made_unix_s.is_some_and(|made| made < oldest) {
-                    return Ok(None);
+                    return Ok(Ok(None));
                 }
                 if self.is_it(lab, &batch, intent).await? {
-                    return Ok(Some(batch.id));
+                    return Ok(Ok(Some(batch.id)));
                 }
             }
             match page.next {
                 Some(next) => call = next,
-                None => return Ok(None),
+                None => return Ok(Ok(None)),
             }
         }
-        Ok(None)
+        Ok(Ok(None))
     }
 
     /// Whether a listed batch is the intended one.

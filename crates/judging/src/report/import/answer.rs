@@ -1,6 +1,10 @@
 //! What a judge's own words say: the last `Winner: ...`, and scores as `Response A - Creativity: 4, ...`.
+//!
+//! More is accepted than of a judge of our own (`verdict::lines`): whoever made the file had other rules, and its names are any.
 
 use std::collections::BTreeMap;
+
+use crate::verdict::lines::prefix;
 
 /// The word after the last line that begins with `Winner:`, without Markdown and brackets.
 pub(super) fn winner(answer: &str) -> Option<&str> {
@@ -39,12 +43,6 @@ fn strip(line: &str) -> &str {
 fn after<'a>(line: &'a str, word: &str) -> Option<&'a str> {
     let rest = prefix(line, word)?.trim_start_matches(['*', '_', ' ']);
     Some(rest.strip_prefix(':')?.trim())
-}
-
-/// What follows a word, whatever its case.
-fn prefix<'a>(line: &'a str, word: &str) -> Option<&'a str> {
-    let head = line.get(..word.len())?;
-    head.eq_ignore_ascii_case(word).then(|| &line[word.len()..])
 }
 
 #[cfg(test)]
