@@ -49,6 +49,8 @@ pub(crate) async fn inputs(
         verdicts: Vec::new(),
         keys: Vec::new(),
         metrics: BTreeMap::new(),
+        // What they say of attempts is in the report already.
+        metric_lines: BTreeMap::new(),
         versions: report.reproducibility.versions.clone(),
         matrix: report.execution.matrix.clone(),
         history: report.execution.jobs.clone(),

@@ -41,7 +41,9 @@ async fn with_annotations(
         }
         annotations.join(&mut inputs)?;
     }
-    Ok(build_report(&inputs)?)
+    let mut built = build_report(&inputs)?;
+    built.execution.unfinished.clone_from(&report.execution.unfinished);
+    Ok(built)
 }
 
 /// Prints or writes a report; `text` is its JSON.
