@@ -22,7 +22,12 @@ async fn stops_and_goes_on(api: Api, provider: Name, model: &str, batch: bool, (
     assert!(spent <= first + 1e-9 && (spent - paid as f64 * each).abs() < 1e-9, "{spent} of {first}");
     let stops = world.entries("epoch-1").into_iter().filter_map(|entry| match entry {
         Entry::Stopped(stop) => Some(stop.class),
-        _ => None,
+        Entry::Asked(_)
+        | Entry::Answered(_)
+        | Entry::Cut(_)
+        | Entry::BatchIntended(_)
+        | Entry::BatchMade(_)
+        | Entry::BatchEnded(_) => None,
     });
     assert_eq!(stops.collect::<Vec<_>>(), [StopClass::Budget]);
     world.usd_max = Some(then);

@@ -10,10 +10,10 @@ const TYPE: &str = "type.googleapis.com/google.ai.generativelanguage.v1main.Gene
 
 pub(super) fn answer(lab: &Shared, method: &Method, uri: &Uri, text: &str) -> bodies::Raw {
     let path = uri.path().trim_start_matches("/v1beta/");
-    match method {
-        &Method::POST if path.ends_with(":batchGenerateContent") => created(lab, text),
-        &Method::GET if path == "batches" => list(lab, uri),
-        &Method::GET => match look(lab, path) {
+    match *method {
+        Method::POST if path.ends_with(":batchGenerateContent") => created(lab, text),
+        Method::GET if path == "batches" => list(lab, uri),
+        Method::GET => match look(lab, path) {
             Some(number) => ok(&operation(&lab.batches.lock().unwrap().made[number], true)),
             None => not_found(),
         },

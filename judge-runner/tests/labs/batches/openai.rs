@@ -119,13 +119,13 @@ fn content(lab: &Shared, id: &str) -> bodies::Raw {
         let response = raw.as_ref().map(|(status, _, body)| {
             let body = serde_json::from_str(body)
                 .unwrap_or_else(|_| json!({ "error": { "message": "bad gateway" } }));
-            json!({ "status_code": status, "request_id": "req_c187b3", "body": Value::from(body) })
+            json!({ "status_code": status, "request_id": "req_c187b3", "body": body })
         });
         let (code, message) = match made.fate {
             Fate::Cancelled => {
                 ("batch_cancelled", "This request could not be executed because the batch was cancelled.")
             }
-            _ => {
+            Fate::Ends | Fate::Expires | Fate::Refused => {
                 ("batch_expired", "This request could not be executed before the completion window expired.")
             }
         };
