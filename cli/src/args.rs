@@ -36,14 +36,20 @@ pub(crate) enum Command {
     Status(Status),
     /// Print the logs of a matrix or of one job.
     Logs(Logs),
-    /// Stop what has not finished of a matrix.
+    /// Stop what has not finished of a matrix, a job, or a job and all that needs it.
     Cancel(Cancel),
+    /// Hold a matrix back: what runs goes on, and nothing more is started.
+    Pause(OfMatrix),
+    /// Let a paused matrix go on.
+    Resume(OfMatrix),
+    /// Say for each worker why a job is not on it, and what would change that.
+    Explain(Explain),
     /// Print or write the report of a finished matrix.
     Report(Report),
     /// Look after judges: how far they are, asking what is missing, judging by hand.
     #[command(subcommand)]
     Judge(Judge),
-    /// List the workers.
+    /// List the workers, take one out, or give it jobs again.
     Fleet(Fleet),
     /// Import and look at models.
     #[command(subcommand)]
@@ -91,6 +97,9 @@ impl Command {
             Self::Status(_) => "assay status",
             Self::Logs(_) => "assay logs",
             Self::Cancel(_) => "assay cancel",
+            Self::Pause(_) => "assay pause",
+            Self::Resume(_) => "assay resume",
+            Self::Explain(_) => "assay explain",
             Self::Report(_) => "assay report",
             Self::Judge(_) => "assay judge",
             Self::Fleet(_) => "assay fleet",
@@ -336,8 +345,11 @@ pub(crate) struct Events {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Cancel {
-    /// The matrix's id.
-    pub(crate) matrix: String,
+    /// A matrix's id, or a job's (MATRIX/NUMBER). Jobs that have a checkpoint of a cancelled training go on.
+    pub(crate) what: String,
+    /// Of a job: also all that needs it, directly or not.
+    #[arg(long)]
+    pub(crate) branch: bool,
     #[command(flatten)]
     pub(crate) connection: Connection,
     /// Print JSON.
@@ -420,7 +432,75 @@ pub(crate) struct Import {
 }
 
 #[derive(Debug, ClapArgs)]
+pub(crate) struct OfMatrix {
+    /// The matrix's id.
+    pub(crate) matrix: String,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Explain {
+    /// The job's id (MATRIX/NUMBER).
+    pub(crate) job: String,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum FleetChange {
+    /// Take a worker out: it gets no more jobs.
+    Drain(Drain),
+    /// Give a worker jobs again, after a drain or a quarantine.
+    Lift(Lift),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Drain {
+    /// The worker's id, as `assay fleet` shows it.
+    pub(crate) worker: String,
+    /// What becomes of the jobs it has.
+    #[arg(long, value_enum, default_value_t = DrainMode::Finish)]
+    pub(crate) mode: DrainMode,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(crate) enum DrainMode {
+    /// They run to their end.
+    Finish,
+    /// A training goes to another worker after its next checkpoint, anything else at once.
+    Checkpoint,
+    /// All go to other workers at once; a training goes on from its last checkpoint.
+    Now,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Lift {
+    /// The worker's id, as `assay fleet` shows it.
+    pub(crate) worker: String,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Fleet {
+    #[command(subcommand)]
+    pub(crate) change: Option<FleetChange>,
     #[command(flatten)]
     pub(crate) connection: Connection,
     /// Print JSON.

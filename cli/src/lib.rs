@@ -26,6 +26,7 @@ mod records;
 pub mod report;
 mod resolve;
 mod show_report;
+mod steer;
 mod submit;
 mod up;
 mod view;
@@ -63,6 +64,9 @@ fn run(args: args::Args) -> anyhow::Result<()> {
         | args::Command::Status(_)
         | args::Command::Logs(_)
         | args::Command::Cancel(_)
+        | args::Command::Pause(_)
+        | args::Command::Resume(_)
+        | args::Command::Explain(_)
         | args::Command::Report(_)
         | args::Command::Events(_)
         | args::Command::Judge(_)
@@ -95,10 +99,17 @@ async fn run_traced(command: args::Command) -> anyhow::Result<()> {
         args::Command::Watch(watch) => watch::run(&watch).await,
         args::Command::Status(status) => look::status(&status).await,
         args::Command::Logs(logs) => logs::run(&logs).await,
-        args::Command::Cancel(cancel) => look::cancel(&cancel).await,
+        args::Command::Cancel(cancel) => steer::cancel(&cancel).await,
+        args::Command::Pause(pause) => steer::pause(&pause).await,
+        args::Command::Resume(resume) => steer::resume(&resume).await,
+        args::Command::Explain(explain) => steer::explain(&explain).await,
         args::Command::Report(report) => show_report::run(&report).await,
         args::Command::Events(events) => events::run(&events).await,
         args::Command::Judge(judge) => judge::run(&judge).await,
+        args::Command::Fleet(args::Fleet { change: Some(change), .. }) => match change {
+            args::FleetChange::Drain(drain) => steer::drain(&drain).await,
+            args::FleetChange::Lift(lift) => steer::lift(&lift).await,
+        },
         args::Command::Fleet(fleet) => look::fleet(&fleet).await,
         args::Command::Plan(_)
         | args::Command::Model(_)

@@ -1,8 +1,9 @@
-//! `assay status`, `cancel` and `fleet`: looking at what goes on, and stopping it.
+//! `assay status` and `fleet`: looking at what goes on.
 
 use assay_domain::event::WorkerInfo;
+use assay_domain::state::Standing;
 use assay_proto::v1::{
-    CancelRequest, GetMatrixRequest, ListMatricesRequest, ListWorkersRequest, MatrixSummary, MatrixView,
+    GetMatrixRequest, ListMatricesRequest, ListWorkersRequest, MatrixSummary, MatrixView, WorkerView,
 };
 use serde_json::json;
 
@@ -54,7 +55,9 @@ async fn matrices(coordinator: &Coordinator, as_json: bool) -> anyhow::Result<()
 fn counts(matrix: &MatrixSummary) -> String {
     let mut counts: Vec<_> = matrix.jobs.iter().filter(|(_, count)| **count > 0).collect();
     counts.sort();
-    counts.into_iter().map(|(status, count)| format!("{count} {status}")).collect::<Vec<_>>().join(", ")
+    let counts = counts.into_iter().map(|(status, count)| format!("{count} {status}"));
+    let paused = matrix.paused.then(|| String::from("paused"));
+    paused.into_iter().chain(counts).collect::<Vec<_>>().join(", ")
 }
 
 fn jobs(matrix: &MatrixView) -> String {
@@ -71,21 +74,6 @@ fn jobs(matrix: &MatrixView) -> String {
     table.to_string()
 }
 
-/// Cancels a matrix.
-pub(crate) async fn cancel(args: &args::Cancel) -> anyhow::Result<()> {
-    let coordinator = Coordinator::find(&args.connection)?;
-    let request = CancelRequest { matrix_id: args.matrix.clone() };
-    let answer =
-        coordinator.matrices().cancel(request).await.map_err(|status| coordinator.failed(&status))?;
-    let changed = answer.into_inner().changed;
-    if args.json {
-        return print::json(&json!({ "matrix": args.matrix, "changed": changed }));
-    }
-    let what = if changed { "cancelled" } else { "had ended before: nothing changed" };
-    print::say(format!("{}: {what}", args.matrix));
-    Ok(())
-}
-
 /// Lists workers.
 pub(crate) async fn fleet(args: &args::Fleet) -> anyhow::Result<()> {
     let coordinator = Coordinator::find(&args.connection)?;
@@ -95,16 +83,34 @@ pub(crate) async fn fleet(args: &args::Fleet) -> anyhow::Result<()> {
     if args.json {
         let all: Vec<_> = workers
             .iter()
-            .map(|worker| json!({ "worker": parse(&worker.worker_json), "connected": worker.connected, "jobs": worker.job_ids }))
+            .map(|worker| {
+                let standing = standing(worker);
+                json!({
+                    "worker": parse(&worker.worker_json), "standing": standing, "connected": worker.connected, "jobs": worker.job_ids,
+                })
+            })
             .collect();
         return print::json(&all);
     }
-    let mut table = new_table(&["worker", "device", "connected", "jobs"], &[]);
+    let mut table = new_table(&["worker", "device", "connected", "jobs", "note"], &[]);
     for worker in &workers {
         let device = parse(&worker.worker_json).map_or_else(String::new, |info| info.device_name);
         let connected = if worker.connected { "yes" } else { "no" };
-        table.add_row([worker.worker_id.clone(), device, connected.to_owned(), worker.job_ids.join(" ")]);
+        let (jobs, note) = (worker.job_ids.join(" "), note(&standing(worker)));
+        table.add_row([worker.worker_id.clone(), device, connected.to_owned(), jobs, note]);
     }
     print::line(table);
     Ok(())
+}
+
+fn standing(worker: &WorkerView) -> Standing {
+    serde_json::from_str(&worker.standing_json).unwrap_or_default()
+}
+
+fn note(standing: &Standing) -> String {
+    match (&standing.quarantine, standing.drain) {
+        (Some(quarantine), _) => format!("in quarantine: {}", quarantine.reason),
+        (None, Some(_)) => String::from("drained: `assay fleet lift` gives it jobs again"),
+        (None, None) => String::new(),
+    }
 }

@@ -64,6 +64,7 @@ pub(crate) fn summary_json(summary: &MatrixSummary) -> Value {
         "submitted_at_unix_ms": summary.submitted_at_unix_ms,
         "finished_at_unix_ms": summary.finished_at_unix_ms,
         "cancelled": summary.cancelled,
+        "paused": summary.paused,
         "jobs": summary.jobs,
     })
 }

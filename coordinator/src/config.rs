@@ -3,6 +3,12 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use assay_domain::decide::schedule::Teams;
+
+pub use teams::{TeamSetting, teams};
+
+mod teams;
+
 /// What a coordinator is started with.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -47,6 +53,12 @@ pub struct Limits {
     pub crashes_max: usize,
     /// Times that something a job made may be found bad in the object store before the job fails.
     pub losses_max: usize,
+    /// Different jobs that may fail on a worker in a row before it gets no more.
+    pub quarantine_jobs: usize,
+    /// How long such a worker gets none, unless a person lifts that earlier. Counted from the start after a restart.
+    pub quarantine_ms: u64,
+    /// What teams may have; a matrix over its team's limit waits, and others go on.
+    pub teams: Teams,
     /// Commands that wait for the engine; callers wait for a place.
     pub queue_max: usize,
     /// Commands decided before one sync.
@@ -103,6 +115,9 @@ impl Default for Limits {
             attempts_max: 5,
             crashes_max: 3,
             losses_max: 3,
+            quarantine_jobs: 3,
+            quarantine_ms: 600_000,
+            teams: Teams::default(),
             queue_max: 1_024,
             batch_commands_max: 512,
             batch_bytes_max: 8 << 20,

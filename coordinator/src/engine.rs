@@ -38,6 +38,7 @@ mod logged;
 mod logs;
 mod people;
 pub(crate) mod recovery;
+pub(crate) mod steer;
 mod tables;
 mod work;
 
@@ -156,6 +157,8 @@ impl Engine {
             self.tables.leases.insert(lease, row);
         }
         self.tables.gone = self.state.workers.keys().map(|worker| (worker.clone(), self.now_ms)).collect();
+        let quarantined = self.state.standings.iter().filter(|(_, standing)| standing.quarantine.is_some());
+        self.tables.quarantined = quarantined.map(|(worker, _)| (worker.clone(), self.now_ms)).collect();
         // Those of a process that was killed before they left it; for the others they are the same spans again.
         self.state.ended.iter().for_each(show_end);
         self.commit()
@@ -168,6 +171,7 @@ impl Engine {
                 self.expire()?;
                 self.forget()?;
             }
+            self.lift_due()?;
             self.offer()?;
             self.commit()?;
             self.snapshot_if_due()?;
@@ -232,7 +236,8 @@ impl Engine {
             Command::Submit { submission, reply } => self.submit(*submission, reply)?,
             Command::Get { matrix, reply } => self.get(&matrix, reply)?,
             Command::List { before, count, reply } => self.list(before.as_ref(), count, reply)?,
-            Command::Cancel { matrix, reply } => self.cancel(&matrix, reply)?,
+            Command::Steer { steering, reply } => self.steer(&steering, reply)?,
+            Command::Explain { job, reply } => self.explain(&job, reply)?,
             Command::Logs { wanted, after, reply } => self.logs(&wanted, after, reply)?,
             Command::Workers { reply } => self.workers(reply),
             Command::MayUpload { lease, artifact, reply } => self.may_upload(&lease, &artifact, reply)?,
@@ -337,8 +342,8 @@ impl Engine {
     }
 
     fn policy(&self) -> Policy {
-        let Limits { attempts_max, crashes_max, losses_max, .. } = self.limits;
-        Policy { attempts_max, crashes_max, losses_max }
+        let Limits { attempts_max, crashes_max, losses_max, quarantine_jobs, .. } = self.limits;
+        Policy { attempts_max, crashes_max, losses_max, quarantine_jobs }
     }
 
     fn close(&mut self) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use assay_coordinator::admin::AdminArgs;
 use assay_coordinator::clock::SystemClock;
-use assay_coordinator::config::Config;
+use assay_coordinator::config::{Config, TeamSetting, teams};
 use assay_coordinator::index::{ProbeCommand, probe_main};
 use assay_coordinator::server::Server;
 use clap::{Parser, Subcommand};
@@ -43,6 +43,12 @@ enum Command {
         /// How many records the journal takes between two snapshots.
         #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
         snapshot_records: Option<u64>,
+        /// TEAM=NUMBER: a team of weight 2 gets twice as many turns as one of weight 1; `*` is each team not named.
+        #[arg(long, value_name = "TEAM=NUMBER")]
+        team_weight: Vec<TeamSetting>,
+        /// TEAM=NUMBER: how many jobs a team may run at once; `*` is each team not named.
+        #[arg(long, value_name = "TEAM=NUMBER")]
+        team_running_max: Vec<TeamSetting>,
     },
     Admin(AdminArgs),
     /// Opens an index and reads all of it; started by the coordinator itself.
@@ -57,11 +63,20 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::IndexProbe { folder } => probe_main(&folder),
         Command::Admin(admin) => admin.run(),
-        Command::Serve { data_dir, listen, lease_ms, reconnect_grace_ms, snapshot_records } => {
+        Command::Serve {
+            data_dir,
+            listen,
+            lease_ms,
+            reconnect_grace_ms,
+            snapshot_records,
+            team_weight,
+            team_running_max,
+        } => {
             let mut config = Config { listen, ..Config::new(data_dir) };
             config.limits.lease_ms = lease_ms.unwrap_or(config.limits.lease_ms);
             config.limits.reconnect_grace_ms = reconnect_grace_ms.unwrap_or(config.limits.reconnect_grace_ms);
             config.limits.snapshot_records = snapshot_records.unwrap_or(config.limits.snapshot_records);
+            config.limits.teams = teams(&team_weight, &team_running_max);
             match run(config) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => {

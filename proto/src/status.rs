@@ -29,7 +29,9 @@ pub fn to_rejection(status: &Status) -> Option<Rejection> {
 
 fn code_of(rejection: &Rejection) -> Code {
     match rejection {
-        Rejection::UnknownMatrix { .. } | Rejection::UnknownJob { .. } => Code::NotFound,
+        Rejection::UnknownMatrix { .. } | Rejection::UnknownJob { .. } | Rejection::UnknownWorker { .. } => {
+            Code::NotFound
+        }
         Rejection::SubmitKeyReused { .. } => Code::AlreadyExists,
         Rejection::StaleAttempt { .. }
         | Rejection::MissingOutput { .. }
@@ -65,6 +67,7 @@ mod tests {
         vec![
             Rejection::UnknownMatrix { matrix: matrix.clone() },
             Rejection::UnknownJob { job },
+            Rejection::UnknownWorker { worker: assay_domain::WorkerId::new("w") },
             Rejection::SubmitKeyReused { key: SubmitKey::new("é\n"), matrix: matrix.clone() },
             Rejection::NotFinished { matrix: matrix.clone() },
             Rejection::NothingToRetry { matrix },

@@ -35,9 +35,12 @@ fn what_a_coordinator_refuses() {
     check(&world, &["status", "--token-file", "wrong-token"], 4, "refuses the token");
     check(&world, &["status", "--token-file", "none"], 2, "token file none");
     check(&world, &["up", "--listen", "127.0.0.1:0"], 4, "is in use by another `assay up`");
-    for command in ["status", "watch", "cancel", "report", "logs"] {
+    for command in ["status", "watch", "cancel", "pause", "resume", "report", "logs"] {
         check(&world, &[command, "m-000000000000"], 4, "no matrix `m-000000000000`");
     }
+    check(&world, &["explain", "m-000000000000/1"], 4, "no matrix `m-000000000000`");
+    check(&world, &["cancel", "m-000000000000", "--branch"], 2, "--branch takes a job");
+    check(&world, &["fleet", "lift", "nobody"], 4, "no worker `nobody`");
     check(&world, &["logs", "m-000000000000/x"], 4, "not a job id: write MATRIX/NUMBER");
     check(&world, &["submit", "none.yaml"], 2, "matrix file none.yaml");
     check(&world, &["submit", "matrix.yaml", "--submit-key", ""], 4, "submit_key is needed");

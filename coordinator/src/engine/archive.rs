@@ -38,6 +38,9 @@ pub(crate) struct MatrixLine {
     /// 0: not finished.
     pub(crate) finished_at: u64,
     pub(crate) cancelled: bool,
+    /// Only while it is not finished.
+    #[serde(skip)]
+    pub(crate) paused: bool,
     pub(crate) jobs: BTreeMap<String, u32>,
 }
 
@@ -50,6 +53,7 @@ impl MatrixLine {
             submitted_at: summary.submitted_at_unix_ms,
             finished_at: summary.finished_at_unix_ms,
             cancelled: summary.cancelled,
+            paused: summary.paused,
             jobs: summary.jobs.into_iter().collect(),
         }
     }
@@ -243,7 +247,12 @@ fn push_changes(matrix: &Matrix, changes: &mut Vec<Change>) -> Result<(), Engine
     put(
         MATRICES,
         id,
-        encode(&Matrix { submitted: head, jobs: Vec::new(), cancelled_at: matrix.cancelled_at })?,
+        encode(&Matrix {
+            submitted: head,
+            jobs: Vec::new(),
+            cancelled_at: matrix.cancelled_at,
+            paused_at: matrix.paused_at,
+        })?,
     );
     Ok(())
 }

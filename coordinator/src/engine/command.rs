@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
 use assay_domain::decide::Failed;
+use assay_domain::decide::schedule::Explanation;
 use assay_domain::event::{SubmittedMatrix, WorkerInfo};
 use assay_domain::job::Usage;
 use assay_domain::segment::Lines;
-use assay_domain::state::{FinishedJob, Matrix};
+use assay_domain::state::{FinishedJob, Matrix, Standing};
 use assay_domain::{
     Artifact, Assignment, Attempt, Epoch, FileRef, JobId, JobKey, Lease, LogSegment, MatrixId, Progress,
     Rejection, UnixMillis,
@@ -18,6 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::archive::{Cursor, MatrixLine};
+use super::steer::Steering;
 
 /// Where an answer goes, once what it depends on is durable.
 pub(crate) type Reply<T> = oneshot::Sender<T>;
@@ -49,9 +51,13 @@ pub(crate) enum Command {
         count: usize,
         reply: Reply<Vec<MatrixLine>>,
     },
-    Cancel {
-        matrix: MatrixId,
+    Steer {
+        steering: Steering,
         reply: Reply<Result<bool, Rejection>>,
+    },
+    Explain {
+        job: JobId,
+        reply: Reply<Result<Explanation, Rejection>>,
     },
     Logs {
         wanted: WantedLogs,
@@ -204,6 +210,7 @@ pub(crate) struct LogLine {
 #[derive(Debug)]
 pub(crate) struct WorkerNow {
     pub(crate) info: WorkerInfo,
+    pub(crate) standing: Standing,
     pub(crate) connected: bool,
     pub(crate) jobs: Vec<JobId>,
 }
@@ -280,6 +287,8 @@ pub(crate) enum Outbound {
 pub(crate) enum StopReason {
     Cancelled,
     Stale,
+    /// To be handed back, not dropped.
+    Drain,
 }
 
 impl StopReason {
@@ -287,6 +296,7 @@ impl StopReason {
         match self {
             Self::Cancelled => "cancelled",
             Self::Stale => "stale",
+            Self::Drain => "drain",
         }
     }
 }

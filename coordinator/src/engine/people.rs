@@ -1,4 +1,4 @@
-//! What people ask: submit, look, list, cancel, workers.
+//! What people ask: submit, look, list, workers.
 
 use std::collections::BTreeMap;
 
@@ -98,30 +98,10 @@ impl Engine {
         Ok(())
     }
 
-    pub(super) fn cancel(
-        &mut self,
-        id: &MatrixId,
-        reply: Reply<Result<bool, Rejection>>,
-    ) -> Result<(), EngineError> {
-        let outcome = if self.state.matrix(id).is_none() && self.archive.matrix(id)?.is_some() {
-            Ok(false)
-        } else {
-            match decide::cancel(&self.state, id, self.clock.unix()) {
-                Ok(events) => {
-                    let changed = !events.is_empty();
-                    self.record_all(events)?;
-                    Ok(changed)
-                }
-                Err(rejection) => Err(rejection),
-            }
-        };
-        self.answer(reply, outcome);
-        Ok(())
-    }
-
     pub(super) fn workers(&mut self, reply: Reply<Vec<WorkerNow>>) {
         let now = |info: &assay_domain::event::WorkerInfo| WorkerNow {
             info: info.clone(),
+            standing: self.state.standings.get(&info.id).cloned().unwrap_or_default(),
             connected: self.tables.connection_of(&info.id).is_some(),
             jobs: self.jobs_of(&info.id),
         };

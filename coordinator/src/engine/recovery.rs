@@ -192,21 +192,6 @@ fn replay_archived(
 
 /// The matrix that an event moves from the state to the index.
 pub(crate) fn archived_by(state: &State, event: &Event) -> Option<Matrix> {
-    match event {
-        Event::MatrixArchived { matrix, .. } => state.matrix(matrix).cloned(),
-        Event::EpochRaised { .. }
-        | Event::MatrixSubmitted { .. }
-        | Event::JobReused { .. }
-        | Event::WorkerRegistered { .. }
-        | Event::WorkerForgotten { .. }
-        | Event::JobLeased { .. }
-        | Event::Checkpointed { .. }
-        | Event::Logged { .. }
-        | Event::JobSucceeded { .. }
-        | Event::AttemptFailed { .. }
-        | Event::AttemptLost { .. }
-        | Event::ArtifactLost { .. }
-        | Event::JobFailed { .. }
-        | Event::MatrixCancelled { .. } => None,
-    }
+    let Event::MatrixArchived { matrix, .. } = event else { return None };
+    state.matrix(matrix).cloned()
 }

@@ -1,7 +1,8 @@
 //! What the engine knows and never stores: deadlines, holds, progress, connections. Lost at a restart without harm.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use assay_domain::decide::schedule::Shares;
 use assay_domain::{JobId, Lease, Progress, WorkerId};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +18,10 @@ pub(super) struct Tables {
     pub(super) connections: BTreeMap<ConnectionId, Connection>,
     /// Registered workers without a connection, since when: after a restart, all of them since then.
     pub(super) gone: BTreeMap<WorkerId, u64>,
+    /// Workers in quarantine, since when: after a restart, all of them since then.
+    pub(super) quarantined: BTreeMap<WorkerId, u64>,
+    /// Whose turn it is.
+    pub(super) shares: Shares,
     next_connection: u64,
 }
 
@@ -101,8 +106,15 @@ impl Tables {
         self.holds.len() != before
     }
 
-    pub(super) fn held(&self) -> BTreeSet<JobId> {
-        self.holds.keys().cloned().collect()
+    /// The jobs held back, each for how long.
+    pub(super) fn held_ms(&self, now_ms: u64) -> BTreeMap<JobId, u64> {
+        let left = |until_ms: &u64| until_ms.saturating_sub(now_ms);
+        self.holds.iter().map(|(job, until_ms)| (job.clone(), left(until_ms))).collect()
+    }
+
+    /// The workers that are there, each with its free places.
+    pub(super) fn slots(&self) -> BTreeMap<WorkerId, u32> {
+        self.connections.values().map(|connection| (connection.worker.clone(), connection.slots)).collect()
     }
 
     /// When something is due next.

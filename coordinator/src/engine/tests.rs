@@ -42,6 +42,7 @@ async fn submit(handle: &Handle, name: &str) -> Result<Result<Submitted, Rejecti
         spec_json: "{}".into(),
         secret: Digest::of(b"secret"),
         plan: Vec::new(),
+        schedule: Default::default(),
         at: UnixMillis(1),
     };
     let submission = Box::new(Submission {

@@ -1,6 +1,7 @@
 //! What workers say, in the order of an attempt's life, and what becomes of those that are not heard.
 
-use assay_domain::decide::{self, Ask, BackOff, Failed, Memory};
+use assay_domain::decide::schedule::Moment;
+use assay_domain::decide::{self, BackOff, Failed, Memory};
 use assay_domain::job::FailureClass;
 use assay_domain::state::ReadSet;
 use assay_domain::{Event, FileRef, JobId, Lease, Progress, Rejection, WorkerId};
@@ -33,10 +34,11 @@ impl Engine {
         self.record_all(decide::register(&self.state, worker, self.clock.unix()))?;
         let stale = self.attach(&id, &running);
         self.release_undelivered(&id, &running)?;
-        let connection = self.tables.connect(Connection { worker: id, outbound, end, slots: 0 });
+        let connection = self.tables.connect(Connection { worker: id.clone(), outbound, end, slots: 0 });
         let (epoch, lease_ms) = (self.state.epoch, self.limits.lease_ms);
         // The first message of the stream: sent with the batch, before anything that is said to this connection later.
         self.say(connection, Outbound::Welcome { epoch, lease_ms, stale });
+        self.hand_back(&id, None);
         self.answer(reply, Ok(Connected { connection }));
         self.batch.visible = true;
         Ok(())
@@ -221,43 +223,41 @@ impl Engine {
         self.record_all(events)
     }
 
-    /// Jobs that are ready go to workers that have room, one round after the other so that all get some.
+    /// Jobs that are ready go to workers that have room.
     pub(super) fn offer(&mut self) -> Result<(), EngineError> {
         if !std::mem::take(&mut self.batch.assign) {
             return Ok(());
         }
-        loop {
-            let open = self.tables.connections.iter().filter(|(_, connection)| connection.slots > 0);
-            let open: Vec<(ConnectionId, WorkerId)> = open.map(|(id, c)| (*id, c.worker.clone())).collect();
-            let mut offered = false;
-            for (connection, worker) in open {
-                offered |= self.offer_one(connection, &worker)?;
-            }
-            if !offered {
-                self.batch.assign = false;
-                return Ok(());
-            }
+        let slots = self.tables.slots();
+        if slots.values().all(|slots| *slots == 0) {
+            return Ok(());
         }
+        let held_ms = self.tables.held_ms(self.now_ms);
+        let moment = Moment { slots: &slots, held_ms: &held_ms, teams: &self.limits.teams };
+        let at = self.clock.unix();
+        let leased = decide::place(&self.state, &moment, &mut self.tables.shares, at);
+        for event in leased {
+            self.offer_one(event)?;
+        }
+        self.batch.assign = false;
+        Ok(())
     }
 
-    fn offer_one(&mut self, connection: ConnectionId, worker: &WorkerId) -> Result<bool, EngineError> {
-        let kinds = self.state.workers.get(worker).map(|info| info.kinds.clone()).unwrap_or_default();
-        let held = self.tables.held();
-        let ask = Ask { worker, kinds: &kinds, held: &held };
-        let Some(event) = decide::acquire(&self.state, ask, self.clock.unix()) else { return Ok(false) };
-        let Event::JobLeased { lease, .. } = &event else { return Ok(false) };
-        let lease = lease.clone();
+    fn offer_one(&mut self, leased: Event) -> Result<(), EngineError> {
+        let Event::JobLeased { lease, worker, .. } = &leased else { return Ok(()) };
+        let (lease, connection) = (lease.clone(), self.tables.connection_of(worker));
         self.batch.spans.push(lease_span(&lease, worker));
-        self.record(event)?;
+        self.record(leased)?;
         let matrix = self.state.matrix(&lease.job.matrix);
         let offer = matrix.and_then(|matrix| assignment(matrix, &lease, self.limits.lease_ms));
+        let Some(connection) = connection else { return Ok(()) };
         if let Some(assignment) = offer {
             self.say(connection, Outbound::Offers(vec![assignment]));
         }
         if let Some(connection) = self.tables.connections.get_mut(&connection) {
             connection.slots = connection.slots.saturating_sub(1);
         }
-        Ok(true)
+        Ok(())
     }
 
     fn say(&mut self, connection: ConnectionId, message: Outbound) {
@@ -266,6 +266,7 @@ impl Engine {
 
     /// Keeps the tables in step with an event that was just applied.
     pub(super) fn note(&mut self, event: &Event) {
+        self.note_standing(event);
         match event {
             Event::JobLeased { lease, worker, .. } => {
                 let deadline_ms = self.now_ms + self.limits.lease_ms;
@@ -299,6 +300,14 @@ impl Engine {
                     self.tables.leases.remove(&lease);
                 }
             }
+            Event::JobCancelled { job, .. } => {
+                let of_job = self.tables.leases.keys().find(|lease| lease.job == *job).cloned();
+                if let Some(lease) = of_job {
+                    self.stop(&lease, StopReason::Cancelled);
+                    self.tables.leases.remove(&lease);
+                }
+                self.tables.holds.remove(job);
+            }
             Event::MatrixArchived { matrix, .. } => self.tables.holds.retain(|job, _| job.matrix != *matrix),
             Event::EpochRaised { .. }
             | Event::MatrixSubmitted { .. }
@@ -307,6 +316,11 @@ impl Engine {
             | Event::WorkerForgotten { .. }
             | Event::Checkpointed { .. }
             | Event::Logged { .. }
+            | Event::MatrixPaused { .. }
+            | Event::MatrixResumed { .. }
+            | Event::WorkerQuarantined { .. }
+            | Event::WorkerDraining { .. }
+            | Event::WorkerLifted { .. }
             | Event::JobFailed { .. } => {}
         }
     }
@@ -322,7 +336,7 @@ impl Engine {
     }
 
     /// Tells the worker, if it is there, to stop an attempt.
-    fn stop(&mut self, lease: &Lease, reason: StopReason) {
+    pub(super) fn stop(&mut self, lease: &Lease, reason: StopReason) {
         let Some(row) = self.tables.leases.get(lease) else { return };
         if let Some(connection) = self.tables.connection_of(&row.worker) {
             self.say(connection, Outbound::Stops(vec![(lease.clone(), reason)]));

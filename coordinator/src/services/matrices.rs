@@ -18,6 +18,7 @@ use crate::config::Limits;
 use crate::engine::Handle;
 use crate::engine::archive::{Cursor, MatrixLine};
 use crate::engine::command::{Command, MatrixNow};
+use crate::engine::steer::Steering;
 
 mod logs;
 mod submit;
@@ -104,8 +105,43 @@ impl v1::matrices_server::Matrices for MatricesService {
         request: Request<v1::CancelRequest>,
     ) -> Result<Response<v1::CancelResponse>, Status> {
         let matrix = MatrixId::new(request.into_inner().matrix_id);
-        let changed = self.engine.ask(|reply| Command::Cancel { matrix, reply }).await?.map_err(rejected)?;
+        let changed = self.steer(Steering::Cancel(matrix)).await?;
         Ok(Response::new(v1::CancelResponse { changed }))
+    }
+
+    async fn cancel_job(
+        &self,
+        request: Request<v1::CancelJobRequest>,
+    ) -> Result<Response<v1::CancelResponse>, Status> {
+        let v1::CancelJobRequest { job_id, branch } = request.into_inner();
+        let job = convert::job_id(&job_id)?;
+        let changed = self.steer(Steering::CancelJob { job, branch }).await?;
+        Ok(Response::new(v1::CancelResponse { changed }))
+    }
+
+    async fn pause(&self, request: Request<v1::PauseRequest>) -> Result<Response<v1::PauseResponse>, Status> {
+        let matrix = MatrixId::new(request.into_inner().matrix_id);
+        let changed = self.steer(Steering::Pause(matrix)).await?;
+        Ok(Response::new(v1::PauseResponse { changed }))
+    }
+
+    async fn resume(
+        &self,
+        request: Request<v1::ResumeRequest>,
+    ) -> Result<Response<v1::ResumeResponse>, Status> {
+        let matrix = MatrixId::new(request.into_inner().matrix_id);
+        let changed = self.steer(Steering::Unpause(matrix)).await?;
+        Ok(Response::new(v1::ResumeResponse { changed }))
+    }
+
+    async fn explain(
+        &self,
+        request: Request<v1::ExplainRequest>,
+    ) -> Result<Response<v1::ExplainResponse>, Status> {
+        let job = convert::job_id(&request.into_inner().job_id)?;
+        let explained = self.engine.ask(|reply| Command::Explain { job, reply }).await?;
+        let explanation_json = convert::to_json(&explained.map_err(rejected)?);
+        Ok(Response::new(v1::ExplainResponse { explanation_json }))
     }
 
     type LogsStream = ReceiverStream<Result<v1::LogsResponse, Status>>;
@@ -127,6 +163,10 @@ impl v1::matrices_server::Matrices for MatricesService {
 }
 
 impl MatricesService {
+    async fn steer(&self, steering: Steering) -> Result<bool, Status> {
+        self.engine.ask(|reply| Command::Steer { steering, reply }).await?.map_err(rejected)
+    }
+
     async fn now(&self, matrix: &MatrixId) -> Result<MatrixNow, Status> {
         let matrix = matrix.clone();
         self.engine.ask(|reply| Command::Get { matrix, reply }).await?.map_err(rejected)
@@ -197,6 +237,7 @@ fn summary(line: MatrixLine) -> v1::MatrixSummary {
         submitted_at_unix_ms: line.submitted_at,
         finished_at_unix_ms: line.finished_at,
         cancelled: line.cancelled,
+        paused: line.paused,
         jobs: line.jobs.into_iter().collect(),
     }
 }

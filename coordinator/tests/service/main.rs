@@ -13,5 +13,6 @@ mod people;
 mod refusals;
 mod restart;
 mod retry;
+mod steer;
 mod worker;
 mod world;

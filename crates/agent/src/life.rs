@@ -27,6 +27,9 @@ use crate::log;
 use crate::record::Record;
 use crate::stop::Stop;
 
+/// Why a stopped attempt is handed back instead of dropped.
+const HAND_BACK: &str = "drain";
+
 /// Why an agent ended, other than by being asked to.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
@@ -233,8 +236,11 @@ impl<E: Executor> Life<E> {
 
     fn stop(&self, lease: Option<v1::LeaseRef>, reason: &str) {
         let running = convert::lease(lease).ok().and_then(|lease| self.running.get(&lease));
-        if let Some(running) = running {
-            running.stop.silence(Lost::Stopped(reason.to_owned()));
+        match running {
+            // Someone takes this worker out: the attempt ends here and is said to be free for others.
+            Some(running) if reason == HAND_BACK => running.stop.hand_back(),
+            Some(running) => running.stop.silence(Lost::Stopped(reason.to_owned())),
+            None => {}
         }
     }
 

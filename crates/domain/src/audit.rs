@@ -37,7 +37,7 @@ pub struct Entry {
 }
 
 /// The names of all events.
-pub const KINDS: [&str; 15] = [
+pub const KINDS: [&str; 21] = [
     "epoch_raised",
     "matrix_submitted",
     "job_reused",
@@ -52,6 +52,12 @@ pub const KINDS: [&str; 15] = [
     "artifact_lost",
     "job_failed",
     "matrix_cancelled",
+    "job_cancelled",
+    "matrix_paused",
+    "matrix_resumed",
+    "worker_quarantined",
+    "worker_draining",
+    "worker_lifted",
     "matrix_archived",
 ];
 
@@ -86,6 +92,12 @@ fn lease(event: &Event) -> Option<&Lease> {
         | Event::ArtifactLost { .. }
         | Event::JobFailed { .. }
         | Event::MatrixCancelled { .. }
+        | Event::JobCancelled { .. }
+        | Event::MatrixPaused { .. }
+        | Event::MatrixResumed { .. }
+        | Event::WorkerQuarantined { .. }
+        | Event::WorkerDraining { .. }
+        | Event::WorkerLifted { .. }
         | Event::MatrixArchived { .. } => None,
     }
 }
@@ -94,6 +106,7 @@ type Told = (&'static str, Option<UnixMillis>, Who, String);
 
 fn told(event: &Event) -> Told {
     let here = |kind, at: &UnixMillis, what| (kind, Some(*at), Who::Coordinator, what);
+    let asked = |kind, at: &UnixMillis, what| (kind, Some(*at), Who::Person, what);
     let there =
         |kind, at: &UnixMillis, lease: &Lease, what| (kind, Some(*at), Who::HolderOf(lease.clone()), what);
     match event {
@@ -104,8 +117,17 @@ fn told(event: &Event) -> Told {
         Event::MatrixSubmitted { matrix } => {
             ("matrix_submitted", Some(matrix.at), Who::Person, submitted(matrix))
         }
-        Event::MatrixCancelled { at, .. } => {
-            ("matrix_cancelled", Some(*at), Who::Person, String::from("cancelled"))
+        Event::MatrixCancelled { at, .. } => asked("matrix_cancelled", at, String::from("cancelled")),
+        Event::JobCancelled { at, .. } => asked("job_cancelled", at, String::from("cancelled")),
+        Event::MatrixPaused { at, .. } => asked("matrix_paused", at, String::from("paused")),
+        Event::MatrixResumed { at, .. } => asked("matrix_resumed", at, String::from("goes on")),
+        Event::WorkerDraining { worker, mode, at } => {
+            asked("worker_draining", at, format!("{worker} is drained ({})", mode.as_str()))
+        }
+        // A person lifts it, or its time is over: the journal does not say which.
+        Event::WorkerLifted { worker, at } => here("worker_lifted", at, format!("{worker} gets jobs again")),
+        Event::WorkerQuarantined { worker, reason, at } => {
+            here("worker_quarantined", at, format!("{worker} gets no more jobs: {reason}"))
         }
         Event::WorkerRegistered { worker, at } => {
             let what =
@@ -167,6 +189,7 @@ mod tests {
             spec_json: String::from("{}"),
             secret: Digest::of(b"secret"),
             plan: Vec::new(),
+            schedule: crate::matrix::Schedule::default(),
             at: UnixMillis(7),
         })
     }
@@ -197,8 +220,14 @@ mod tests {
                 memory_mib: None,
                 at,
             },
-            Event::JobFailed { job, reason: String::from("no row"), at },
+            Event::JobFailed { job: job.clone(), reason: String::from("no row"), at },
+            Event::JobCancelled { job, at },
             Event::MatrixCancelled { matrix: matrix.clone(), at },
+            Event::MatrixPaused { matrix: matrix.clone(), at },
+            Event::MatrixResumed { matrix: matrix.clone(), at },
+            Event::WorkerQuarantined { worker: WorkerId::new("w"), reason: String::new(), at },
+            Event::WorkerDraining { worker: WorkerId::new("w"), mode: crate::state::DrainMode::Now, at },
+            Event::WorkerLifted { worker: WorkerId::new("w"), at },
             Event::MatrixArchived { matrix, at },
         ];
         for event in events {

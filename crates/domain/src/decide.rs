@@ -10,15 +10,21 @@ use crate::job::{FailureClass, Usage};
 use crate::segment::{AttemptLog, LATE_SEGMENTS_MAX, Lines};
 use crate::state::{AttemptRecord, JobState, Matrix, Outcome, Phase, ReadSet, is_finished};
 use crate::{
-    Artifact, Attempt, Event, Fence, JobId, Lease, LogSegment, LostObject, MatrixId, Rejection, State,
-    UnixMillis, WorkKind, WorkerId,
+    Artifact, Event, Fence, JobId, Lease, LogSegment, LostObject, MatrixId, Rejection, State, UnixMillis,
+    WorkerId,
 };
 
 pub use failure::{BackOff, Policy};
+pub use schedule::place;
+pub use standing::{drain, lift, lift_due, to_hand_back};
+pub use steer::{cancel, cancel_job, pause, unpause};
 
 mod failure;
 mod lost;
 mod retry;
+pub mod schedule;
+mod standing;
+mod steer;
 
 /// A person submits a matrix, or one again that lacks something. The same key and matrix again is the same submission.
 pub fn submit(
@@ -132,25 +138,6 @@ pub fn forget(
         .filter(|worker| state.workers.contains_key(*worker) && !busy.contains(*worker))
         .map(|worker| Event::WorkerForgotten { worker: worker.clone(), at })
         .collect()
-}
-
-/// What a worker asks for.
-#[derive(Debug, Clone, Copy)]
-pub struct Ask<'a> {
-    /// Who asks.
-    pub worker: &'a WorkerId,
-    /// What it runs.
-    pub kinds: &'a [WorkKind],
-    /// Jobs held back for a while after a failure.
-    pub held: &'a BTreeSet<JobId>,
-}
-
-/// A worker asks for a job: it gets the first that is ready, oldest matrix first.
-pub fn acquire(state: &State, ask: Ask<'_>, at: UnixMillis) -> Option<Event> {
-    let job = crate::decide::schedule::first_ready(state, ask)?;
-    let attempts = state.job(&job).map_or(0, |job| job.attempts.len());
-    let fence = Fence { epoch: state.epoch, attempt: Attempt(attempts as u32 + 1) };
-    Some(Event::JobLeased { lease: Lease { job, fence }, worker: ask.worker.clone(), at })
 }
 
 /// A worker says that it still works: refused unless its attempt is current.
@@ -271,8 +258,10 @@ pub fn fail(
             given_up()
         }
     };
+    let quarantine = standing::quarantine(state, policy, lease, job, (class, &reason), at);
     let mut events = vec![Event::AttemptFailed { lease: lease.clone(), class, reason, memory_mib, at }];
     events.extend(final_reason.map(|reason| Event::JobFailed { job: lease.job.clone(), reason, at }));
+    events.extend(quarantine);
     lost::make_again(state, policy, &lost, at, &mut events);
     Ok(with_archived(state, events, at))
 }
@@ -287,17 +276,6 @@ pub fn expire(state: &State, policy: Policy, leases: &[Lease], at: UnixMillis) -
         events.extend(reason.map(|reason| Event::JobFailed { job: lease.job.clone(), reason, at }));
     }
     with_archived(state, events, at)
-}
-
-/// A person cancels a matrix; one that is finished stays as it is.
-pub fn cancel(state: &State, matrix: &MatrixId, at: UnixMillis) -> Result<Vec<Event>, Rejection> {
-    let known = state.matrix(matrix).ok_or_else(|| Rejection::UnknownMatrix { matrix: matrix.clone() })?;
-    if known.is_finished() || known.cancelled_at.is_some() {
-        return Ok(Vec::new());
-    }
-    let mut events = vec![Event::MatrixCancelled { matrix: matrix.clone(), at }];
-    events.extend(archive(state, matrix, &events, at));
-    Ok(events)
 }
 
 /// After a restart: the attempts that may still run somewhere and get a full term.
@@ -328,23 +306,9 @@ pub fn archive(state: &State, matrix: &MatrixId, events: &[Event], at: UnixMilli
 }
 
 fn submitted_by<'a>(events: &'a [Event], id: &MatrixId) -> Option<&'a SubmittedMatrix> {
-    events.iter().find_map(|event| match event {
-        Event::MatrixSubmitted { matrix } if matrix.id == *id => Some(matrix.as_ref()),
-        Event::MatrixSubmitted { .. }
-        | Event::EpochRaised { .. }
-        | Event::JobReused { .. }
-        | Event::WorkerRegistered { .. }
-        | Event::WorkerForgotten { .. }
-        | Event::JobLeased { .. }
-        | Event::Checkpointed { .. }
-        | Event::Logged { .. }
-        | Event::JobSucceeded { .. }
-        | Event::AttemptFailed { .. }
-        | Event::AttemptLost { .. }
-        | Event::ArtifactLost { .. }
-        | Event::JobFailed { .. }
-        | Event::MatrixCancelled { .. }
-        | Event::MatrixArchived { .. } => None,
+    events.iter().find_map(|event| {
+        let Event::MatrixSubmitted { matrix } = event else { return None };
+        (matrix.id == *id).then_some(matrix.as_ref())
     })
 }
 
@@ -400,32 +364,4 @@ fn said_before(job: Option<&JobState>, fence: Fence) -> bool {
             .iter()
             .any(|attempt| attempt.fence == fence && matches!(attempt.outcome, Outcome::Failed { .. }))
     })
-}
-
-pub mod schedule {
-    //! Which job a worker gets: pure, and able to say why a job does not run.
-
-    use super::{Ask, failure};
-    use crate::state::Status;
-    use crate::{JobId, PlannedJob, State};
-
-    /// The first ready job that the worker runs: oldest matrix first, then the order of the plan.
-    pub fn first_ready(state: &State, ask: Ask<'_>) -> Option<JobId> {
-        state.matrices.iter().find_map(|matrix| {
-            let id = |ordinal: u32| JobId { matrix: matrix.submitted.id.clone(), ordinal };
-            let statuses = matrix.statuses();
-            let mut ready =
-                matrix.submitted.plan.iter().zip(&statuses).filter(|(_, status)| **status == Status::Ready);
-            let large_enough = |job: &PlannedJob| {
-                let known = matrix.jobs.get(job.ordinal as usize);
-                known.is_some_and(|known| failure::is_large_enough(state, ask.worker, job.work.kind(), known))
-            };
-            let (job, _) = ready.find(|(job, _)| {
-                ask.kinds.contains(&job.work.kind())
-                    && !ask.held.contains(&id(job.ordinal))
-                    && large_enough(job)
-            })?;
-            Some(id(job.ordinal))
-        })
-    }
 }

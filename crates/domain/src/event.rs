@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::job::{FailureClass, PlannedJob, Usage};
+use crate::matrix::Schedule;
+use crate::state::DrainMode;
 use crate::{
     Artifact, DeviceKind, Digest, Epoch, JobId, Lease, LogSegment, MatrixId, ObjectKey, SubmitKey,
     UnixMillis, WorkKind, WorkerId,
@@ -25,6 +27,9 @@ pub struct SubmittedMatrix {
     pub secret: Digest,
     /// The jobs.
     pub plan: Vec<PlannedJob>,
+    /// Who it is for and how urgent it is, as claimed.
+    #[serde(default, skip_serializing_if = "Schedule::is_default")]
+    pub schedule: Schedule,
     /// When.
     pub at: UnixMillis,
 }
@@ -181,6 +186,52 @@ pub enum Event {
         /// When.
         at: UnixMillis,
     },
+    /// A person cancelled a job.
+    JobCancelled {
+        /// Which.
+        job: JobId,
+        /// When.
+        at: UnixMillis,
+    },
+    /// A person holds a matrix back: what runs goes on, and nothing more is leased.
+    MatrixPaused {
+        /// Which.
+        matrix: MatrixId,
+        /// When.
+        at: UnixMillis,
+    },
+    /// A person lets a paused matrix go on.
+    MatrixResumed {
+        /// Which.
+        matrix: MatrixId,
+        /// When.
+        at: UnixMillis,
+    },
+    /// Different jobs failed on a worker in a row: it gets no more.
+    WorkerQuarantined {
+        /// Which.
+        worker: WorkerId,
+        /// Why.
+        reason: String,
+        /// When.
+        at: UnixMillis,
+    },
+    /// A person takes a worker out: it gets no more jobs.
+    WorkerDraining {
+        /// Which.
+        worker: WorkerId,
+        /// What becomes of those it has.
+        mode: DrainMode,
+        /// When.
+        at: UnixMillis,
+    },
+    /// A worker gets jobs again: a person says so, or its quarantine has lasted long enough.
+    WorkerLifted {
+        /// Which.
+        worker: WorkerId,
+        /// When.
+        at: UnixMillis,
+    },
     /// A matrix in which nothing can run any more left the working state for the query store.
     MatrixArchived {
         /// Which.
@@ -199,10 +250,16 @@ impl Event {
             | Self::WorkerForgotten { .. }
             | Self::MatrixSubmitted { .. }
             | Self::MatrixCancelled { .. }
+            | Self::MatrixPaused { .. }
+            | Self::MatrixResumed { .. }
+            | Self::WorkerQuarantined { .. }
+            | Self::WorkerDraining { .. }
+            | Self::WorkerLifted { .. }
             | Self::MatrixArchived { .. } => None,
-            Self::JobReused { job, .. } | Self::ArtifactLost { job, .. } | Self::JobFailed { job, .. } => {
-                Some(job)
-            }
+            Self::JobReused { job, .. }
+            | Self::ArtifactLost { job, .. }
+            | Self::JobFailed { job, .. }
+            | Self::JobCancelled { job, .. } => Some(job),
             Self::JobLeased { lease, .. }
             | Self::Checkpointed { lease, .. }
             | Self::Logged { lease, .. }
@@ -215,18 +272,27 @@ impl Event {
     /// The matrix that it is about, when it is about one.
     pub fn matrix(&self) -> Option<&MatrixId> {
         match self {
-            Self::EpochRaised { .. } | Self::WorkerRegistered { .. } | Self::WorkerForgotten { .. } => None,
+            Self::EpochRaised { .. }
+            | Self::WorkerRegistered { .. }
+            | Self::WorkerForgotten { .. }
+            | Self::WorkerQuarantined { .. }
+            | Self::WorkerDraining { .. }
+            | Self::WorkerLifted { .. } => None,
             Self::MatrixSubmitted { matrix } => Some(&matrix.id),
-            Self::JobReused { job, .. } | Self::ArtifactLost { job, .. } | Self::JobFailed { job, .. } => {
-                Some(&job.matrix)
-            }
+            Self::JobReused { job, .. }
+            | Self::ArtifactLost { job, .. }
+            | Self::JobFailed { job, .. }
+            | Self::JobCancelled { job, .. } => Some(&job.matrix),
             Self::JobLeased { lease, .. }
             | Self::Checkpointed { lease, .. }
             | Self::Logged { lease, .. }
             | Self::JobSucceeded { lease, .. }
             | Self::AttemptFailed { lease, .. }
             | Self::AttemptLost { lease, .. } => Some(&lease.job.matrix),
-            Self::MatrixCancelled { matrix, .. } | Self::MatrixArchived { matrix, .. } => Some(matrix),
+            Self::MatrixCancelled { matrix, .. }
+            | Self::MatrixPaused { matrix, .. }
+            | Self::MatrixResumed { matrix, .. }
+            | Self::MatrixArchived { matrix, .. } => Some(matrix),
         }
     }
 }

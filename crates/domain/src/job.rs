@@ -333,6 +333,14 @@ impl FailureClass {
         }
     }
 
+    /// Whether the worker may be to blame: another job there may fail the same way.
+    pub const fn may_be_its_workers(self) -> bool {
+        match self {
+            Self::Transient | Self::Stalled | Self::Crashed => true,
+            Self::BadInput | Self::OutOfMemory | Self::Released | Self::InputLost => false,
+        }
+    }
+
     /// Whether the job itself may have brought its engine down.
     pub const fn is_crash(self) -> bool {
         match self {

@@ -18,6 +18,7 @@ pub use prompts::{MissingPrompts, select_prompts};
 pub use resolved::{
     DataFacts, JudgeFacts, ModelFacts, PromptFacts, PromptRecord, ResolvedMatrix, TokenCount,
 };
+pub use schedule::Schedule;
 pub use schema::json_schema;
 
 mod cells;
@@ -32,6 +33,7 @@ mod preset;
 mod prompts;
 mod resolved;
 mod rules;
+mod schedule;
 mod schema;
 mod structure;
 mod yaml;

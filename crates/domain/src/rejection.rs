@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Fence, JobId, Lease, MatrixId, SubmitKey};
+use crate::{Fence, JobId, Lease, MatrixId, SubmitKey, WorkerId};
 
 /// A refused command. Nothing has changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -19,6 +19,12 @@ pub enum Rejection {
     UnknownJob {
         /// The id given.
         job: JobId,
+    },
+    /// No such worker.
+    #[error("no worker `{worker}`: `assay fleet` lists those that have registered")]
+    UnknownWorker {
+        /// The id given.
+        worker: WorkerId,
     },
     /// A submit key was used before for another matrix file.
     #[error(

@@ -8,10 +8,13 @@ use crate::event::{Event, SubmittedMatrix, WorkerInfo};
 use crate::{Digest, Epoch, JobId, JobKey, Lease, MatrixId, SubmitKey, UnixMillis, WorkerId};
 
 pub use job::{AttemptRecord, Checkpoint, JobState, Outcome, Phase, Status};
+pub use standing::{Drain, DrainMode, Quarantine, Standing};
 
+pub(crate) use standing::model_of;
 pub(crate) use status::is_finished;
 
 mod job;
+mod standing;
 mod status;
 
 /// Everything about unfinished matrices, and the workers that have registered.
@@ -26,6 +29,9 @@ pub struct State {
     pub ended: VecDeque<Ended>,
     /// Workers by id, as they last registered; those gone for long are forgotten.
     pub workers: BTreeMap<WorkerId, WorkerInfo>,
+    /// What is remembered of them besides.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub standings: BTreeMap<WorkerId, Standing>,
 }
 
 /// Archived matrices that are kept in mind.
@@ -53,6 +59,9 @@ pub struct Matrix {
     pub jobs: Vec<JobState>,
     /// When a person cancelled it.
     pub cancelled_at: Option<UnixMillis>,
+    /// Since when a person holds it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused_at: Option<UnixMillis>,
 }
 
 /// Finished records that a command names, loaded before deciding.
@@ -103,6 +112,7 @@ impl State {
             }
             Event::WorkerForgotten { worker, .. } => {
                 self.workers.remove(worker);
+                self.standings.remove(worker);
             }
             Event::MatrixCancelled { matrix, at } => {
                 if let Some(matrix) = self.matrix_mut(matrix) {
@@ -114,16 +124,77 @@ impl State {
                 self.ended.drain(..self.ended.len().saturating_sub(ENDED_KEPT));
                 self.matrices.retain(|known| known.submitted.id != *matrix);
             }
-            Event::JobReused { job, .. } | Event::ArtifactLost { job, .. } | Event::JobFailed { job, .. } => {
-                self.on_job(job, event);
+            Event::MatrixPaused { matrix, at } => self.pause(matrix, Some(*at)),
+            Event::MatrixResumed { matrix, .. } => self.pause(matrix, None),
+            Event::WorkerQuarantined { worker, reason, at } => {
+                let quarantine = Quarantine { reason: reason.clone(), since: *at };
+                self.on_standing(worker, |standing| standing.quarantine = Some(quarantine));
             }
-            Event::JobLeased { lease, .. }
-            | Event::Checkpointed { lease, .. }
+            Event::WorkerDraining { worker, mode, at } => {
+                let drain = Drain { mode: *mode, since: *at };
+                self.on_standing(worker, |standing| standing.drain = Some(drain));
+            }
+            Event::WorkerLifted { worker, .. } => self.on_standing(worker, Standing::lifted),
+            Event::JobReused { job, .. }
+            | Event::ArtifactLost { job, .. }
+            | Event::JobFailed { job, .. }
+            | Event::JobCancelled { job, .. } => self.on_job(job, event),
+            Event::JobLeased { lease, worker, .. } => {
+                self.handed(&lease.job, worker);
+                self.on_job(&lease.job, event);
+            }
+            Event::JobSucceeded { lease, .. } => {
+                self.on_its_worker(lease, |standing| standing.failed.clear());
+                self.on_job(&lease.job, event);
+            }
+            Event::AttemptFailed { lease, class, .. } => {
+                if class.may_be_its_workers() {
+                    self.on_its_worker(lease, |standing| standing.was_failed_by(&lease.job));
+                }
+                self.on_job(&lease.job, event);
+            }
+            Event::Checkpointed { lease, .. }
             | Event::Logged { lease, .. }
-            | Event::JobSucceeded { lease, .. }
-            | Event::AttemptFailed { lease, .. }
             | Event::AttemptLost { lease, .. } => self.on_job(&lease.job, event),
         }
+    }
+
+    fn pause(&mut self, matrix: &MatrixId, at: Option<UnixMillis>) {
+        if let Some(matrix) = self.matrix_mut(matrix) {
+            matrix.paused_at = at;
+        }
+    }
+
+    /// What is remembered of a worker; of one that is not registered, nothing.
+    fn on_standing(&mut self, worker: &WorkerId, change: impl FnOnce(&mut Standing)) {
+        if !self.workers.contains_key(worker) {
+            return;
+        }
+        let mut standing = self.standings.remove(worker).unwrap_or_default();
+        change(&mut standing);
+        if standing != Standing::default() {
+            self.standings.insert(worker.clone(), standing);
+        }
+    }
+
+    fn on_its_worker(&mut self, lease: &Lease, change: impl FnOnce(&mut Standing)) {
+        let attempt = self.job(&lease.job).and_then(|job| job.attempt(lease.fence));
+        if let Some(worker) = attempt.map(|attempt| attempt.worker.clone()) {
+            self.on_standing(&worker, change);
+        }
+    }
+
+    fn handed(&mut self, job: &JobId, worker: &WorkerId) {
+        let matrix = self.matrix(&job.matrix);
+        let planned = matrix.and_then(|matrix| matrix.submitted.plan.get(job.ordinal as usize));
+        if let Some(model) = planned.and_then(model_of) {
+            self.on_standing(worker, |standing| standing.was_handed(model));
+        }
+    }
+
+    /// Whether nothing keeps jobs from a worker.
+    pub fn is_open(&self, worker: &WorkerId) -> bool {
+        self.standings.get(worker).is_none_or(Standing::is_open)
     }
 
     /// Tokens of older epochs are void: what they stood for is lost, and no worker's word about it counts.
@@ -192,7 +263,7 @@ impl State {
 impl Matrix {
     fn new(submitted: &SubmittedMatrix) -> Self {
         let jobs = submitted.plan.iter().map(|_| JobState::default()).collect();
-        Self { submitted: submitted.clone(), jobs, cancelled_at: None }
+        Self { submitted: submitted.clone(), jobs, cancelled_at: None, paused_at: None }
     }
 
     fn cancel(&mut self, at: UnixMillis) {

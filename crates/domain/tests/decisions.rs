@@ -8,14 +8,19 @@ mod lost;
 mod resolved;
 #[path = "decisions/retry.rs"]
 mod retry;
+#[path = "decisions/schedule.rs"]
+mod schedule;
+#[path = "decisions/standing.rs"]
+mod standing;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use assay_domain::decide::{self, Ask, Failed, Memory, Policy};
+use assay_domain::decide::schedule::{Moment, Shares, Teams};
+use assay_domain::decide::{self, Failed, Memory, Policy};
 use assay_domain::event::{SubmittedMatrix, WorkerInfo};
 use assay_domain::job::{FailureClass, Usage};
 use assay_domain::plan::plan;
-use assay_domain::state::{ENDED_KEPT, FinishedJob, Outcome, Phase, ReadSet, Status};
+use assay_domain::state::{DrainMode, ENDED_KEPT, FinishedJob, Outcome, Phase, ReadSet, Status};
 use assay_domain::{
     Artifact, DeviceKind, Digest, Epoch, Event, FileRef, JobId, Lease, LogSegment, LostObject, MatrixId,
     ObjectKey, Rejection, State, SubmitKey, UnixMillis, WorkKind, WorkerId,
@@ -38,6 +43,7 @@ fn submitted(id: &str) -> SubmittedMatrix {
         spec_json: String::new(),
         secret: Digest::of(b"secret"),
         plan,
+        schedule: assay_domain::matrix::Schedule::default(),
         at: AT,
     }
 }
@@ -45,12 +51,20 @@ fn submitted(id: &str) -> SubmittedMatrix {
 struct Desk {
     state: State,
     events: usize,
+    teams: Teams,
+    shares: Shares,
 }
 
 impl Desk {
-    fn with_one() -> Self {
-        let mut desk = Self { state: State::default(), events: 0 };
+    fn empty() -> Self {
+        let mut desk =
+            Self { state: State::default(), events: 0, teams: Teams::default(), shares: Shares::default() };
         desk.record(vec![Event::EpochRaised { epoch: Epoch(1) }]);
+        desk
+    }
+
+    fn with_one() -> Self {
+        let mut desk = Self::empty();
         let (_, events) =
             decide::submit(&desk.state, &ReadSet::default(), submitted("m-1")).expect("it is sound");
         desk.record(events);
@@ -68,12 +82,28 @@ impl Desk {
         self.lease_by("w", kinds)
     }
 
-    fn lease_by(&mut self, worker: &str, kinds: &[WorkKind]) -> Option<Lease> {
-        let (worker, held) = (WorkerId::new(worker), BTreeSet::new());
-        let event = decide::acquire(&self.state, Ask { worker: &worker, kinds, held: &held }, AT)?;
-        let Event::JobLeased { lease, .. } = event.clone() else { panic!("{event:?}") };
-        self.record(vec![event]);
-        Some(lease)
+    /// A worker that runs just these kinds has room for one.
+    fn lease_by(&mut self, name: &str, kinds: &[WorkKind]) -> Option<Lease> {
+        let known = self.state.workers.clone();
+        let entry = self.state.workers.entry(WorkerId::new(name));
+        entry.or_insert_with(|| worker(name)).kinds = kinds.to_vec();
+        let leased = self.decide_places(&[(name, 1)]);
+        self.state.workers = known;
+        self.record(leased.clone());
+        leases(&leased).pop().map(|(lease, _)| lease)
+    }
+
+    /// Workers have this much room.
+    fn place(&mut self, slots: &[(&str, u32)]) -> Vec<(Lease, WorkerId)> {
+        let leased = self.decide_places(slots);
+        self.record(leased.clone());
+        leases(&leased)
+    }
+
+    fn decide_places(&mut self, slots: &[(&str, u32)]) -> Vec<Event> {
+        let slots = slots.iter().map(|(name, count)| (WorkerId::new(*name), *count)).collect();
+        let moment = Moment { slots: &slots, held_ms: &BTreeMap::new(), teams: &self.teams };
+        decide::place(&self.state, &moment, &mut self.shares, AT)
     }
 
     fn checkpoint(&mut self, lease: &Lease, step: u64) -> Result<usize, Rejection> {
@@ -273,6 +303,14 @@ fn leases_that_end_together_can_end_a_matrix() {
     desk.record(decide::expire(&desk.state, once, &leases, AT));
     assert!(desk.state.matrices.is_empty());
     assert_eq!(decide::expire(&desk.state, once, &leases, AT), []);
+}
+
+fn leases(events: &[Event]) -> Vec<(Lease, WorkerId)> {
+    let lease = |event: &Event| {
+        let Event::JobLeased { lease, worker, .. } = event else { panic!("{event:?}") };
+        (lease.clone(), worker.clone())
+    };
+    events.iter().map(lease).collect()
 }
 
 fn worker(name: &str) -> WorkerInfo {
@@ -479,7 +517,7 @@ fn attempts_stored_before_logs_were_kept_can_be_read() {
 
 #[test]
 fn the_matrices_that_ended_last_are_kept_in_mind_and_no_more() {
-    let mut desk = Desk { state: State::default(), events: 0 };
+    let mut desk = Desk::empty();
     for number in 1..=ENDED_KEPT + 8 {
         let (id, events) =
             decide::submit(&desk.state, &ReadSet::default(), submitted(&format!("m-{number}"))).unwrap();

@@ -8,6 +8,7 @@ mod resolved;
 #[path = "simulation/world.rs"]
 mod world;
 
+use assay_domain::decide;
 use assay_domain::job::FailureClass;
 use assay_domain::plan::plan;
 use assay_domain::state::Status;
@@ -16,7 +17,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use invariants::Seen;
-use world::{Coordinator, Plan, Word, Worker};
+use world::{Coordinator, DRAINS, Plan, Word, Worker};
 
 const SEEDS: u64 = 2_500;
 const SEEDS_LONG: u64 = 100_000;
@@ -57,6 +58,8 @@ struct Simulation<'a> {
     plans: &'a [Plan],
     submitted: u64,
     faults: bool,
+    /// Whether the last worker does nothing well as long as there are faults.
+    spoilt: bool,
 }
 
 impl Simulation<'_> {
@@ -70,7 +73,7 @@ impl Simulation<'_> {
         match self.below(100) {
             0..3 => self.submit(),
             3 => self.retry(),
-            4 => self.cancel(),
+            4 => self.steer(),
             5..7 => self.coordinator.restart(),
             7 if self.below(4) == 0 => self.coordinator.restore(),
             8..10 => self.worker_dies(),
@@ -104,13 +107,24 @@ impl Simulation<'_> {
         let _answer = self.coordinator.submit(self.submitted, &key, plan, false, Some(before));
     }
 
-    fn cancel(&mut self) {
-        let open = self.coordinator.state.matrices.len() as u64;
-        let place = self.below(open) as usize;
-        let id = self.coordinator.state.matrices.get(place).map(|matrix| matrix.submitted.id.clone());
-        if let Some(id) = id {
-            self.coordinator.cancel(&id);
-        }
+    fn steer(&mut self) {
+        let (choice, branch) = (self.below(7), self.below(2) == 0);
+        let worker = self.workers[self.rng.next_u64() as usize % self.workers.len()].id.clone();
+        let (count, mode) = (self.coordinator.state.matrices.len() as u64, DRAINS[self.below(3) as usize]);
+        let place = self.below(count) as usize;
+        let Some(matrix) = self.coordinator.state.matrices.get(place) else { return };
+        let (id, jobs) = (matrix.submitted.id.clone(), matrix.jobs.len() as u64);
+        let job = JobId { matrix: id.clone(), ordinal: self.below(jobs) as u32 };
+        let (state, at) = (&self.coordinator.state, self.coordinator.at());
+        let decided = match choice {
+            0 => decide::cancel(state, &id, at),
+            1 => decide::cancel_job(state, &job, branch, at),
+            2 => decide::pause(state, &id, at),
+            3 => decide::unpause(state, &id, at),
+            4 => decide::drain(state, &worker, mode, at),
+            _ => decide::lift(state, &worker, at),
+        };
+        self.coordinator.steer(decided);
     }
 
     /// It forgets what it does, and is forgotten before it comes back; what it said may still be on its way.
@@ -140,8 +154,11 @@ impl Simulation<'_> {
 
     fn worker_speaks(&mut self) {
         let place = self.below(self.workers.len() as u64) as usize;
+        // One that does nothing well is quick at it.
+        let place = if self.spoilt && self.faults && self.below(2) == 0 { 3 } else { place };
         let choice = self.below(10);
         let class = self.failure();
+        let spoils = self.spoilt && self.faults && place == 3;
         let skips = self.below(8) == 0;
         let (worker, objects) = (&mut self.workers[place], &self.coordinator.objects);
         if let Some(lease) = worker.last.clone().filter(|_| choice > 7) {
@@ -156,6 +173,11 @@ impl Simulation<'_> {
                 let bad = held.unread.iter().filter(|key| objects.is_bad(key)).cloned().collect();
                 Word::Unread(worker.holds.remove(0).lease, bad)
             }
+            Some(held) if let Some(lease) = handed_back(held, &self.coordinator, &worker.id) => {
+                worker.holds.clear();
+                Word::Failed(lease, FailureClass::Released)
+            }
+            Some(_) if spoils => Word::Failed(worker.holds.remove(0).lease, FailureClass::Crashed),
             Some(_) if choice == 3 && self.faults => Word::Failed(worker.holds.remove(0).lease, class),
             Some(held) if !held.steps.is_empty() => {
                 held.unread.clear();
@@ -169,10 +191,10 @@ impl Simulation<'_> {
     fn failure(&mut self) -> FailureClass {
         match self.below(20) {
             0 => FailureClass::BadInput,
-            1..9 => FailureClass::Transient,
-            9..12 => FailureClass::Crashed,
-            12 => FailureClass::Stalled,
-            13..17 => FailureClass::OutOfMemory,
+            1..8 => FailureClass::Transient,
+            8..11 => FailureClass::Crashed,
+            11 => FailureClass::Stalled,
+            12..18 => FailureClass::OutOfMemory,
             _ => FailureClass::Released,
         }
     }
@@ -202,6 +224,7 @@ impl Simulation<'_> {
     /// Without faults, everything comes to an end.
     fn settle(&mut self) {
         self.faults = false;
+        self.coordinator.let_all_go_on();
         let mut rounds = 0;
         while !self.coordinator.state.matrices.is_empty() {
             rounds += 1;
@@ -244,7 +267,9 @@ impl Simulation<'_> {
         for matrix in self.coordinator.archive.values() {
             for (job, status) in matrix.submitted.plan.iter().zip(matrix.statuses()) {
                 assert!(status.is_final(), "{} ended as {status:?}", job.label);
-                let cancelled = matrix.cancelled_at.is_some();
+                let id = JobId { matrix: matrix.submitted.id.clone(), ordinal: job.ordinal };
+                let cancelled =
+                    matrix.cancelled_at.is_some() || self.coordinator.observer.cancelled.contains(&id);
                 assert!(status != Status::Cancelled || cancelled, "{} was cancelled by nobody", job.label);
             }
         }
@@ -257,8 +282,16 @@ fn run(seed: u64, plans: &[Plan]) -> (usize, Seen) {
     let workers = ids.map(|id| Worker { id, holds: Vec::new(), last: None }).collect();
     let rng = ChaCha8Rng::seed_from_u64(seed);
     let coordinator = Coordinator::new();
-    let mut simulation =
-        Simulation { rng, coordinator, workers, network: Vec::new(), plans, submitted: 0, faults: true };
+    let mut simulation = Simulation {
+        rng,
+        coordinator,
+        workers,
+        network: Vec::new(),
+        plans,
+        submitted: 0,
+        faults: true,
+        spoilt: seed.is_multiple_of(2),
+    };
     for place in 0..simulation.workers.len() {
         let id = simulation.workers[place].id.clone();
         simulation.coordinator.register(&id);
@@ -272,6 +305,18 @@ fn run(seed: u64, plans: &[Plan]) -> (usize, Seen) {
     simulation.ends_are_explained();
     let good = simulation.coordinator.archive.values().filter(|matrix| succeeded(matrix)).count();
     (good, simulation.coordinator.observer.seen)
+}
+
+/// The attempt, if a person wants it back from its worker. What has saved a checkpoint says so with its next word.
+fn handed_back(
+    held: &world::Held,
+    coordinator: &Coordinator,
+    worker: &WorkerId,
+) -> Option<assay_domain::Lease> {
+    let state = &coordinator.state;
+    let saved = state.job(&held.lease.job).is_some_and(|job| job.resume().is_some());
+    let back = coordinator.must_hand_back(worker, saved.then_some(&held.lease));
+    back.contains(&held.lease).then(|| held.lease.clone())
 }
 
 fn succeeded(matrix: &assay_domain::state::Matrix) -> bool {
@@ -303,15 +348,20 @@ fn whatever_happens_the_invariants_hold_and_everything_ends() {
     println!("{good} matrices of {seeds} histories came to a good end; {seen:?}");
     // A simulation in which nothing ever succeeds, or nothing ever goes wrong, would prove little.
     assert!(good as u64 > seeds, "only {good} matrices of {seeds} histories came to a good end");
-    let Seen { losses, lost_attempts, crash_ends, crashes_survived, memory_ends, memory_found } = seen;
-    for (seen, what) in [
+    let Seen { losses, lost_attempts, crash_ends, crashes_survived, memory_ends, memory_found, .. } = seen;
+    for (count, what) in [
         (losses, "losses in the store"),
         (lost_attempts / 10, "ten lost attempts"),
         (crash_ends, "jobs at the crash limit"),
         (crashes_survived, "jobs that crashed and succeeded"),
         (memory_ends, "jobs too large for every worker"),
         (memory_found, "jobs that found more memory"),
+        (seen.quarantines, "workers in quarantine"),
+        (seen.drains, "workers taken out"),
+        (seen.pauses, "matrices held back"),
+        (seen.cancels, "jobs cancelled"),
+        (seen.limits, "teams at their limit"),
     ] {
-        assert!(seen > seeds / 20, "only {seen} times in {seeds} histories: {what}");
+        assert!(count > seeds / 20, "only {count} times in {seeds} histories: {what}");
     }
 }

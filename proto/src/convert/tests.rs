@@ -63,6 +63,7 @@ fn state() -> State {
         spec_json: "{}".into(),
         secret: Digest::of(b"secret"),
         plan: vec![planned(0), planned(1)],
+        schedule: Default::default(),
         at,
     };
     let failed = |lease| Event::AttemptFailed {

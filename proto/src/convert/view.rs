@@ -21,6 +21,7 @@ pub fn matrix_summary(matrix: &Matrix) -> v1::MatrixSummary {
         // A matrix without jobs, or cancelled before any began, finished when that happened.
         finished_at_unix_ms: finished.or_else(|| ended_without_jobs(matrix)).map_or(0, |at| at.0),
         cancelled: matrix.cancelled_at.is_some(),
+        paused: matrix.paused_at.is_some(),
         jobs,
     }
 }

@@ -1,7 +1,7 @@
 //! A submission on its way to the engine: parsed, planned, its uploads seen, equal finished jobs found.
 
 use assay_domain::event::SubmittedMatrix;
-use assay_domain::matrix::ResolvedMatrix;
+use assay_domain::matrix::{ResolvedMatrix, Schedule};
 use assay_domain::{Digest, MatrixId, PlannedJob, Rejection, SubmitKey};
 use assay_proto::{RESOLVED_BYTES_MAX, convert, v1};
 use tonic::Status;
@@ -64,6 +64,7 @@ impl MatricesService {
             spec_json: planned.spec_json,
             secret: Digest::from_bytes(random()?),
             plan: planned.plan,
+            schedule: planned.schedule,
             at: self.clock.unix(),
         };
         let submission = Box::new(Submission { matrix, finished, absent, mode });
@@ -99,6 +100,7 @@ struct Planned {
     digest: Digest,
     spec_json: String,
     plan: Vec<PlannedJob>,
+    schedule: Schedule,
 }
 
 fn planned(resolved_json: &str, jobs_max: usize) -> Result<Planned, Status> {
@@ -113,7 +115,8 @@ fn planned(resolved_json: &str, jobs_max: usize) -> Result<Planned, Status> {
     let digest = Digest::of_value(&resolved).map_err(|error| internal("digesting the matrix", &error))?;
     let spec_json = convert::to_json(&resolved);
     check_size("resolved_json", spec_json.len(), RESOLVED_BYTES_MAX)?;
-    Ok(Planned { name, digest, spec_json, plan })
+    let schedule = resolved.matrix.schedule;
+    Ok(Planned { name, digest, spec_json, plan, schedule })
 }
 
 fn check_plan(plan: &[PlannedJob], jobs_max: usize) -> Result<(), Status> {

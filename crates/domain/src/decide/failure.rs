@@ -1,9 +1,10 @@
 //! What follows a failed or lost attempt: whether there is another, after which pause, and on which workers. The classes and
 //! what each means stand in `docs/failures.md`.
 
+use crate::event::WorkerInfo;
 use crate::job::FailureClass;
 use crate::state::JobState;
-use crate::{Digest, JobId, State, WorkKind, WorkerId};
+use crate::{Digest, JobId, State, WorkKind};
 
 /// Limits on trying again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,11 +15,13 @@ pub struct Policy {
     pub crashes_max: usize,
     /// Times that something a job made may be lost before the job fails.
     pub losses_max: usize,
+    /// Different jobs that may fail on a worker in a row before it gets no more.
+    pub quarantine_jobs: usize,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { attempts_max: 5, crashes_max: 3, losses_max: 3 }
+        Self { attempts_max: 5, crashes_max: 3, losses_max: 3, quarantine_jobs: 3 }
     }
 }
 
@@ -84,10 +87,8 @@ pub(super) fn no_larger_worker(
 
 /// Whether a worker may have a job whose memory ran out before: if it has more than the workers where that happened, or if
 /// those that had more are gone. In that case the job's next such end is its last, and nothing waits for ever.
-pub(super) fn is_large_enough(state: &State, worker: &WorkerId, kind: WorkKind, job: &JobState) -> bool {
-    let Some(exceeded) = job.memory_exceeded_mib else { return true };
-    let has_more = state.workers.get(worker).is_some_and(|worker| worker.memory_mib > exceeded);
-    has_more || largest(state, kind).is_none_or(|largest| largest <= exceeded)
+pub(super) fn is_large_enough(state: &State, worker: &WorkerInfo, kind: WorkKind, exceeded_mib: u64) -> bool {
+    worker.memory_mib > exceeded_mib || largest(state, kind).is_none_or(|largest| largest <= exceeded_mib)
 }
 
 fn largest(state: &State, kind: WorkKind) -> Option<u64> {

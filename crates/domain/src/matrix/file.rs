@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Judge, Places, Preset};
+use super::{Judge, Places, Preset, Schedule};
 use crate::job::{EarlyStopping, LossOn, Orders, SamplingDefaults};
 
 /// A projection that may carry an adapter.
@@ -88,6 +88,9 @@ pub struct Matrix {
     pub sampling: Vec<SamplingEntry>,
     /// Who judges.
     pub panel: Panel,
+    /// Who it is for and how urgent it is.
+    #[serde(default, skip_serializing_if = "Schedule::is_default")]
+    pub schedule: Schedule,
     /// When given, only combinations that one of these rules matches are run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub include: Vec<Rule>,

@@ -112,7 +112,7 @@ pub enum Outcome {
     },
     /// Its lease ran out.
     Lost,
-    /// Its matrix was cancelled.
+    /// It or its matrix was cancelled.
     Cancelled,
     /// It finished the job, but what it made was lost later.
     Undone {
@@ -220,6 +220,14 @@ impl JobState {
         outputs.iter().chain(checkpoints).find(|artifact| artifact.name == name)
     }
 
+    /// Whether a person's cancel would change it.
+    pub fn can_be_cancelled(&self) -> bool {
+        match &self.phase {
+            Phase::Waiting | Phase::Leased { .. } => true,
+            Phase::Succeeded { .. } | Phase::Reused { .. } | Phase::Failed { .. } | Phase::Cancelled => false,
+        }
+    }
+
     /// The newest resume state.
     pub fn resume(&self) -> Option<(u64, &Artifact)> {
         self.checkpoints.iter().rev().find_map(|(step, point)| Some((*step, point.resume.as_ref()?)))
@@ -295,11 +303,17 @@ impl JobState {
                 None => self.artifact_lost(key, reason, *at),
             },
             Event::JobFailed { reason, at, .. } => self.failed(reason, *at),
+            Event::JobCancelled { at, .. } => self.cancelled(*at),
             Event::EpochRaised { .. }
             | Event::WorkerRegistered { .. }
             | Event::WorkerForgotten { .. }
             | Event::MatrixSubmitted { .. }
             | Event::MatrixCancelled { .. }
+            | Event::MatrixPaused { .. }
+            | Event::MatrixResumed { .. }
+            | Event::WorkerQuarantined { .. }
+            | Event::WorkerDraining { .. }
+            | Event::WorkerLifted { .. }
             | Event::MatrixArchived { .. } => {}
         }
     }
@@ -438,15 +452,11 @@ impl JobState {
     }
 
     pub(super) fn cancelled(&mut self, at: UnixMillis) {
-        match &self.phase {
-            Phase::Waiting => {}
-            Phase::Leased { fence, .. } => {
-                let fence = *fence;
-                self.end_attempt(fence, Outcome::Cancelled, at);
-            }
-            Phase::Succeeded { .. } | Phase::Reused { .. } | Phase::Failed { .. } | Phase::Cancelled => {
-                return;
-            }
+        if !self.can_be_cancelled() {
+            return;
+        }
+        if let Some(fence) = self.current() {
+            self.end_attempt(fence, Outcome::Cancelled, at);
         }
         self.phase = Phase::Cancelled;
         self.changed_at = Some(at);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use assay_domain::decide::Policy;
+use assay_domain::decide::schedule::{Moment, Shares, explain};
 use assay_domain::event::WorkerInfo;
 use assay_domain::job::FailureClass;
 use assay_domain::segment::LATE_SEGMENTS_MAX;
@@ -29,6 +30,13 @@ pub(crate) struct Observer {
     exceeded: BTreeMap<JobId, u64>,
     /// How often a job crashed, stalled or lost its worker since it last succeeded.
     crashes: BTreeMap<JobId, usize>,
+    /// Jobs that a person cancelled one by one.
+    pub(crate) cancelled: BTreeSet<JobId>,
+    paused: BTreeSet<MatrixId>,
+    /// Workers that get nothing.
+    closed: BTreeSet<WorkerId>,
+    /// What failed on a worker since something succeeded there.
+    failed_on: BTreeMap<WorkerId, BTreeSet<JobId>>,
     looks: u64,
     pub(crate) seen: Seen,
 }
@@ -46,6 +54,13 @@ pub(crate) struct Seen {
     /// Jobs that no worker had the memory for, and jobs that a larger one could do.
     pub(crate) memory_ends: u64,
     pub(crate) memory_found: u64,
+    pub(crate) quarantines: u64,
+    pub(crate) drains: u64,
+    pub(crate) pauses: u64,
+    /// Jobs that a person cancelled one by one.
+    pub(crate) cancels: u64,
+    /// Attempts after which a team ran as much as it may.
+    pub(crate) limits: u64,
 }
 
 impl Seen {
@@ -56,6 +71,11 @@ impl Seen {
         self.crashes_survived += other.crashes_survived;
         self.memory_ends += other.memory_ends;
         self.memory_found += other.memory_found;
+        self.quarantines += other.quarantines;
+        self.drains += other.drains;
+        self.pauses += other.pauses;
+        self.cancels += other.cancels;
+        self.limits += other.limits;
     }
 }
 
@@ -93,6 +113,8 @@ impl Observer {
             Event::WorkerForgotten { worker, .. } => {
                 let busy = state.open_leases().into_iter().find(|(_, holder)| holder == worker);
                 assert!(busy.is_none(), "{worker} was forgotten with {busy:?}");
+                self.closed.remove(worker);
+                self.failed_on.remove(worker);
             }
             Event::JobReused { job, outputs, .. } => {
                 assert!(self.ended.insert(job.clone()), "{job} ended twice");
@@ -107,6 +129,7 @@ impl Observer {
             Event::JobLeased { lease, worker, .. } => {
                 self.leased(state, lease);
                 self.is_large_enough(state, &lease.job, worker);
+                self.may_have(state, lease, worker);
             }
             Event::Checkpointed { lease, adapter, .. } => {
                 self.must_be_current(lease);
@@ -118,6 +141,7 @@ impl Observer {
                 self.current.remove(&lease.job);
                 self.seen.memory_found += u64::from(self.exceeded.remove(&lease.job).is_some());
                 self.seen.crashes_survived += u64::from(self.crashes.contains_key(&lease.job));
+                self.failed_on.remove(&worker_of(state, lease));
                 assert!(
                     self.winners.insert(lease.job.clone(), lease.fence).is_none(),
                     "{lease} won a second time"
@@ -129,6 +153,28 @@ impl Observer {
                 self.must_be_current(lease);
                 self.current.remove(&lease.job);
                 self.attempt_ended(state, lease, event);
+            }
+            Event::JobCancelled { job, .. } => {
+                assert!(!self.ended.contains(job), "{job} was cancelled after its end");
+                assert!(self.cancelled.insert(job.clone()), "{job} was cancelled twice");
+                self.current.remove(job);
+                self.seen.cancels += 1;
+            }
+            Event::MatrixPaused { matrix, .. } => {
+                assert!(self.paused.insert(matrix.clone()), "{matrix} was paused twice");
+                self.seen.pauses += 1;
+            }
+            Event::MatrixResumed { matrix, .. } => {
+                assert!(self.paused.remove(matrix), "{matrix} was not paused");
+            }
+            Event::WorkerQuarantined { worker, .. } => self.quarantined(state, worker),
+            Event::WorkerDraining { worker, .. } => {
+                self.closed.insert(worker.clone());
+                self.seen.drains += 1;
+            }
+            Event::WorkerLifted { worker, .. } => {
+                assert!(self.closed.remove(worker), "nothing kept jobs from {worker}");
+                self.failed_on.remove(worker);
             }
             Event::ArtifactLost { job, key, .. } => self.lost(state, objects, job, key),
             Event::JobFailed { job, .. } => {
@@ -221,15 +267,40 @@ impl Observer {
         if lost || matches!(class, Some(FailureClass::Crashed | FailureClass::Stalled)) {
             *self.crashes.entry(lease.job.clone()).or_default() += 1;
         }
+        if matches!(class, Some(FailureClass::Crashed | FailureClass::Stalled | FailureClass::Transient)) {
+            self.failed_on.entry(worker_of(state, lease)).or_default().insert(lease.job.clone());
+        }
         if class == Some(FailureClass::OutOfMemory) {
             self.out_of_memory(state, lease);
         }
     }
 
+    /// Only a matrix that is not held back, on a worker that is open, of a team that may run more.
+    fn may_have(&mut self, state: &State, lease: &Lease, worker: &WorkerId) {
+        assert!(!self.cancelled.contains(&lease.job), "{lease} was cancelled");
+        assert!(!self.paused.contains(&lease.job.matrix), "{lease} is of a paused matrix");
+        assert!(!self.closed.contains(worker), "{lease} went to {worker}, which gets nothing");
+        let team = |id: &MatrixId| state.matrix(id).expect("a known matrix").submitted.schedule.team.clone();
+        let its_team = team(&lease.job.matrix);
+        if its_team.as_deref() == Some("few") {
+            let running = self.current.keys().filter(|job| team(&job.matrix) == its_team).count();
+            // With this one.
+            assert_eq!(running, 1, "{lease} is one too many for its team");
+            self.seen.limits += 1;
+        }
+    }
+
+    fn quarantined(&mut self, state: &State, worker: &WorkerId) {
+        let failed = self.failed_on.get(worker).map_or(0, BTreeSet::len);
+        assert!(failed >= 3, "{worker} is in quarantine after {failed} jobs");
+        self.closed.insert(worker.clone());
+        let open = state.workers.keys().any(|other| !self.closed.contains(other));
+        assert!(open, "{worker} was the last");
+        self.seen.quarantines += 1;
+    }
+
     fn out_of_memory(&mut self, state: &State, lease: &Lease) {
-        let attempt = state.job(&lease.job).and_then(|job| job.attempt(lease.fence));
-        let worker = &attempt.expect("a current attempt").worker;
-        let memory = state.workers[worker].memory_mib;
+        let memory = state.workers[&worker_of(state, lease)].memory_mib;
         let most = self.exceeded.entry(lease.job.clone()).or_default();
         *most = memory.max(*most);
     }
@@ -290,6 +361,67 @@ impl Observer {
             "{id} succeeded and can be resumed"
         );
     }
+}
+
+fn worker_of(state: &State, lease: &Lease) -> WorkerId {
+    let attempt = state.job(&lease.job).and_then(|job| job.attempt(lease.fence));
+    attempt.expect("a current attempt").worker.clone()
+}
+
+/// One worker has room for one: it gets a job of the matrix whose turn it is among those with one that fits, and nothing only if
+/// none has. What an explanation says agrees.
+pub(crate) fn placement_is_right(
+    state: &State,
+    moment: &Moment<'_>,
+    shares: &Shares,
+    worker: &WorkerId,
+    leased: &[Event],
+) {
+    let fitting = state.matrices.iter().filter(|matrix| has_one_for(state, moment, matrix, worker));
+    let turn = fitting.map(|matrix| (shares.rank(matrix), matrix)).min_by_key(|(rank, _)| *rank);
+    let given = leased.first().map(|event| {
+        let Event::JobLeased { lease, .. } = event else { panic!("placing gave {event:?}") };
+        lease
+    });
+    match (given, turn) {
+        (None, None) => {}
+        (Some(lease), Some((least, _))) => {
+            let matrix = state.matrix(&lease.job.matrix).expect("a known matrix");
+            assert!(has_one_for(state, moment, matrix, worker), "{lease} does not fit {worker}");
+            assert_eq!(shares.rank(matrix), least, "it was not the turn of {lease}");
+            let explained = explain(state, matrix, lease.job.ordinal, moment).expect("a job of it");
+            let its_worker = explained.workers.iter().find(|known| known.worker == *worker);
+            let free =
+                explained.reasons.is_empty() && its_worker.is_some_and(|known| known.reasons.is_empty());
+            assert!(free, "{lease} was placed against {explained:?}");
+        }
+        (None, Some((_, matrix))) => panic!("{worker} got nothing of {}", matrix.submitted.id),
+        (Some(lease), None) => panic!("{lease} fits nothing"),
+    }
+}
+
+fn has_one_for(state: &State, moment: &Moment<'_>, matrix: &Matrix, worker: &WorkerId) -> bool {
+    let Some(info) = state.workers.get(worker).filter(|_| state.is_open(worker)) else { return false };
+    let id = |ordinal: usize| JobId { matrix: matrix.submitted.id.clone(), ordinal: ordinal as u32 };
+    let team = &matrix.submitted.schedule.team;
+    let of_team = |lease: &Lease| {
+        state.matrix(&lease.job.matrix).is_some_and(|other| other.submitted.schedule.team == *team)
+    };
+    let full =
+        || team.as_deref() == Some("few") && state.open_leases().iter().any(|(lease, _)| of_team(lease));
+    let exceeds = |exceeded: u64| {
+        let larger = |worker: &WorkerInfo| worker.memory_mib > exceeded;
+        larger(info) || !state.workers.values().any(larger)
+    };
+    if matrix.paused_at.is_some() || full() {
+        return false;
+    }
+    let statuses = matrix.statuses();
+    let mut ready = statuses.iter().enumerate().filter(|(_, status)| **status == Status::Ready);
+    ready.any(|(ordinal, _)| {
+        let held = moment.held_ms.contains_key(&id(ordinal));
+        !held && matrix.jobs[ordinal].memory_exceeded_mib.is_none_or(exceeds)
+    })
 }
 
 /// A retry is refused only where it must be, and takes all that is done and there.

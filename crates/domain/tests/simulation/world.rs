@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use assay_domain::decide::{self, Ask, BackOff, Failed, Memory, Policy};
+use assay_domain::decide::schedule::{Moment, Shares, Team, Teams};
+use assay_domain::decide::{self, BackOff, Failed, Memory, Policy};
 use assay_domain::event::{SubmittedMatrix, WorkerInfo};
 use assay_domain::job::{FailureClass, Usage};
-use assay_domain::state::{FinishedJob, JobState, Matrix, ReadSet};
+use assay_domain::matrix::Schedule;
+use assay_domain::state::{DrainMode, FinishedJob, JobState, Matrix, ReadSet};
 use assay_domain::{
     Artifact, DeviceKind, Digest, Epoch, Event, FileRef, JobId, JobKey, Lease, LogSegment, LostObject,
     MatrixId, ObjectKey, PlannedJob, Rejection, Source, State, SubmitKey, UnixMillis, Work, WorkKind,
@@ -15,6 +17,8 @@ use assay_domain::{
 use crate::invariants::{self, Observer};
 
 pub(crate) const LEASE_MS: u64 = 60;
+/// How long a quarantine lasts.
+const QUARANTINE_MS: u64 = 150;
 const BACK_OFF: BackOff = BackOff { first_ms: 4, longest_ms: 20 };
 
 /// A plan with what is asked of it again and again.
@@ -55,6 +59,10 @@ pub(crate) struct Coordinator {
     pub(crate) deadlines: BTreeMap<Lease, u64>,
     /// Jobs in back-off, until when.
     holds: BTreeMap<JobId, u64>,
+    /// Workers in quarantine, since when.
+    quarantined: BTreeMap<WorkerId, u64>,
+    pub(crate) teams: Teams,
+    shares: Shares,
     pub(crate) now: u64,
     pub(crate) policy: Policy,
     pub(crate) observer: Observer,
@@ -85,6 +93,9 @@ impl Coordinator {
             finished: BTreeMap::new(),
             deadlines: BTreeMap::new(),
             holds: BTreeMap::new(),
+            quarantined: BTreeMap::new(),
+            teams: teams(),
+            shares: Shares::default(),
             now: 1,
             policy: Policy::default(),
             observer: Observer::default(),
@@ -94,7 +105,7 @@ impl Coordinator {
         coordinator
     }
 
-    fn at(&self) -> UnixMillis {
+    pub(crate) fn at(&self) -> UnixMillis {
         UnixMillis(self.now)
     }
 
@@ -107,6 +118,7 @@ impl Coordinator {
             self.state.apply(&event);
             self.amend(&event);
             self.hold(&event);
+            self.note_quarantine(&event);
         }
         self.observer.after(&self.state, self.policy);
     }
@@ -131,6 +143,14 @@ impl Coordinator {
         let released = matches!(event, Event::AttemptFailed { class, .. } if !class.counts());
         if let Some(known) = self.state.job(&lease.job).filter(|_| !released) {
             self.holds.insert(lease.job.clone(), self.now + BACK_OFF.pause_ms(&lease.job, known));
+        }
+    }
+
+    fn note_quarantine(&mut self, event: &Event) {
+        if let Event::WorkerQuarantined { worker, .. } = event {
+            self.quarantined.insert(worker.clone(), self.now);
+        } else if let Event::WorkerLifted { worker, .. } | Event::WorkerForgotten { worker, .. } = event {
+            self.quarantined.remove(worker);
         }
     }
 
@@ -186,6 +206,7 @@ impl Coordinator {
             spec_json: String::new(),
             secret: Digest::of(b"secret"),
             plan: plan.jobs.clone(),
+            schedule: schedule(number),
             at: self.at(),
         };
         let decided = decide::submit(&self.state, &read, matrix);
@@ -320,13 +341,22 @@ impl Coordinator {
     }
 
     fn offer(&mut self, worker: &WorkerId) -> Option<Lease> {
-        let kinds = self.state.workers.get(worker).map(|known| known.kinds.clone())?;
         self.holds.retain(|_, until| *until > self.now);
-        let held: BTreeSet<JobId> = self.holds.keys().cloned().collect();
-        let event = decide::acquire(&self.state, Ask { worker, kinds: &kinds, held: &held }, self.at())?;
-        let Event::JobLeased { lease, .. } = &event else { panic!("acquire gave {event:?}") };
+        let left = |until: &u64| *until - self.now;
+        let held_ms: BTreeMap<JobId, u64> =
+            self.holds.iter().map(|(job, until)| (job.clone(), left(until))).collect();
+        let slots = BTreeMap::from([(worker.clone(), 1)]);
+        let moment = Moment { slots: &slots, held_ms: &held_ms, teams: &self.teams };
+        let before = self.shares.clone();
+        let at = self.at();
+        let mut events = decide::place(&self.state, &moment, &mut self.shares, at);
+        // The second opinion costs more than all else: every third time is often enough.
+        if self.now.is_multiple_of(3) {
+            invariants::placement_is_right(&self.state, &moment, &before, worker, &events);
+        }
+        let event = events.pop()?;
+        let Event::JobLeased { lease, .. } = &event else { panic!("placing gave {event:?}") };
         let lease = lease.clone();
-        assert!(!held.contains(&lease.job), "{} was leased in its back-off", lease.job);
         self.record(vec![event]);
         Some(lease)
     }
@@ -369,12 +399,34 @@ impl Coordinator {
         self.deadlines.retain(|_, deadline| *deadline > self.now);
         let events = decide::expire(&self.state, self.policy, &due, self.at());
         self.record(events);
+        let due = decide::lift_due(&self.state, QUARANTINE_MS, &self.quarantined, self.now, self.at());
+        self.record(due);
     }
 
-    pub(crate) fn cancel(&mut self, id: &MatrixId) {
-        if let Ok(events) = decide::cancel(&self.state, id, self.at()) {
+    /// What a person asks, in a state that may refuse it.
+    pub(crate) fn steer(&mut self, decided: Result<Vec<Event>, Rejection>) {
+        if let Ok(events) = decided {
             self.record(events);
         }
+    }
+
+    /// Nothing is held back by a person any more.
+    pub(crate) fn let_all_go_on(&mut self) {
+        let matrices: Vec<MatrixId> = self.state.matrices.iter().map(|m| m.submitted.id.clone()).collect();
+        for id in matrices {
+            let decided = decide::unpause(&self.state, &id, self.at());
+            self.steer(decided);
+        }
+        let drained = self.state.standings.iter().filter(|(_, standing)| standing.drain.is_some());
+        for worker in drained.map(|(worker, _)| worker.clone()).collect::<Vec<_>>() {
+            let decided = decide::lift(&self.state, &worker, self.at());
+            self.steer(decided);
+        }
+    }
+
+    /// A draining worker hands back what it is told to.
+    pub(crate) fn must_hand_back(&self, worker: &WorkerId, saved: Option<&Lease>) -> Vec<Lease> {
+        decide::to_hand_back(&self.state, worker, saved)
     }
 
     /// Stops and starts again: the state is what the journal says, open leases get a full term.
@@ -388,6 +440,9 @@ impl Coordinator {
         let term = self.now + LEASE_MS;
         self.deadlines = decide::resume(&self.state).into_iter().map(|(lease, _)| (lease, term)).collect();
         self.holds.clear();
+        self.shares = Shares::default();
+        let closed = self.state.standings.iter().filter(|(_, standing)| standing.quarantine.is_some());
+        self.quarantined = closed.map(|(worker, _)| (worker.clone(), self.now)).collect();
     }
 
     /// A restore: a new epoch before anything is heard.
@@ -414,6 +469,26 @@ impl Coordinator {
         names.iter().map(|name| made(lease, name)).collect()
     }
 }
+
+/// One team that may run little, one of more weight, and those of no team.
+fn teams() -> Teams {
+    let named = [("few", 1, Some(1)), ("many", 3, None)];
+    let named = named.map(|(name, weight, running_max)| (name.to_owned(), Team { weight, running_max }));
+    Teams { named: named.into(), other: Team::default() }
+}
+
+fn schedule(number: u64) -> Schedule {
+    let team = [None, Some("few"), Some("many")][(number % 3) as usize];
+    Schedule {
+        team: team.map(str::to_owned),
+        user: None,
+        priority: (number / 3 % 2) as i32,
+        weight: 1 + (number % 2) as u32,
+    }
+}
+
+/// How a person drains a worker.
+pub(crate) const DRAINS: [DrainMode; 3] = [DrainMode::Finish, DrainMode::Checkpoint, DrainMode::Now];
 
 fn uploads(planned: &PlannedJob) -> impl Iterator<Item = &FileRef> {
     let artifacts = planned.inputs.iter().filter_map(|input| match &input.source {

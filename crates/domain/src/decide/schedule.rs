@@ -1,0 +1,48 @@
+//! Which job goes to which worker: pure, and able to say why a job is not on a worker. Placing and explaining ask the same
+//! predicates (`schedule/obstacle.rs`): what is explained is what is done.
+
+use std::collections::BTreeMap;
+
+use crate::state::Matrix;
+use crate::{Attempt, Event, Fence, JobId, Lease, State, UnixMillis, WorkerId};
+
+pub use explain::{Explanation, Reason, WorkerReasons, explain};
+pub use obstacle::Obstacle;
+pub use share::{Shares, Team, Teams, WEIGHT_MAX};
+
+use round::Round;
+
+mod explain;
+mod obstacle;
+mod round;
+mod share;
+
+/// What only the coordinator's memory knows.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment<'a> {
+    /// The workers that are connected, and how many more attempts each would take.
+    pub slots: &'a BTreeMap<WorkerId, u32>,
+    /// Jobs held back after a failure, each for how many ms more.
+    pub held_ms: &'a BTreeMap<JobId, u64>,
+    /// What teams may have.
+    pub teams: &'a Teams,
+}
+
+/// Workers have room: the leases they get, each after those before it. A lease is one job on one worker; a gang would be several
+/// workers of one pick.
+pub fn place(state: &State, moment: &Moment<'_>, shares: &mut Shares, at: UnixMillis) -> Vec<Event> {
+    shares.forget_ended(state);
+    let mut round = Round::new(state, moment, shares);
+    let mut events = Vec::new();
+    while let Some((matrix, ordinal, worker)) = round.next() {
+        let attempts = matrix.jobs.get(ordinal as usize).map_or(0, |job| job.attempts.len());
+        let fence = Fence { epoch: state.epoch, attempt: Attempt(attempts as u32 + 1) };
+        let lease = Lease { job: id_of(matrix, ordinal), fence };
+        events.push(Event::JobLeased { lease, worker: worker.clone(), at });
+    }
+    events
+}
+
+fn id_of(matrix: &Matrix, ordinal: u32) -> JobId {
+    JobId { matrix: matrix.submitted.id.clone(), ordinal }
+}
