@@ -129,7 +129,11 @@ impl Coordinator {
     }
 
     pub(crate) async fn stop(&self, lease: &Lease) {
-        let item = v1::StopItem { lease: Some(lease_ref(lease)), reason: String::from("cancelled") };
+        self.stop_because(lease, "cancelled").await;
+    }
+
+    pub(crate) async fn stop_because(&self, lease: &Lease, reason: &str) {
+        let item = v1::StopItem { lease: Some(lease_ref(lease)), reason: reason.to_owned() };
         self.say(coordinator_message::Body::Stops(v1::StopBatch { items: vec![item] })).await;
     }
 

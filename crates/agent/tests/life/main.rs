@@ -326,6 +326,22 @@ async fn a_shutdown_hands_running_attempts_back() {
 }
 
 #[tokio::test]
+async fn a_drained_attempt_is_handed_back_and_the_worker_stays() {
+    let mut coordinator = Coordinator::start().await;
+    let mut agent = Agent::start(&coordinator);
+    coordinator.until(ready(1)).await;
+    coordinator.offer(&assignment(0, 1)).await;
+    let run = agent.next_run().await;
+    coordinator.stop_because(&assignment(0, 1).lease, "drain").await;
+    run.cx.cancelled().cancelled().await;
+    run.end(Err(Failure::new(FailureClass::Crashed, "stopped in the middle")));
+    let (lease, class, _) = coordinator.until(failed).await;
+    assert_eq!((lease, class.as_str()), (assignment(0, 1).lease, "released"));
+    coordinator.until(ready(1)).await;
+    agent.shut_down().await;
+}
+
+#[tokio::test]
 async fn a_worker_that_will_never_be_taken_ends_with_the_reason() {
     let coordinator = Coordinator::start().await;
     coordinator.script().refuse_streams = Some(tonic::Status::failed_precondition("protocol 9 is needed"));
