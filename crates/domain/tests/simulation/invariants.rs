@@ -136,46 +136,18 @@ impl Observer {
                 self.accepted.insert(adapter.files[0].key.as_str().to_owned());
             }
             Event::Logged { lease, segment, .. } => self.logged(lease, segment),
-            Event::JobSucceeded { lease, outputs, .. } => {
-                self.must_be_current(lease);
-                self.current.remove(&lease.job);
-                self.seen.memory_found += u64::from(self.exceeded.remove(&lease.job).is_some());
-                self.seen.crashes_survived += u64::from(self.crashes.contains_key(&lease.job));
-                self.failed_on.remove(&worker_of(state, lease));
-                assert!(
-                    self.winners.insert(lease.job.clone(), lease.fence).is_none(),
-                    "{lease} won a second time"
-                );
-                assert!(self.ended.insert(lease.job.clone()), "{} ended twice", lease.job);
-                self.accepted.extend(outputs.iter().map(|output| output.files[0].key.as_str().to_owned()));
-            }
+            Event::JobSucceeded { lease, outputs, .. } => self.succeeded(state, lease, outputs),
             Event::AttemptFailed { lease, .. } | Event::AttemptLost { lease, .. } => {
                 self.must_be_current(lease);
                 self.current.remove(&lease.job);
                 self.attempt_ended(state, lease, event);
             }
-            Event::JobCancelled { job, .. } => {
-                assert!(!self.ended.contains(job), "{job} was cancelled after its end");
-                assert!(self.cancelled.insert(job.clone()), "{job} was cancelled twice");
-                self.current.remove(job);
-                self.seen.cancels += 1;
-            }
-            Event::MatrixPaused { matrix, .. } => {
-                assert!(self.paused.insert(matrix.clone()), "{matrix} was paused twice");
-                self.seen.pauses += 1;
-            }
-            Event::MatrixResumed { matrix, .. } => {
-                assert!(self.paused.remove(matrix), "{matrix} was not paused");
-            }
-            Event::WorkerQuarantined { worker, .. } => self.quarantined(state, worker),
-            Event::WorkerDraining { worker, .. } => {
-                self.closed.insert(worker.clone());
-                self.seen.drains += 1;
-            }
-            Event::WorkerLifted { worker, .. } => {
-                assert!(self.closed.remove(worker), "nothing kept jobs from {worker}");
-                self.failed_on.remove(worker);
-            }
+            Event::JobCancelled { .. }
+            | Event::MatrixPaused { .. }
+            | Event::MatrixResumed { .. }
+            | Event::WorkerQuarantined { .. }
+            | Event::WorkerDraining { .. }
+            | Event::WorkerLifted { .. } => self.steered(state, event),
             Event::ArtifactLost { job, key, .. } => self.lost(state, objects, job, key),
             Event::JobFailed { job, .. } => {
                 assert!(self.ended.insert(job.clone()), "{job} ended twice");
@@ -257,6 +229,40 @@ impl Observer {
                 self.accepted.contains(input.files[0].key.as_str()),
                 "{job} would read {name} from nowhere"
             );
+        }
+    }
+
+    fn succeeded(&mut self, state: &State, lease: &Lease, outputs: &[assay_domain::Artifact]) {
+        self.must_be_current(lease);
+        self.current.remove(&lease.job);
+        self.seen.memory_found += u64::from(self.exceeded.remove(&lease.job).is_some());
+        self.seen.crashes_survived += u64::from(self.crashes.contains_key(&lease.job));
+        self.failed_on.remove(&worker_of(state, lease));
+        assert!(self.winners.insert(lease.job.clone(), lease.fence).is_none(), "{lease} won a second time");
+        assert!(self.ended.insert(lease.job.clone()), "{} ended twice", lease.job);
+        self.accepted.extend(outputs.iter().map(|output| output.files[0].key.as_str().to_owned()));
+    }
+
+    /// A person's wish, or a quarantine.
+    fn steered(&mut self, state: &State, event: &Event) {
+        if let Event::JobCancelled { job, .. } = event {
+            assert!(!self.ended.contains(job), "{job} was cancelled after its end");
+            assert!(self.cancelled.insert(job.clone()), "{job} was cancelled twice");
+            self.current.remove(job);
+            self.seen.cancels += 1;
+        } else if let Event::MatrixPaused { matrix, .. } = event {
+            assert!(self.paused.insert(matrix.clone()), "{matrix} was paused twice");
+            self.seen.pauses += 1;
+        } else if let Event::MatrixResumed { matrix, .. } = event {
+            assert!(self.paused.remove(matrix), "{matrix} was not paused");
+        } else if let Event::WorkerQuarantined { worker, .. } = event {
+            self.quarantined(state, worker);
+        } else if let Event::WorkerDraining { worker, .. } = event {
+            self.closed.insert(worker.clone());
+            self.seen.drains += 1;
+        } else if let Event::WorkerLifted { worker, .. } = event {
+            assert!(self.closed.remove(worker), "nothing kept jobs from {worker}");
+            self.failed_on.remove(worker);
         }
     }
 
