@@ -12,6 +12,8 @@ use crate::snapshot::SnapshotError;
 
 mod backup;
 mod command;
+mod compact;
+mod export;
 mod files;
 mod objects;
 mod restore;
@@ -20,6 +22,8 @@ mod verify;
 
 pub use backup::{BACKUP_FILE, Backup, backup};
 pub use command::AdminArgs;
+pub use compact::{Compacted, compact};
+pub use export::{Exported, export};
 pub use restore::{Restored, restore};
 pub use verify::{Verified, verify};
 
@@ -123,5 +127,6 @@ impl AdminError {
     fn is_refusal(&self) -> bool {
         matches!(self, Self::NotEmpty { .. } | Self::Journal(JournalError::InUse { .. }))
             || matches!(self, Self::Snapshot(SnapshotError::InUse { .. }))
+            || matches!(self, Self::Engine(EngineError::Snapshot(SnapshotError::InUse { .. })))
     }
 }

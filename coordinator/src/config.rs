@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use assay_domain::decide::schedule::Teams;
 
+use crate::journal::JournalConfig;
+
 pub use teams::{TeamSetting, teams};
 
 mod teams;
@@ -67,12 +69,22 @@ pub struct Limits {
     pub batch_bytes_max: usize,
     /// Messages that wait for a worker; one that reads slower is disconnected.
     pub outbound_max: usize,
+    /// Connections of all kinds; later ones wait. The process's limit of open files may allow fewer.
+    pub sockets_max: usize,
+    /// A connection that has not said what it speaks by then is closed.
+    pub silent_socket_ms: u64,
     /// Worker connections; further ones are refused.
     pub connections_max: usize,
     /// Attempts offered to one worker at once; asking for more gets this many.
     pub slots_max: u32,
     /// Journal records between snapshots.
     pub snapshot_records: u64,
+    /// A segment of the journal that has reached this size gets no more batches.
+    pub journal_segment_bytes: u64,
+    /// Segments of the journal that stay for the audit, whatever snapshots have.
+    pub journal_segments_kept: usize,
+    /// Finished matrices are forgotten so long after their end, whenever a snapshot is due; 0: never.
+    pub history_ms: u64,
     /// Log lines kept for each job; the oldest go.
     pub log_lines_max: usize,
     /// Bytes kept of a log line; the rest is cut.
@@ -103,6 +115,17 @@ pub struct Limits {
     pub drain_ms: u64,
 }
 
+impl Limits {
+    /// The journal's share.
+    pub fn journal(&self) -> JournalConfig {
+        JournalConfig {
+            segment_max_bytes: self.journal_segment_bytes,
+            segments_kept: self.journal_segments_kept,
+            ..JournalConfig::default()
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -122,9 +145,14 @@ impl Default for Limits {
             batch_commands_max: 512,
             batch_bytes_max: 8 << 20,
             outbound_max: 256,
+            sockets_max: 16_384,
+            silent_socket_ms: 10_000,
             connections_max: 256,
             slots_max: 64,
             snapshot_records: 4_096,
+            journal_segment_bytes: 16 << 20,
+            journal_segments_kept: 4,
+            history_ms: 0,
             log_lines_max: 2_000,
             log_line_bytes_max: 4_096,
             log_segment_bytes_max: 128 << 20,

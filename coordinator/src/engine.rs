@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use assay_domain::decide::{self, Policy};
 use assay_domain::state::{Ended, Matrix};
-use assay_domain::{Event, JobId, State};
+use assay_domain::{Event, JobId, State, UnixMillis};
 use tokio::sync::{oneshot, watch};
 
 use crate::clock::Clock;
@@ -34,6 +34,7 @@ pub(crate) mod archive;
 mod assignment;
 pub(crate) mod command;
 mod error;
+mod history;
 mod logged;
 mod logs;
 mod people;
@@ -65,7 +66,7 @@ pub(crate) fn start(
     limits: Limits,
     clock: Arc<dyn Clock>,
 ) -> Result<Running, EngineError> {
-    let recovered = recovery::recover(disk, data_dir, probe)?;
+    let recovered = recovery::recover(disk, data_dir, probe, limits.journal())?;
     let (sender, receiver) = sync_channel(limits.queue_max + EXTRA_PLACES);
     let (changed, changes) = watch::channel(0);
     let handle = Handle::new(sender, limits.queue_max, changes);
@@ -108,6 +109,8 @@ struct Batch {
     records: Vec<Vec<u8>>,
     record_bytes: usize,
     archived: Vec<Matrix>,
+    /// Finished matrices that ended before then are given up.
+    forgotten: Option<UnixMillis>,
     /// Archived jobs whose logs have grown.
     amended: BTreeMap<JobId, JobRecord>,
     outbound: Vec<(ConnectionId, Outbound)>,
@@ -264,6 +267,9 @@ impl Engine {
         self.batch.record_bytes += record.len();
         self.batch.records.push(record);
         self.batch.archived.extend(recovery::archived_by(&self.state, &event));
+        if let Event::HistoryForgotten { before, .. } = &event {
+            self.batch.forgotten = Some(*before);
+        }
         self.state.apply(&event);
         self.amend(&event)?;
         self.note(&event);
@@ -287,6 +293,9 @@ impl Engine {
         let batch = std::mem::take(&mut self.batch);
         if !batch.records.is_empty() {
             let sequence = self.journal.append(&batch.records)?;
+            if let Some(before) = batch.forgotten {
+                self.archive.forget(before)?;
+            }
             self.archive.apply(sequence, &batch.archived, &batch.amended)?;
         }
         for (connection, message) in batch.outbound {
@@ -319,6 +328,8 @@ impl Engine {
         if last < self.snapshot_sequence + self.limits.snapshot_records {
             return Ok(());
         }
+        self.forget_history()?;
+        let last = self.journal.last_sequence();
         self.archive.flush()?;
         let bytes = recovery::encode_snapshot(&self.state, &self.archive.all()?)?;
         // The next try comes after as many records again, whatever becomes of this one.

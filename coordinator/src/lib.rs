@@ -9,6 +9,7 @@ pub mod config;
 pub mod disk;
 mod engine;
 mod fatal;
+pub mod incoming;
 pub mod index;
 pub mod journal;
 pub mod objects;

@@ -9,11 +9,13 @@ use std::time::Duration;
 use assay_coordinator::admin::AdminArgs;
 use assay_coordinator::clock::SystemClock;
 use assay_coordinator::config::{Config, TeamSetting, teams};
+use assay_coordinator::incoming::raise_file_limit;
 use assay_coordinator::index::{ProbeCommand, probe_main};
 use assay_coordinator::server::Server;
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
+const DAY_MS: u64 = 86_400_000;
 /// How long the last spans may take to leave.
 const TELEMETRY_FLUSH: Duration = Duration::from_secs(5);
 
@@ -49,6 +51,12 @@ enum Command {
         /// TEAM=NUMBER: how many jobs a team may run at once; `*` is each team not named.
         #[arg(long, value_name = "TEAM=NUMBER")]
         team_running_max: Vec<TeamSetting>,
+        /// Finished matrices are forgotten so many days after their end; all are kept without it.
+        #[arg(long, env = "ASSAY_HISTORY_DAYS", value_parser = clap::value_parser!(u64).range(1..=36_500))]
+        history_days: Option<u64>,
+        /// When a connection that says nothing is closed, in milliseconds.
+        #[arg(long, hide = true, value_parser = clap::value_parser!(u64).range(1..))]
+        silent_socket_ms: Option<u64>,
     },
     Admin(AdminArgs),
     /// Opens an index and reads all of it; started by the coordinator itself.
@@ -71,12 +79,16 @@ fn main() -> ExitCode {
             snapshot_records,
             team_weight,
             team_running_max,
+            history_days,
+            silent_socket_ms,
         } => {
             let mut config = Config { listen, ..Config::new(data_dir) };
             config.limits.lease_ms = lease_ms.unwrap_or(config.limits.lease_ms);
             config.limits.reconnect_grace_ms = reconnect_grace_ms.unwrap_or(config.limits.reconnect_grace_ms);
             config.limits.snapshot_records = snapshot_records.unwrap_or(config.limits.snapshot_records);
             config.limits.teams = teams(&team_weight, &team_running_max);
+            config.limits.history_ms = history_days.map_or(config.limits.history_ms, |days| days * DAY_MS);
+            config.limits.silent_socket_ms = silent_socket_ms.unwrap_or(config.limits.silent_socket_ms);
             match run(config) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => {
@@ -107,6 +119,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     end_with_parent()?;
+    raise_file_limit();
     let mut server =
         Server::start(config, Arc::new(SystemClock::new()), ProbeCommand::this_program()?).await?;
     tracing::info!(address = %server.address(), token = %server.token_path().display(), "serving");

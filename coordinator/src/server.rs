@@ -12,7 +12,6 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
-use tonic::transport::server::TcpIncoming;
 
 use crate::admin::BACKUP_FILE;
 use crate::clock::Clock;
@@ -20,6 +19,7 @@ use crate::config::Config;
 use crate::disk::{Disk, RealDisk};
 use crate::engine::{self, EngineError, Handle};
 use crate::fatal::Fatal;
+use crate::incoming;
 use crate::index::ProbeCommand;
 use crate::objects::http::Endpoint;
 use crate::objects::local::{LocalObjects, ObjectError};
@@ -155,7 +155,7 @@ impl Server {
         let stop = CancellationToken::new();
         let fatal = Fatal::new();
         let routes = routes(&config, &opened, &clock, address, &stop, &fatal)?;
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        let incoming = incoming::incoming(listener, &config.limits);
         let serving = tonic::transport::Server::builder()
             .accept_http1(true)
             .http2_keepalive_interval(Some(HTTP2_PING_INTERVAL))

@@ -1,6 +1,7 @@
 //! `cargo xtask bench NAME`: our side and the baseline in turn, on the same machine in the same run.
 
 mod comparison;
+mod coordinator;
 mod figures;
 mod machine;
 mod side;
@@ -41,6 +42,8 @@ enum Name {
     Train,
     /// Batched generation beside Transformers; base and adapter in one batch beside two runs of Transformers and PEFT.
     Generate,
+    /// The coordinator under load beside HyperQueue.
+    Coordinator,
 }
 
 impl Name {
@@ -48,6 +51,7 @@ impl Name {
         match self {
             Self::Train => "train",
             Self::Generate => "generate",
+            Self::Coordinator => "coordinator",
         }
     }
 
@@ -58,6 +62,7 @@ impl Name {
                 comparison::generate(ready, model, threads)?,
                 comparison::generate_mixed(ready, model, threads)?,
             ]),
+            Self::Coordinator => Ok(Vec::new()),
         }
     }
 
@@ -65,13 +70,16 @@ impl Name {
     fn rows(self, asked: Option<u32>) -> (u32, u32) {
         match self {
             Self::Train => (asked.unwrap_or(32), 8),
-            Self::Generate => (asked.unwrap_or(12), asked.unwrap_or(12)),
+            Self::Generate | Self::Coordinator => (asked.unwrap_or(12), asked.unwrap_or(12)),
         }
     }
 }
 
 /// The subcommand.
 pub(crate) fn main(options: &Options) -> Result<()> {
+    if let Name::Coordinator = options.name {
+        return coordinator::main();
+    }
     let ready = setup::run(&setup::Options::with_python())?;
     process::run(process::cargo(&ready.libtorch).args([
         "build",

@@ -5,14 +5,17 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use assay_domain::UnixMillis;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::{AdminError, backup, restore, verify};
+use super::{AdminError, backup, compact, export, restore, verify};
 use crate::clock::{Clock as _, SystemClock};
 use crate::index::ProbeCommand;
 
-/// Look after a data folder: verify, back up, restore.
+const DAY_MS: u64 = 86_400_000;
+
+/// Look after a data folder: verify, back up, restore, export, compact.
 ///
 /// Exit codes: 0 done, 1 done but something is wrong and named, 2 it failed, 4 refused.
 #[derive(Debug, Args)]
@@ -54,6 +57,22 @@ enum Command {
         #[arg(long)]
         salvage: bool,
     },
+    /// Write everything that is stored as JSON lines, but for secrets. A coordinator may run.
+    Export {
+        /// The file to make; `-` is standard output.
+        target: PathBuf,
+        /// The coordinator's data folder.
+        #[arg(long, default_value = ".assay")]
+        data_dir: PathBuf,
+    },
+    /// Make a stopped coordinator's folder small: a fresh snapshot and index, and no objects that nothing names.
+    Compact {
+        #[command(flatten)]
+        common: Common,
+        /// Forget matrices that ended more than so many days ago.
+        #[arg(long)]
+        history_days: Option<u64>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -86,9 +105,7 @@ impl Command {
         let now = SystemClock::new().unix();
         match self {
             Self::Verify { common, backup, quick } => {
-                let probe =
-                    ProbeCommand::this_program().map_err(AdminError::io("find", "this program".as_ref()))?;
-                let found = verify(backup.as_ref().unwrap_or(&common.data_dir), !quick, &probe)?;
+                let found = verify(backup.as_ref().unwrap_or(&common.data_dir), !quick, &probe()?)?;
                 common.print(&found);
                 Ok(found.wrong.is_empty())
             }
@@ -102,6 +119,15 @@ impl Command {
                 common.print(&restored);
                 Ok(restored.wrong_objects.is_empty())
             }
+            Self::Export { target, data_dir } => {
+                say(io::stderr(), export(&data_dir, &target, now)?);
+                Ok(true)
+            }
+            Self::Compact { common, history_days } => {
+                let ago = |days: u64| UnixMillis(now.0.saturating_sub(days.saturating_mul(DAY_MS)));
+                common.print(&compact(&common.data_dir, history_days.map(ago), &probe()?, now)?);
+                Ok(true)
+            }
         }
     }
 }
@@ -114,6 +140,10 @@ impl Common {
             false => say(io::stdout(), value),
         }
     }
+}
+
+fn probe() -> Result<ProbeCommand, AdminError> {
+    ProbeCommand::this_program().map_err(AdminError::io("find", "this program".as_ref()))
 }
 
 /// Nobody to tell is no reason to fail.

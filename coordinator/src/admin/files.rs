@@ -1,7 +1,7 @@
 //! Files and folders written so that they survive a power cut, and folders that appear whole or not at all.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, BufWriter, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -56,6 +56,41 @@ impl Drop for Staged {
             // What cannot be removed now is removed by the next try.
             let _ = fs::remove_dir_all(&self.folder);
         }
+    }
+}
+
+/// A file in the making: under its name whole or not at all, and never over another.
+pub(super) struct Whole {
+    temporary: PathBuf,
+    target: PathBuf,
+    writer: BufWriter<File>,
+}
+
+impl Whole {
+    /// Refuses a target that exists.
+    pub(super) fn create(target: &Path) -> Result<Whole, AdminError> {
+        if target.exists() {
+            return Err(AdminError::NotEmpty { path: target.to_path_buf() });
+        }
+        let mut name = target.file_name().unwrap_or_default().to_os_string();
+        name.push(".unfinished");
+        let temporary = target.with_file_name(name);
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let file = options.open(&temporary).map_err(AdminError::io("create", &temporary))?;
+        Ok(Whole { temporary, target: target.to_path_buf(), writer: BufWriter::new(file) })
+    }
+
+    pub(super) fn writer(&mut self) -> &mut dyn io::Write {
+        &mut self.writer
+    }
+
+    /// Makes it durable and gives it its name.
+    pub(super) fn finish(mut self) -> Result<(), AdminError> {
+        self.writer.flush().map_err(AdminError::io("write", &self.temporary))?;
+        self.writer.get_ref().sync_all().map_err(AdminError::io("sync", &self.temporary))?;
+        fs::rename(&self.temporary, &self.target).map_err(AdminError::io("rename to", &self.target))?;
+        sync_folder(named_parent(&self.target).unwrap_or(Path::new(".")))
     }
 }
 

@@ -10,6 +10,7 @@ use assay_domain::{Event, MatrixId, State};
 
 use super::AdminError;
 use crate::disk::Disk;
+use crate::engine::archive::MatrixLine;
 use crate::engine::recovery::{archived_by, decode_event, decode_parts};
 use crate::journal::{JournalError, Look, Record, Seen};
 use crate::snapshot;
@@ -151,6 +152,9 @@ impl Stored {
         let event = decode_event(record)?;
         if let Some(finished) = archived_by(&self.state, &event) {
             self.archived.insert(finished.submitted.id.clone(), finished);
+        }
+        if let Event::HistoryForgotten { before, .. } = &event {
+            self.archived.retain(|_, matrix| MatrixLine::of(matrix).finished_at >= before.0);
         }
         if let Event::Logged { lease, .. } = &event
             && let Some(matrix) = self.archived.get_mut(&lease.job.matrix)

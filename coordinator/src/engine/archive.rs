@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use assay_domain::state::{FinishedJob, JobState, Matrix};
-use assay_domain::{Digest, JobId, JobKey, MatrixId, PlannedJob, SubmitKey};
+use assay_domain::{Digest, JobId, JobKey, MatrixId, PlannedJob, SubmitKey, UnixMillis};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -134,6 +134,47 @@ impl Archive {
             self.apply(behind, std::slice::from_ref(matrix), &BTreeMap::new())?;
         }
         self.apply(sequence, &[], &BTreeMap::new())
+    }
+
+    /// Whether a finished matrix ended before a time.
+    pub(crate) fn has_older(&self, before: UnixMillis) -> Result<bool, EngineError> {
+        Ok(!self.older(before)?.is_empty())
+    }
+
+    /// Removes the finished matrices that ended before a time, one by one; the sequence stays, so that an interruption does no
+    /// harm. A job key that a matrix which stays has taken over may be forgotten with them.
+    pub(crate) fn forget(&mut self, before: UnixMillis) -> Result<(), EngineError> {
+        for line in self.older(before)? {
+            let Some(matrix) = self.matrix(&line.id)? else { continue };
+            let mut changes = Vec::new();
+            let mut delete = |tree, key: &[u8]| changes.push(Change::Delete { tree, key: key.to_vec() });
+            for planned in &matrix.submitted.plan {
+                let id = JobId { matrix: line.id.clone(), ordinal: planned.ordinal };
+                delete(JOBS, &job_key(&id));
+                if self.finished(&planned.key)?.is_some_and(|finished| finished.job.matrix == line.id) {
+                    delete(JOB_KEYS, planned.key.0.as_bytes());
+                }
+            }
+            let id = line.id.as_str().as_bytes();
+            delete(SPECS, id);
+            delete(MATRICES, id);
+            delete(LINES, &line.cursor().key());
+            delete(SUBMIT_KEYS, matrix.submitted.submit_key.as_str().as_bytes());
+            self.writer.apply(self.applied_sequence(), changes)?;
+        }
+        Ok(())
+    }
+
+    fn older(&self, before: UnixMillis) -> Result<Vec<MatrixLine>, EngineError> {
+        let mut older = Vec::new();
+        self.each(LINES, &[], |line| {
+            let line: MatrixLine = decode(line)?;
+            if line.finished_at < before.0 {
+                older.push(line);
+            }
+            Ok(())
+        })?;
+        Ok(older)
     }
 
     /// Hands all to the operating system, so that the index is never behind the journal's first record.

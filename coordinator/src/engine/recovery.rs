@@ -35,31 +35,27 @@ struct SnapshotOwned {
 
 /// Everything that is stored, opened.
 #[derive(Debug)]
-pub(super) struct Recovered {
-    pub(super) state: State,
-    pub(super) journal: Journal,
-    pub(super) snapshots: Snapshots,
-    pub(super) archive: Archive,
-    pub(super) snapshot_sequence: u64,
+pub(crate) struct Recovered {
+    pub(crate) state: State,
+    pub(crate) journal: Journal,
+    pub(crate) snapshots: Snapshots,
+    pub(crate) archive: Archive,
+    pub(crate) snapshot_sequence: u64,
 }
 
 /// Opens what a data folder holds, or begins it.
-pub(super) fn recover(
+pub(crate) fn recover(
     disk: &Arc<dyn Disk>,
     data_dir: &Path,
     probe: &ProbeCommand,
+    config: JournalConfig,
 ) -> Result<Recovered, EngineError> {
     let (snapshots, loaded) = Snapshots::open(Arc::clone(disk), &data_dir.join("snapshots"))?;
     let (snapshot_sequence, start) = decode_snapshot(&loaded)?;
     let (mut archive, damaged) = open_index(&data_dir.join("index"), probe)?;
     let known_durable = loaded.proven_sequence.max(archive.applied_sequence());
-    let journal = Journal::open(
-        Arc::clone(disk),
-        &data_dir.join("journal"),
-        JournalConfig::default(),
-        snapshot_sequence,
-        known_durable,
-    )?;
+    let journal =
+        Journal::open(Arc::clone(disk), &data_dir.join("journal"), config, snapshot_sequence, known_durable)?;
     if let Some(cut) = journal.cut_tail() {
         tracing::warn!(path = %cut.path.display(), offset_bytes = cut.offset_bytes, cut_bytes = cut.cut_bytes,
             reason = cut.reason, "a torn tail of the journal was cut; nobody had an answer that depended on it");
@@ -87,7 +83,7 @@ pub(super) fn recover(
 }
 
 /// The bytes of a snapshot.
-pub(super) fn encode_snapshot(state: &State, archived: &[Matrix]) -> Result<Vec<u8>, EngineError> {
+pub(crate) fn encode_snapshot(state: &State, archived: &[Matrix]) -> Result<Vec<u8>, EngineError> {
     serde_json::to_vec(&SnapshotRef { version: SNAPSHOT_VERSION, state, archived })
         .map_err(|source| EngineError::Encode { source })
 }
@@ -179,6 +175,10 @@ fn replay_archived(
 ) -> Result<(), EngineError> {
     if let Some(finished) = archived_by(state, event) {
         return archive.apply(sequence, std::slice::from_ref(&finished), &BTreeMap::new());
+    }
+    if let Event::HistoryForgotten { before, .. } = event {
+        archive.forget(*before)?;
+        return archive.apply(sequence, &[], &BTreeMap::new());
     }
     if let Event::Logged { lease, .. } = event
         && state.matrix(&lease.job.matrix).is_none()

@@ -10,6 +10,8 @@ use super::command::{Mode, Submission, Submitted};
 use super::*;
 use crate::disk::{CrashDisk, Fault};
 
+mod churn;
+
 #[derive(Debug, Default)]
 struct Still(AtomicU64);
 

@@ -310,6 +310,7 @@ impl Engine {
             }
             Event::MatrixArchived { matrix, .. } => self.tables.holds.retain(|job, _| job.matrix != *matrix),
             Event::EpochRaised { .. }
+            | Event::HistoryForgotten { .. }
             | Event::MatrixSubmitted { .. }
             | Event::JobReused { .. }
             | Event::WorkerRegistered { .. }

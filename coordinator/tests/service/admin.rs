@@ -250,3 +250,65 @@ async fn verify_names_each_object_that_is_missing_or_changed() {
     let (code, said) = admin(&["backup", text(&target)], &world.data_dir());
     assert_eq!((code, said.matches("not in it: ").count()), (Some(1), 2), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn compact_forgets_old_history_and_removes_what_nothing_names_and_export_tells_what_is_left() {
+    let mut world = World::new().await;
+    let old = world.submit("k1", 1).await.matrix_id;
+    let mut worker = Worker::connect(&world, "w", &[]).await;
+    run_all(&world, &mut worker, &old).await;
+    world.upload(b"never submitted").await;
+    let (code, said) = admin(&["compact"], &world.data_dir());
+    assert_eq!(code, Some(4), "a running coordinator is not touched: {said}");
+    drop(worker);
+    world.stop().await;
+
+    // What nobody submitted, and the resume states of a training that is done.
+    let before = objects(&world.data_dir());
+    let (code, said) = admin(&["compact"], &world.data_dir());
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("0 finished matrices forgotten, 1 kept; 3 objects of 19 bytes"), "{said}");
+    assert_eq!(objects(&world.data_dir()), before - 3);
+    world.start().await;
+    assert_eq!(world.view(&old).await.jobs.len(), JOBS);
+    world.stop().await;
+
+    // It ended days ago: the clock of these tests is behind the machine's.
+    let (code, said) = admin(&["compact", "--history-days", "1"], &world.data_dir());
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("1 finished matrices forgotten, 0 kept"), "{said}");
+    assert_eq!(objects(&world.data_dir()), 0);
+    for _ in 0..2 {
+        world.start().await;
+        let request = v1::GetMatrixRequest { matrix_id: old.clone() };
+        assert!(world.matrices().get(request).await.is_err(), "it is forgotten");
+        let again = world.submit("k1", 1).await;
+        assert!(again.reused == 0, "nothing of it is left to reuse: {again:?}");
+        world.stop().await;
+        std::fs::remove_dir_all(world.data_dir().join("index")).unwrap();
+    }
+    assert_eq!(verify(&world.data_dir(), true, &probe()).unwrap().wrong, Vec::<String>::new());
+
+    let file = world.folder.path().join("all.jsonl");
+    let (code, said) = admin(&["export", text(&file)], &world.data_dir());
+    assert_eq!(code, Some(0), "{said}");
+    let exported = std::fs::read_to_string(&file).unwrap();
+    let lines: Vec<serde_json::Value> =
+        exported.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let matrices: Vec<_> = lines.iter().filter(|line| line["line"] == "matrix").collect();
+    assert_eq!((lines[0]["line"].as_str(), matrices.len()), (Some("state"), 1));
+    assert_eq!(matrices[0]["matrix"]["jobs"].as_array().unwrap().len(), JOBS);
+    assert!(!exported.contains("secret"), "secrets stay");
+    let (code, said) = admin(&["export", text(&file)], &world.data_dir());
+    assert_eq!(code, Some(4), "nothing is overwritten: {said}");
+}
+
+/// How many objects lie in the store.
+fn objects(data_dir: &Path) -> usize {
+    fn count(folder: &Path) -> usize {
+        let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+        let shown = entries.filter(|entry| !entry.file_name().to_string_lossy().starts_with('.'));
+        shown.map(|entry| if entry.path().is_dir() { count(&entry.path()) } else { 1 }).sum()
+    }
+    count(&data_dir.join("objects"))
+}

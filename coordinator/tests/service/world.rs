@@ -41,6 +41,8 @@ pub(crate) struct World {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) limits: Limits,
     server: Option<Server>,
+    /// The address of a coordinator in a process of its own.
+    outside: Option<String>,
 }
 
 pub(crate) fn probe() -> ProbeCommand {
@@ -58,9 +60,15 @@ impl World {
 
     pub(crate) async fn with(limits: Limits) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut world = Self { folder, clock: Arc::default(), limits, server: None };
+        let mut world = Self { folder, clock: Arc::default(), limits, server: None, outside: None };
         world.start().await;
         world
+    }
+
+    /// A coordinator that serves the folder `data` in a process of its own.
+    pub(crate) fn outside(folder: tempfile::TempDir, address: &str) -> Self {
+        let outside = Some(address.to_owned());
+        Self { folder, clock: Arc::default(), limits: Limits::default(), server: None, outside }
     }
 
     pub(crate) async fn start(&mut self) {
@@ -105,11 +113,14 @@ impl World {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.server().address())
+        match &self.outside {
+            Some(address) => format!("http://{address}"),
+            None => format!("http://{}", self.server().address()),
+        }
     }
 
     pub(crate) fn token(&self) -> String {
-        std::fs::read_to_string(self.server().token_path()).unwrap()
+        std::fs::read_to_string(self.data_dir().join("token")).unwrap()
     }
 
     pub(crate) fn channel(&self) -> AuthorizedChannel {

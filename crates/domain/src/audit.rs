@@ -37,7 +37,7 @@ pub struct Entry {
 }
 
 /// The names of all events.
-pub const KINDS: [&str; 21] = [
+pub const KINDS: [&str; 22] = [
     "epoch_raised",
     "matrix_submitted",
     "job_reused",
@@ -59,6 +59,7 @@ pub const KINDS: [&str; 21] = [
     "worker_draining",
     "worker_lifted",
     "matrix_archived",
+    "history_forgotten",
 ];
 
 /// An event as people read it.
@@ -85,6 +86,7 @@ fn lease(event: &Event) -> Option<&Lease> {
         | Event::AttemptFailed { lease, .. }
         | Event::AttemptLost { lease, .. } => Some(lease),
         Event::EpochRaised { .. }
+        | Event::HistoryForgotten { .. }
         | Event::MatrixSubmitted { .. }
         | Event::JobReused { .. }
         | Event::WorkerRegistered { .. }
@@ -162,6 +164,11 @@ fn told(event: &Event) -> Told {
             here("artifact_lost", at, format!("lost {name}: {key} {reason}"))
         }
         Event::JobFailed { reason, at, .. } => here("job_failed", at, format!("not tried again: {reason}")),
+        Event::HistoryForgotten { before, at } => here(
+            "history_forgotten",
+            at,
+            format!("finished matrices that ended before {} are forgotten", before.0),
+        ),
         Event::MatrixArchived { at, .. } => here("matrix_archived", at, String::from("ended")),
     }
 }
@@ -229,6 +236,7 @@ mod tests {
             Event::WorkerDraining { worker: WorkerId::new("w"), mode: crate::state::DrainMode::Now, at },
             Event::WorkerLifted { worker: WorkerId::new("w"), at },
             Event::MatrixArchived { matrix, at },
+            Event::HistoryForgotten { before: at, at },
         ];
         for event in events {
             let told = entry(&event);

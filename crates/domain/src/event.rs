@@ -232,6 +232,13 @@ pub enum Event {
         /// When.
         at: UnixMillis,
     },
+    /// Finished matrices that ended before a time were given up: nothing of them is known any more.
+    HistoryForgotten {
+        /// Those whose last event is older.
+        before: UnixMillis,
+        /// When.
+        at: UnixMillis,
+    },
     /// A matrix in which nothing can run any more left the working state for the query store.
     MatrixArchived {
         /// Which.
@@ -246,6 +253,7 @@ impl Event {
     pub fn job(&self) -> Option<&JobId> {
         match self {
             Self::EpochRaised { .. }
+            | Self::HistoryForgotten { .. }
             | Self::WorkerRegistered { .. }
             | Self::WorkerForgotten { .. }
             | Self::MatrixSubmitted { .. }
@@ -273,6 +281,7 @@ impl Event {
     pub fn matrix(&self) -> Option<&MatrixId> {
         match self {
             Self::EpochRaised { .. }
+            | Self::HistoryForgotten { .. }
             | Self::WorkerRegistered { .. }
             | Self::WorkerForgotten { .. }
             | Self::WorkerQuarantined { .. }

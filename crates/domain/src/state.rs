@@ -106,6 +106,8 @@ impl State {
     pub fn apply(&mut self, event: &Event) {
         match event {
             Event::EpochRaised { epoch } => self.raise_epoch(*epoch),
+            // Finished matrices are not here.
+            Event::HistoryForgotten { .. } => {}
             Event::MatrixSubmitted { matrix } => self.matrices.push(Matrix::new(matrix)),
             Event::WorkerRegistered { worker, .. } => {
                 self.workers.insert(worker.id.clone(), worker.clone());

@@ -305,6 +305,7 @@ impl JobState {
             Event::JobFailed { reason, at, .. } => self.failed(reason, *at),
             Event::JobCancelled { at, .. } => self.cancelled(*at),
             Event::EpochRaised { .. }
+            | Event::HistoryForgotten { .. }
             | Event::WorkerRegistered { .. }
             | Event::WorkerForgotten { .. }
             | Event::MatrixSubmitted { .. }

@@ -109,7 +109,9 @@ impl Observer {
                 assert!(state.epoch < *epoch, "the epoch went back");
                 self.current.retain(|_, fence| fence.epoch >= *epoch);
             }
-            Event::MatrixSubmitted { .. } | Event::WorkerRegistered { .. } => {}
+            Event::MatrixSubmitted { .. }
+            | Event::WorkerRegistered { .. }
+            | Event::HistoryForgotten { .. } => {}
             Event::WorkerForgotten { worker, .. } => {
                 let busy = state.open_leases().into_iter().find(|(_, holder)| holder == worker);
                 assert!(busy.is_none(), "{worker} was forgotten with {busy:?}");

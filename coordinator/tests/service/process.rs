@@ -1,0 +1,73 @@
+//! A real coordinator process, and clients of it.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use assay_proto::v1;
+
+use super::world::World;
+
+/// A coordinator's process; killed at the end of the test.
+pub(crate) struct Process {
+    child: Child,
+    pub(crate) world: World,
+}
+
+impl Process {
+    /// Starts one that closes silent connections after a while, with a limit of open files if one is given.
+    pub(crate) fn start(silent_ms: u32, files: Option<u32>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let limit = files.map(|files| format!("ulimit -n {files}; ")).unwrap_or_default();
+        let serve = "exec \"$0\" serve --listen 127.0.0.1:0 --silent-socket-ms \"$2\" --data-dir \"$1\"";
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(limit + serve).arg(env!("CARGO_BIN_EXE_assay-coordinator"));
+        command
+            .arg(folder.path().join("data"))
+            .arg(silent_ms.to_string())
+            .env("ASSAY_LOG", "info")
+            .stdin(Stdio::null());
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let serving = lines.by_ref().any(|line| line.unwrap().contains(": serving "));
+        assert!(serving, "it ended before it served");
+        // The rest is read and dropped, so that it never blocks.
+        std::thread::spawn(move || lines.count());
+        let announced = std::fs::read_to_string(folder.path().join("data/coordinator.json")).unwrap();
+        let announced: serde_json::Value = serde_json::from_str(&announced).unwrap();
+        let world = World::outside(folder, announced["address"].as_str().unwrap());
+        Self { child, world }
+    }
+
+    pub(crate) fn address(&self) -> String {
+        self.world.url().trim_start_matches("http://").to_owned()
+    }
+
+    pub(crate) fn memory_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
+    /// It lives and serves others.
+    pub(crate) async fn serves(&mut self) {
+        self.world.matrices().list(v1::ListMatricesRequest::default()).await.unwrap();
+        assert!(self.child.try_wait().unwrap().is_none(), "it ended");
+    }
+
+    /// What it has computed so far, in all its threads.
+    pub(crate) fn cpu(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let (_, fields) = stat.rsplit_once(')').unwrap();
+        // User and system time are the 14th and 15th field of the line, in hundredths of a second.
+        let ticks = fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap());
+        Duration::from_millis(10 * ticks.sum::<u64>())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _gone_is_fine = self.child.kill();
+        let _gone_is_fine = self.child.wait();
+    }
+}
