@@ -11,6 +11,7 @@ mod matrix;
 mod objects;
 mod peers;
 mod people;
+#[expect(dead_code, reason = "the bench uses more of it")]
 mod process;
 mod refusals;
 mod restart;
