@@ -8,7 +8,9 @@ use assay_domain::event::WorkerInfo;
 use assay_domain::job::FailureClass;
 use assay_domain::segment::LATE_SEGMENTS_MAX;
 use assay_domain::state::{Matrix, Phase, ReadSet, Status};
-use assay_domain::{Event, Fence, JobId, Lease, LogSegment, MatrixId, ObjectKey, Rejection, State, WorkerId};
+use assay_domain::{
+    Artifact, Event, Fence, JobId, Lease, LogSegment, MatrixId, ObjectKey, Rejection, State, WorkerId,
+};
 
 use crate::world::{Objects, Word};
 
@@ -97,6 +99,13 @@ impl Observer {
         self.winners.get(job).copied()
     }
 
+    fn reused(&mut self, job: &JobId, outputs: &[Artifact]) {
+        assert!(self.ended.insert(job.clone()), "{job} ended twice");
+        for file in outputs.iter().flat_map(|output| &output.files) {
+            assert!(self.accepted.contains(file.key.as_str()), "{job} takes {} from nowhere", file.key);
+        }
+    }
+
     /// Checks an event against all that went before.
     pub(crate) fn before(&mut self, state: &State, objects: &Objects, event: &Event) {
         if let Some(matrix) = event.matrix()
@@ -118,16 +127,7 @@ impl Observer {
                 self.closed.remove(worker);
                 self.failed_on.remove(worker);
             }
-            Event::JobReused { job, outputs, .. } => {
-                assert!(self.ended.insert(job.clone()), "{job} ended twice");
-                for file in outputs.iter().flat_map(|output| &output.files) {
-                    assert!(
-                        self.accepted.contains(file.key.as_str()),
-                        "{job} takes {} from nowhere",
-                        file.key
-                    );
-                }
-            }
+            Event::JobReused { job, outputs, .. } => self.reused(job, outputs),
             Event::JobLeased { lease, worker, .. } => {
                 self.leased(state, lease);
                 self.is_large_enough(state, &lease.job, worker);
