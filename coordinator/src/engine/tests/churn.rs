@@ -66,6 +66,7 @@ fn submitted(number: u64, plan: &[PlannedJob], at: UnixMillis) -> SubmittedMatri
         secret: Digest::of(b"secret"),
         plan: plan.to_vec(),
         at,
+        schedule: Default::default(),
     }
 }
 
