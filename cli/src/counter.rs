@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use assay_domain::matrix::Model;
 use assay_text::chat::{ChatTemplate, Message, RenderOptions};
 use assay_text::folder::ModelFolder;
 use assay_text::rows::{self, Conversation, LossOn, RowSettings};
@@ -20,6 +21,8 @@ pub(crate) enum Counter {
         tokenizer: Box<Tokenizer>,
         /// The model's chat template.
         template: Box<ChatTemplate>,
+        /// What the matrix says of the template.
+        render: Box<RenderOptions>,
     },
     /// From characters.
     Estimated,
@@ -27,22 +30,23 @@ pub(crate) enum Counter {
 
 impl Counter {
     /// Opens tokenizer and template of a model folder.
-    pub(crate) fn open(dir: &Path) -> anyhow::Result<Counter> {
+    pub(crate) fn open(dir: &Path, model: &Model) -> anyhow::Result<Counter> {
         let folder = ModelFolder::open(dir)?;
         let tokenizer = folder.tokenizer()?;
         let template = folder.template(&tokenizer)?;
-        Ok(Counter::Own { tokenizer: Box::new(tokenizer), template: Box::new(template) })
+        let render = Box::new(render_options(model)?);
+        Ok(Counter::Own { tokenizer: Box::new(tokenizer), template: Box::new(template), render })
     }
 
     /// The uncut length of a conversation.
     pub(crate) fn row(&self, row: &Conversation) -> anyhow::Result<u32> {
         match self {
-            Counter::Own { tokenizer, template } => {
+            Counter::Own { tokenizer, template, render } => {
                 let settings = RowSettings {
                     max_length: usize::MAX,
                     loss_on: LossOn::All,
                     reference_quirks: false,
-                    render: RenderOptions::default(),
+                    render: (**render).clone(),
                 };
                 Ok(rows::training_row(row, template, tokenizer, &settings)?.full_length as u32)
             }
@@ -53,12 +57,17 @@ impl Counter {
     /// The length of a prompt, rendered for an answer.
     pub(crate) fn prompt(&self, messages: &[Message]) -> anyhow::Result<u32> {
         match self {
-            Counter::Own { tokenizer, template } => {
-                Ok(rows::prompt_ids(messages, template, tokenizer, &RenderOptions::default())?.len() as u32)
+            Counter::Own { tokenizer, template, render } => {
+                Ok(rows::prompt_ids(messages, template, tokenizer, render)?.len() as u32)
             }
             Counter::Estimated => Ok(estimate(messages)),
         }
     }
+}
+
+/// How a matrix has a model's conversations rendered.
+pub(crate) fn render_options(model: &Model) -> anyhow::Result<RenderOptions> {
+    Ok(RenderOptions::for_model(model.date.as_deref(), model.thinking)?)
 }
 
 fn estimate(messages: &[Message]) -> u32 {

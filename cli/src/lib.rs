@@ -27,6 +27,7 @@ pub mod report;
 mod resolve;
 mod show_report;
 mod steer;
+mod source;
 mod submit;
 mod up;
 mod view;

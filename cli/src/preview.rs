@@ -16,9 +16,9 @@ use assay_text::rows::{self, Conversation, ReadLimits, RowSettings, Run};
 use assay_text::tokenizer::Tokenizer;
 use serde::Serialize;
 
-use crate::args;
 use crate::exit::Failed;
-use crate::print;
+use crate::source::Sources;
+use crate::{args, counter, print};
 
 /// What `max_length` is without a matrix: a recipe's default.
 const MAX_LENGTH: u32 = 2048;
@@ -46,6 +46,8 @@ struct Chosen {
     /// Rows used, from the file's start.
     take: Option<u32>,
     settings: RowSettings,
+    /// Keeps what came from the Hub in its cache.
+    _sources: Sources,
 }
 
 fn chosen(args: &args::Preview) -> anyhow::Result<Chosen> {
@@ -67,7 +69,8 @@ fn of_file(args: &args::Preview) -> anyhow::Result<Chosen> {
         return Err(Failed::Input(why).into());
     };
     let settings = settings(LossOn::default(), MAX_LENGTH, false);
-    Ok(Chosen { model: PathBuf::from(model), data: args.file.clone(), take: None, settings })
+    let (model, data) = (PathBuf::from(model), args.file.clone());
+    Ok(Chosen { model, data, take: None, settings, _sources: Sources::default() })
 }
 
 fn of_matrix(args: &args::Preview) -> anyhow::Result<Chosen> {
@@ -78,16 +81,16 @@ fn of_matrix(args: &args::Preview) -> anyhow::Result<Chosen> {
         Failed::Input(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
     })?;
     let base = args.file.parent().unwrap_or(Path::new("."));
+    let mut sources = Sources::default();
     let model = named(&matrix.models, args.model.as_deref(), "model", |model| &model.name)?;
     let data = named(&matrix.data, args.data.as_deref(), "data set", |data| &data.name)?;
     let recipe = named(&matrix.recipes, args.recipe.as_deref(), "recipe", |recipe| &recipe.name)?;
     let recipe = recipe_of(&matrix, &model.name, &recipe.name)?;
-    Ok(Chosen {
-        model: base.join(&model.path),
-        data: base.join(&data.train),
-        take: data.train_rows,
-        settings: settings(recipe.loss_on, recipe.max_length, recipe.reference_quirks),
-    })
+    let mut settings = settings(recipe.loss_on, recipe.max_length, recipe.reference_quirks);
+    settings.render = counter::render_options(model)?;
+    let model = sources.model(base, &mut model.clone())?;
+    let train = sources.data(base, &mut data.clone())?.join(&data.train);
+    Ok(Chosen { model, data: train, take: data.train_rows, settings, _sources: sources })
 }
 
 fn recipe_of(matrix: &Matrix, model: &str, recipe: &str) -> anyhow::Result<Recipe> {

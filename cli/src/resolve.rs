@@ -7,13 +7,14 @@ use assay_artifacts::LocalFile;
 use assay_domain::Artifact;
 use assay_domain::job::key_in_file;
 use assay_domain::matrix::{
-    self, DataFacts, DataSet, Judge, JudgeFacts, Matrix, PromptFacts, ResolvedMatrix, TokenCount,
+    self, DataFacts, DataSet, Judge, JudgeFacts, Matrix, Model, PromptFacts, ResolvedMatrix, TokenCount,
 };
 
 use crate::args::MatrixFile;
 use crate::counter::Counter;
 use crate::exit::Failed;
 use crate::facts;
+use crate::source::Sources;
 
 /// A resolved matrix and the files to upload.
 pub(crate) struct Resolved {
@@ -21,6 +22,8 @@ pub(crate) struct Resolved {
     pub(crate) files: Vec<LocalFile>,
     /// Models whose tokens are estimated, since their folders hold no more than a shape.
     pub(crate) estimated: Vec<String>,
+    /// Keeps what came from the Hub in its cache until it was uploaded.
+    _sources: Sources,
 }
 
 /// What a matrix is resolved for.
@@ -45,7 +48,8 @@ pub(crate) fn resolve(file: &MatrixFile, purpose: Purpose) -> anyhow::Result<Res
         matrix.panel.judges.iter_mut().for_each(Judge::use_batches);
     }
     let base = file.file.parent().unwrap_or(Path::new(".")).to_owned();
-    Resolver { base, purpose, files: Vec::new(), estimated: Vec::new() }.resolve(matrix)
+    let sources = Sources::default();
+    Resolver { base, purpose, files: Vec::new(), estimated: Vec::new(), sources }.resolve(matrix)
 }
 
 struct Resolver {
@@ -53,23 +57,28 @@ struct Resolver {
     purpose: Purpose,
     files: Vec<LocalFile>,
     estimated: Vec<String>,
+    sources: Sources,
 }
 
 impl Resolver {
-    fn resolve(mut self, matrix: Matrix) -> anyhow::Result<Resolved> {
+    fn resolve(mut self, mut matrix: Matrix) -> anyhow::Result<Resolved> {
         let mut models = BTreeMap::new();
         let mut open = BTreeMap::new();
-        for model in &matrix.models {
-            let dir = self.base.join(&model.path);
-            let wrong = |error: anyhow::Error| Failed::Input(format!("model `{}`: {error:#}", model.name));
-            open.insert(model.name.clone(), self.counter(&model.name, &dir).map_err(wrong)?);
+        for model in &mut matrix.models {
+            let name = model.name.clone();
+            let wrong = |error: anyhow::Error| Failed::Input(format!("model `{name}`: {error:#}"));
+            let dir = self.sources.model(&self.base, model).map_err(wrong)?;
+            open.insert(model.name.clone(), self.counter(model, &dir).map_err(wrong)?);
             models.insert(model.name.clone(), facts::model(&dir).map_err(wrong)?);
             self.files.extend(facts::model_files(&dir).map_err(wrong)?);
         }
         let mut data = BTreeMap::new();
-        for set in &matrix.data {
-            let wrong = |error: anyhow::Error| Failed::Input(format!("data set `{}`: {error:#}", set.name));
-            data.insert(set.name.clone(), self.data(set, &matrix, &open).map_err(wrong)?);
+        for index in 0..matrix.data.len() {
+            let name = matrix.data[index].name.clone();
+            let wrong = |error: anyhow::Error| Failed::Input(format!("data set `{name}`: {error:#}"));
+            let base = self.sources.data(&self.base, &mut matrix.data[index]).map_err(wrong)?;
+            let facts = self.data(&matrix.data[index], &base, &matrix, &open).map_err(wrong)?;
+            data.insert(name.clone(), facts);
         }
         let mut prompts = BTreeMap::new();
         for set in &matrix.prompts {
@@ -85,16 +94,16 @@ impl Resolver {
             judges.insert(judge.name().to_owned(), self.judge(judge).map_err(wrong)?);
         }
         let matrix = ResolvedMatrix { matrix, models, data, prompts, judges };
-        Ok(Resolved { matrix, files: self.files, estimated: self.estimated })
+        Ok(Resolved { matrix, files: self.files, estimated: self.estimated, _sources: self.sources })
     }
 
-    fn counter(&mut self, model: &str, dir: &Path) -> anyhow::Result<Counter> {
+    fn counter(&mut self, model: &Model, dir: &Path) -> anyhow::Result<Counter> {
         if !facts::shape_alone(dir) {
-            return Counter::open(dir);
+            return Counter::open(dir, model);
         }
         match self.purpose {
             Purpose::Plan => {
-                self.estimated.push(model.to_owned());
+                self.estimated.push(model.name.clone());
                 Ok(Counter::Estimated)
             }
             Purpose::Run => anyhow::bail!(
@@ -107,11 +116,12 @@ impl Resolver {
     fn data(
         &mut self,
         set: &DataSet,
+        base: &Path,
         matrix: &Matrix,
         models: &BTreeMap<String, Counter>,
     ) -> anyhow::Result<DataFacts> {
-        let train_path = self.base.join(&set.train);
-        let valid_path = set.valid.as_ref().map(|valid| self.base.join(valid));
+        let train_path = base.join(&set.train);
+        let valid_path = set.valid.as_ref().map(|valid| base.join(valid));
         let (mut train_rows, mut valid_rows) = (0, 0);
         let mut tokens = Vec::new();
         for (model, data, max_length) in matrix.token_counts_needed() {

@@ -37,7 +37,8 @@ fn preview(conversation: u64, loss_on: LossOn, max_length: u32) -> Preview {
     let dir = tempfile::tempdir().unwrap();
     let (model, data) = (model(dir.path()), data(dir.path(), conversation));
     let settings = settings(loss_on, max_length, false);
-    Preview::of(&Chosen { model, data, take: None, settings }, 3).unwrap()
+    let sources = crate::source::Sources::default();
+    Preview::of(&Chosen { model, data, take: None, settings, _sources: sources }, 3).unwrap()
 }
 
 #[test]

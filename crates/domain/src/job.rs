@@ -6,8 +6,8 @@ use crate::{Artifact, Digest, Fence, JobId, JobKey, Lease};
 
 pub use judge::{ApiJudge, JudgeSpec, Provider, Thinking, key_in_file};
 pub use spec::{
-    Comparison, EarlyStopping, GenerateSpec, JudgeInfo, LossOn, Orders, Recipe, ReportSpec, Sampling,
-    SamplingDefaults, ScoreSpec, System, TrainSpec, Training,
+    Comparison, EarlyStopping, GenerateSpec, HubCommit, JudgeInfo, LossOn, ModelSettings, Orders, Recipe,
+    ReportSpec, Sampling, SamplingDefaults, ScoreSpec, System, TrainSpec, Training,
 };
 
 mod judge;

@@ -437,6 +437,30 @@ const CASES: &[Case] = &[
         ],
     ),
     (
+        "a model from nowhere",
+        "    path: ../models/small\n",
+        "",
+        &["trial.yaml:3:11: model `small` has neither `path` nor `hub`: one of them is needed"],
+    ),
+    (
+        "a model from two places, on a day that is none",
+        "    path: ../models/small\n",
+        "    path: ../models/small\n    hub: small\n    date: today\n",
+        &[
+            "trial.yaml:5:10: model `small` has both `path` and `hub`: one of them is needed",
+            "trial.yaml:5:10: model `small` has the hub repository `small`: write `organisation/name`",
+            "trial.yaml:6:11: the date of model `small` is `today`: write YYYY-MM-DD, such as 2024-07-26",
+        ],
+    ),
+    (
+        "a revision of a folder",
+        "    path: ../models/small\n",
+        "    path: ../models/small\n    revision: main\n",
+        &[
+            "trial.yaml:5:15: model `small` has the revision `main` and no `hub`: name the repository or leave it out",
+        ],
+    ),
+    (
         "rows of a file that is not named",
         "    valid: data/valid.jsonl\n",
         "    valid_rows: 8\n",

@@ -204,7 +204,7 @@ fn keys_do_not_depend_on_what_is_not_part_of_the_result() {
         |resolved: &ResolvedMatrix| plan(resolved).unwrap().iter().map(|job| job.key).collect::<Vec<_>>();
     let demo = philosophy(None);
     let mut moved = demo.clone();
-    moved.matrix.models[0].path = String::from("/elsewhere/smollm2");
+    moved.matrix.models[0].path = Some(String::from("/elsewhere/smollm2"));
     let (first, second) = (keys(&demo), keys(&moved));
     // The report names the matrix as it was resolved; everything before it is the same job.
     assert_eq!(first[..8], second[..8]);
@@ -317,4 +317,44 @@ fn a_budget_is_kept_or_the_plan_is_refused() {
     assert!(over.contains("the judges cost about 0.0") && over.contains("budget_usd allows 0.001"), "{over}");
     let unknown = told(with("gpt-99", 5.0));
     assert!(unknown.contains("is unknown"), "{unknown}");
+}
+
+/// The commit is part of the key of every job that loads the model; an unpinned revision is no plan.
+#[test]
+fn a_model_of_the_hub_is_planned_at_its_commit() {
+    let at = |revision: &str| {
+        let place = format!("{{name: a, hub: org/tiny, revision: {revision}, thinking: false}}");
+        let text = small("").replace("{name: a, path: a}", &place);
+        resolved::resolve(matrix::parse("m.yaml", &text, None).unwrap(), 8)
+    };
+    let (first, second) = ("a".repeat(40), "b".repeat(40));
+    let (one, other) = (plan(&at(&first)).unwrap(), plan(&at(&second)).unwrap());
+    let keys = |jobs: &[PlannedJob], model: &str| -> Vec<JobKey> {
+        let of_model = |work: &Work| match work {
+            Work::Train(spec) => spec.model == model,
+            Work::Generate(spec) => spec.model == model,
+            Work::Score(spec) => spec.model == model,
+            Work::Judge(_) | Work::Report(_) => false,
+        };
+        jobs.iter().filter(|job| of_model(&job.work)).map(|job| job.key).collect()
+    };
+    let (of_one, of_other) = (keys(&one, "a"), keys(&other, "a"));
+    assert!(!of_one.is_empty() && of_one.iter().all(|key| !of_other.contains(key)));
+    let trained = one.iter().find_map(|job| match &job.work {
+        Work::Train(spec) if spec.model == "a" => Some(&spec.model_settings),
+        Work::Train(_) | Work::Generate(_) | Work::Score(_) | Work::Judge(_) | Work::Report(_) => None,
+    });
+    let hub = trained.unwrap().hub.as_ref().unwrap();
+    assert_eq!(
+        (hub.repo.as_str(), &hub.commit, trained.unwrap().thinking),
+        ("org/tiny", &first, Some(false))
+    );
+    // Nothing is said of a folder, so keys of earlier versions stay.
+    let folder = one.iter().find(|job| matches!(&job.work, Work::Train(spec) if spec.model == "b")).unwrap();
+    assert!(!serde_json::to_string(&folder.work).unwrap().contains("model_settings"));
+    let refused = errors(&at("main"));
+    assert!(
+        refused[0].contains("revision `main` of `a` (org/tiny) is not pinned to a commit"),
+        "{refused:?}"
+    );
 }

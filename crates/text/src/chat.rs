@@ -47,6 +47,18 @@ pub struct RenderOptions {
     pub kwargs: serde_json::Map<String, serde_json::Value>,
 }
 
+impl RenderOptions {
+    /// What is said of a model: the day that its template tells, and `enable_thinking`; what is left out stays as it is.
+    pub fn for_model(date: Option<&str>, thinking: Option<bool>) -> Result<Self, DateError> {
+        let mut options = Self::default();
+        if let Some(date) = date {
+            options.date = date.parse()?;
+        }
+        options.kwargs.extend(thinking.map(|thinking| (String::from("enable_thinking"), thinking.into())));
+        Ok(options)
+    }
+}
+
 /// Why a conversation was not rendered.
 #[derive(Debug, Error)]
 pub enum TemplateError {

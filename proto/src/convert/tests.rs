@@ -22,6 +22,7 @@ fn planned(ordinal: u32) -> PlannedJob {
     };
     let spec = GenerateSpec {
         model: "m".into(),
+        model_settings: assay_domain::job::ModelSettings::default(),
         system: System::Base,
         prompts: "eval".into(),
         prompt_ids: vec!["p1".into()],

@@ -13,11 +13,11 @@ use assay_model::generate::{
     self, Completion, GenerateProgress, GenerateSettings, GenerateWatch, Generator, PromptRow,
 };
 use assay_model::lora::Lora;
-use assay_text::chat::{Message, RenderOptions};
+use assay_text::chat::Message;
 use assay_text::rows::{self, Prompt, ReadLimits};
 
 use crate::engine::context::{Context, Finished, Stop, now};
-use crate::engine::model::{Loaded, Warm, environment, stop};
+use crate::engine::model::{Loaded, Warm, environment, render_options, stop};
 
 mod sampling;
 
@@ -85,10 +85,11 @@ fn prompt_rows(
     model: &Loaded,
     adapter: Option<usize>,
 ) -> Result<Vec<PromptRow>, Stop> {
+    let options = render_options(&spec.model_settings)?;
     let row = |(index, prompt): (usize, &Prompt)| {
         let system = spec.system_prompt.iter().map(|text| Message::new("system", text));
         let messages: Vec<Message> = system.chain([Message::new("user", &prompt.prompt)]).collect();
-        let ids = rows::prompt_ids(&messages, &model.template, &model.tokenizer, &RenderOptions::default())
+        let ids = rows::prompt_ids(&messages, &model.template, &model.tokenizer, &options)
             .map_err(|error| Stop::bad_input(&error))?;
         Ok(PromptRow { index, ids, adapter })
     };

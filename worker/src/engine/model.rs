@@ -5,12 +5,12 @@ use std::path::Path;
 use assay_model::ModelError;
 use assay_model::decoder::Decoder;
 use assay_model::device::{self, Device};
-use assay_text::chat::ChatTemplate;
+use assay_text::chat::{ChatTemplate, RenderOptions};
 use assay_text::folder::ModelFolder;
 use assay_text::tokenizer::Tokenizer;
 
 use assay_domain::chain;
-use assay_domain::job::{FailureClass, Progress};
+use assay_domain::job::{FailureClass, ModelSettings, Progress};
 
 use crate::engine::context::{Context, Stop};
 
@@ -91,6 +91,12 @@ fn inodes(dir: &Path) -> std::io::Result<Vec<Inode>> {
     }
     inodes.sort();
     Ok(inodes)
+}
+
+/// How a job has its model's conversations rendered.
+pub(super) fn render_options(settings: &ModelSettings) -> Result<RenderOptions, Stop> {
+    RenderOptions::for_model(settings.date.as_deref(), settings.thinking)
+        .map_err(|error| Stop::bad_input(&error))
 }
 
 /// A model error in the terms of what happens next.

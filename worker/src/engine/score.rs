@@ -18,7 +18,7 @@ use assay_text::rows;
 use serde::Serialize;
 
 use crate::engine::context::{Context, Finished, Stop, now};
-use crate::engine::model::{Loaded, Warm, environment, stop};
+use crate::engine::model::{Loaded, Warm, environment, render_options, stop};
 
 /// Everything on local disk.
 pub(super) struct Files {
@@ -41,7 +41,8 @@ pub(super) fn run(
     let model = models.get(&files.model, context)?;
     let blinded = blinded(spec, files, secret)?;
     let template = prompt::template(&spec.template).map_err(|error| Stop::bad_input(&error))?;
-    let rows = score_rows(template, &blinded, model)?;
+    let options = render_options(&spec.model_settings)?;
+    let rows = score_rows(template, &blinded, model, &options)?;
     let labels =
         [Label::A, Label::B].map(|label| LabelTokens::new(&model.tokenizer, template.label_text(label)));
     let [a, b] = labels.map(|label| label.map_err(|error| Stop::bad_input(&error)));
@@ -78,7 +79,12 @@ fn generations(path: &Path) -> Result<Vec<GenerationRecord>, Stop> {
     from_jsonl("generations.jsonl", &text).map_err(|error| Stop::bad_input(&error))
 }
 
-fn score_rows(template: &Template, blinded: &Blinded, model: &Loaded) -> Result<Vec<ScoreRow>, Stop> {
+fn score_rows(
+    template: &Template,
+    blinded: &Blinded,
+    model: &Loaded,
+    options: &RenderOptions,
+) -> Result<Vec<ScoreRow>, Stop> {
     let row = |(index, shown): (usize, &BlindPair)| {
         let prompt = template.render(shown);
         let prefill = prompt.prefill.as_deref().ok_or_else(|| Stop::Failed {
@@ -90,8 +96,7 @@ fn score_rows(template: &Template, blinded: &Blinded, model: &Loaded) -> Result<
             .iter()
             .map(|message| Message::new(message.role.name(), message.content.clone()))
             .collect();
-        let options = RenderOptions::default();
-        let ids = rows::prefilled_ids(&messages, prefill, &model.template, &model.tokenizer, &options)
+        let ids = rows::prefilled_ids(&messages, prefill, &model.template, &model.tokenizer, options)
             .map_err(|error| Stop::bad_input(&error))?;
         Ok(ScoreRow { index, ids })
     };

@@ -10,11 +10,10 @@ use assay_judging::records::{MetricRecord, from_jsonl, to_jsonl};
 use assay_model::lora::{Lora, LoraConfig};
 use assay_model::train::{EarlyStopping, Evaluation, Fit, StepReport, TrainRow, TrainSettings, Trainer};
 use assay_model::{ModelError, Module};
-use assay_text::chat::RenderOptions;
 use assay_text::rows::{self, ReadLimits, RowSettings};
 
 use crate::engine::context::{Context, Finished, Stop, now};
-use crate::engine::model::{Loaded, Warm, environment, stop};
+use crate::engine::model::{Loaded, Warm, environment, render_options, stop};
 
 /// Everything on local disk.
 pub(super) struct Files {
@@ -181,7 +180,9 @@ impl Job<'_> {
     fn save(&mut self, step: u64, context: &mut Context<'_>) -> Result<(), Stop> {
         let adapter = self.files.out.join(Artifact::adapter_name(step));
         let resume = self.files.out.join(Artifact::resume_name(step));
-        self.trainer.save_adapter(&adapter, Some(&self.spec.model)).map_err(stop)?;
+        // PEFT finds a base of the Hub by this name; that of a folder is only told.
+        let base = self.spec.model_settings.hub.as_ref().map_or(&self.spec.model, |hub| &hub.repo);
+        self.trainer.save_adapter(&adapter, Some(base)).map_err(stop)?;
         fs::create_dir_all(&resume).map_err(|error| Stop::io(resume.display(), &error))?;
         self.metrics.write(&resume)?;
         self.trainer.save_resume(&resume).map_err(stop)?;
@@ -286,7 +287,7 @@ fn rows(spec: &TrainSpec, path: &Path, take: u32, model: &Loaded) -> Result<Vec<
             LossOn::Assistant => rows::LossOn::Assistant,
         },
         reference_quirks: spec.recipe.reference_quirks,
-        render: RenderOptions::default(),
+        render: render_options(&spec.model_settings)?,
     };
     let row = |conversation| {
         let row = rows::training_row(conversation, &model.template, &model.tokenizer, &settings);

@@ -92,11 +92,44 @@ fn is_zero(alpha: &f64) -> bool {
     *alpha == 0.0
 }
 
+/// What a job needs to know of its model beside the files.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ModelSettings {
+    /// The repository of the Hub that it came from; none for a folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hub: Option<HubCommit>,
+    /// The day that its chat template tells; the engine's fixed day when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub date: Option<String>,
+    /// `enable_thinking` of its chat template; the template's own choice when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thinking: Option<bool>,
+}
+
+impl ModelSettings {
+    /// Whether nothing is said: then it is no part of a job key.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A repository of the Hugging Face Hub at one commit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HubCommit {
+    /// `organisation/name`.
+    pub repo: String,
+    /// 40 hexadecimal digits.
+    pub commit: String,
+}
+
 /// Training of one adapter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrainSpec {
-    /// The model's name in the matrix; written to the adapter as its base.
+    /// The model's name in the matrix; written to the adapter as its base, unless it came from the Hub.
     pub model: String,
+    /// What else is said of it.
+    #[serde(default, skip_serializing_if = "ModelSettings::is_default")]
+    pub model_settings: ModelSettings,
     /// The data set's name in the matrix.
     pub data: String,
     /// The recipe for this model.
@@ -183,6 +216,9 @@ pub struct Sampling {
 pub struct GenerateSpec {
     /// The model's name in the matrix.
     pub model: String,
+    /// What else is said of it.
+    #[serde(default, skip_serializing_if = "ModelSettings::is_default")]
+    pub model_settings: ModelSettings,
     /// Who answers.
     pub system: System,
     /// The prompt set's name.
@@ -250,6 +286,9 @@ pub struct ScoreSpec {
     pub judge: String,
     /// The model's name.
     pub model: String,
+    /// What else is said of it.
+    #[serde(default, skip_serializing_if = "ModelSettings::is_default")]
+    pub model_settings: ModelSettings,
     /// The versioned template, such as `smoke-plain-v1`.
     pub template: String,
     /// What is compared.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Checkpoints, Matrix, OneOrMany, RecipeSettings, Rule, SamplingEntry, Target};
-use crate::job::{Recipe, Sampling, SamplingDefaults};
+use crate::job::{HubCommit, ModelSettings, Recipe, Sampling, SamplingDefaults};
 
 /// One combination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -82,6 +82,20 @@ impl Matrix {
         }
         let checkpoints = settings.checkpoints.unwrap_or_default();
         Some((settings.resolved(recipe), checkpoints))
+    }
+
+    /// What jobs need to know of a model beside its files.
+    pub fn model_settings(&self, model: &str) -> ModelSettings {
+        let Some(model) = self.models.iter().find(|known| known.name == model) else {
+            return ModelSettings::default();
+        };
+        let commit =
+            |(repo, commit): (&String, &String)| HubCommit { repo: repo.clone(), commit: commit.clone() };
+        ModelSettings {
+            hub: model.hub.as_ref().zip(model.revision.as_ref()).map(commit),
+            date: model.date.clone(),
+            thinking: model.thinking,
+        }
     }
 
     /// Which (model, data set, `max_length`) token counts planning needs, each once.

@@ -117,9 +117,25 @@ pub struct Model {
     /// Its name in this matrix.
     #[schemars(regex(pattern = NAME_PATTERN))]
     pub name: String,
-    /// A Hugging Face folder (config.json, model.safetensors, tokenizer.json), relative to this file.
+    /// A Hugging Face folder (config.json, model.safetensors, tokenizer.json), relative to this file. This or `hub`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
-    pub path: String,
+    pub path: Option<String>,
+    /// A repository of the Hugging Face Hub, `organisation/name`. This or `path`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub hub: Option<String>,
+    /// Branch, tag or commit of `hub`; `main` when left out. Submitting pins it to the commit that it is then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub revision: Option<String>,
+    /// The day that chat templates tell (`YYYY-MM-DD`); 2024-07-26 when left out, never the day of the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub date: Option<String>,
+    /// `enable_thinking` of chat templates that know it (Qwen3); the template's own choice when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thinking: Option<bool>,
     /// Recipe settings that differ for this model.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overrides: Vec<RecipeOverride>,
@@ -144,13 +160,21 @@ pub struct DataSet {
     /// Its name.
     #[schemars(regex(pattern = NAME_PATTERN))]
     pub name: String,
-    /// A JSONL file of conversations (`messages`), relative to this file.
+    /// A JSONL file of conversations (`messages`), relative to this file or in `hub`.
     #[schemars(length(min = 1))]
     pub train: String,
     /// A JSONL file of conversations that are never trained on, for the validation loss.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub valid: Option<String>,
+    /// A data set of the Hugging Face Hub, `organisation/name`, that holds `train` and `valid`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub hub: Option<String>,
+    /// Branch, tag or commit of `hub`; `main` when left out. Submitting pins it to the commit that it is then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub revision: Option<String>,
     /// Rows used of `train`, from its start; all when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]

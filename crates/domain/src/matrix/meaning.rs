@@ -2,6 +2,7 @@
 //! be, steps outside training.
 
 mod judge;
+mod source;
 mod validated;
 
 use std::collections::BTreeSet;
@@ -96,6 +97,9 @@ impl Meaning<'_> {
         let matrix = self.matrix;
         let recipes = named(&matrix.recipes, |recipe| &recipe.name);
         for (index, model) in matrix.models.iter().enumerate() {
+            for wrong in source::of_model(model) {
+                self.error(&format!("models/{index}/{}", wrong.field), wrong.what, wrong.rule);
+            }
             for (place, over) in model.overrides.iter().enumerate() {
                 if let Some(recipe) = &over.recipe {
                     self.refer(
@@ -108,6 +112,9 @@ impl Meaning<'_> {
             }
         }
         for (index, set) in matrix.data.iter().enumerate() {
+            for wrong in source::of_data(set) {
+                self.error(&format!("data/{index}/{}", wrong.field), wrong.what, wrong.rule);
+            }
             if let (Some(rows), None) = (set.valid_rows, &set.valid) {
                 let what =
                     format!("valid_rows is {rows} in data set `{}`, which has no `valid` file", set.name);

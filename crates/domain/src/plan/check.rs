@@ -16,6 +16,7 @@ pub const PLAN_JOBS_MAX: usize = 20_000;
 pub(super) fn check(resolved: &ResolvedMatrix) -> Vec<MatrixError> {
     let matrix = &resolved.matrix;
     let mut errors = facts_missing(resolved);
+    errors.extend(revisions(matrix));
     for (index, set) in matrix.data.iter().enumerate() {
         if let Some(facts) = resolved.data.get(&set.name) {
             let path = format!("data/{index}");
@@ -58,6 +59,29 @@ fn facts_missing(resolved: &ResolvedMatrix) -> Vec<MatrixError> {
         matrix.places.error(field, what, "resolve the matrix again with this version")
     };
     missing.map(error).collect()
+}
+
+/// A branch may move between submit and run: what is planned names commits.
+fn revisions(matrix: &Matrix) -> Vec<MatrixError> {
+    let models =
+        matrix.models.iter().enumerate().map(|(index, model)| {
+            (format!("models/{index}/revision"), &model.name, &model.hub, &model.revision)
+        });
+    let data = matrix
+        .data
+        .iter()
+        .enumerate()
+        .map(|(index, set)| (format!("data/{index}/revision"), &set.name, &set.hub, &set.revision));
+    let commit = |text: &str| text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let mut errors = Vec::new();
+    for (path, name, hub, revision) in models.chain(data).filter(|(_, _, hub, _)| hub.is_some()) {
+        let (hub, revision) = (hub.as_deref().unwrap_or_default(), revision.as_deref().unwrap_or("main"));
+        if !commit(revision) {
+            let what = format!("revision `{revision}` of `{name}` ({hub}) is not pinned to a commit");
+            errors.push(matrix.places.error(&path, what, "resolve the matrix again with this version"));
+        }
+    }
+    errors
 }
 
 fn rows(

@@ -107,6 +107,7 @@ impl<'a> Plan<'a> {
             count.map(|count| estimate::train(facts, count, train_rows, recipe.epochs, evaluations));
         let work = Work::Train(TrainSpec {
             model: model.to_owned(),
+            model_settings: resolved.matrix.model_settings(model),
             data: data.to_owned(),
             recipe: recipe.clone(),
             seed,
@@ -190,6 +191,7 @@ impl<'a> Plan<'a> {
         inputs.extend(adapter);
         let work = Work::Generate(GenerateSpec {
             model: model.to_owned(),
+            model_settings: matrix.model_settings(model),
             system,
             prompts: prompts.to_owned(),
             prompt_ids: records.iter().map(|record| record.id.clone()).collect(),
@@ -217,8 +219,9 @@ impl<'a> Plan<'a> {
             Judge::Logprob { name, model, .. } => {
                 let Some(facts) = self.resolved.models.get(model) else { return Ok(()) };
                 inputs.insert(0, upload("model", &facts.artifact));
+                let model_settings = self.resolved.matrix.model_settings(model);
                 let (judge, model) = (name.clone(), model.clone());
-                let spec = ScoreSpec { judge, model, template, comparison, orders };
+                let spec = ScoreSpec { judge, model, model_settings, template, comparison, orders };
                 (Work::Score(spec), estimate::score(facts, &judged))
             }
             Judge::Api { name, .. } => {

@@ -109,6 +109,7 @@ mod tests {
         let exact = |neutral| (defaults == SamplingDefaults::Matrix).then_some(neutral);
         GenerateSpec {
             model: String::from("m"),
+            model_settings: assay_domain::job::ModelSettings::default(),
             system: System::Base,
             prompts: String::from("eval"),
             prompt_ids: Vec::new(),
