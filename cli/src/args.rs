@@ -49,6 +49,8 @@ pub(crate) enum Command {
     /// Look after judges: how far they are, asking what is missing, judging by hand.
     #[command(subcommand)]
     Judge(Judge),
+    /// Write the adapter of a finished training as others load it: PEFT, vLLM, or merged weights.
+    Export(Export),
     /// List the workers, take one out, or give it jobs again.
     Fleet(Fleet),
     /// Import and look at models.
@@ -102,6 +104,7 @@ impl Command {
             Self::Explain(_) => "assay explain",
             Self::Report(_) => "assay report",
             Self::Judge(_) => "assay judge",
+            Self::Export(_) => "assay export",
             Self::Fleet(_) => "assay fleet",
             Self::Model(_) => "assay model",
             Self::Data(_) => "assay data",
@@ -429,6 +432,26 @@ pub(crate) struct Import {
     pub(crate) seed: u64,
     #[command(flatten)]
     pub(crate) output: ReportOutput,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Export {
+    /// A train job (MATRIX/NUMBER), or a matrix with one training.
+    pub(crate) what: String,
+    /// The folder to make.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// The checkpoint's step; the end of training when left out.
+    #[arg(long)]
+    pub(crate) step: Option<u64>,
+    /// Also write the model's weights with the adapter added, to `DIR/merged`.
+    #[arg(long)]
+    pub(crate) merged: bool,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// Print what the model card says as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -32,8 +32,9 @@ pub(crate) async fn files(
     artifact.files.iter().map(read).collect()
 }
 
-struct Signer<'a> {
-    coordinator: &'a Coordinator,
+/// Signs through the coordinator.
+pub(crate) struct Signer<'a> {
+    pub(crate) coordinator: &'a Coordinator,
 }
 
 impl DownloadSigner for Signer<'_> {

@@ -12,6 +12,7 @@ mod connect;
 mod counter;
 mod events;
 mod exit;
+mod export;
 mod facts;
 mod fetch;
 mod import_verdicts;
@@ -26,8 +27,8 @@ mod records;
 pub mod report;
 mod resolve;
 mod show_report;
-mod steer;
 mod source;
+mod steer;
 mod submit;
 mod up;
 mod view;
@@ -71,6 +72,7 @@ fn run(args: args::Args) -> anyhow::Result<()> {
         | args::Command::Report(_)
         | args::Command::Events(_)
         | args::Command::Judge(_)
+        | args::Command::Export(_)
         | args::Command::Fleet(_) => {
             let runtime =
                 tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
@@ -111,6 +113,7 @@ async fn run_traced(command: args::Command) -> anyhow::Result<()> {
             args::FleetChange::Drain(drain) => steer::drain(&drain).await,
             args::FleetChange::Lift(lift) => steer::lift(&lift).await,
         },
+        args::Command::Export(export) => export::run(&export).await,
         args::Command::Fleet(fleet) => look::fleet(&fleet).await,
         args::Command::Plan(_)
         | args::Command::Model(_)

@@ -25,6 +25,9 @@ pub(crate) enum Command {
     Check(Check),
     /// Compare a training run with a trace of TRL, step by step; exit 0 within the tolerances.
     CheckTrl(CheckTrl),
+    /// Write merged weights, and check what `assay export` is about to hand out; prints one JSON line.
+    #[command(hide = true)]
+    Export(Export),
     /// Time training; prints one JSON line.
     #[command(hide = true)]
     BenchTrain(BenchTrain),
@@ -128,6 +131,24 @@ pub(crate) struct CheckTrl {
     /// Print the differences as JSON.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Where to compute.
+    #[arg(long, value_enum, default_value = "cpu")]
+    pub(crate) device: Device,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Export {
+    /// The base model's folder.
+    pub(crate) model: PathBuf,
+    /// The adapter as it was trained.
+    #[arg(long)]
+    pub(crate) trained: PathBuf,
+    /// The adapter as it is handed out.
+    #[arg(long)]
+    pub(crate) adapter: PathBuf,
+    /// The folder for merged weights, with the model's other files.
+    #[arg(long)]
+    pub(crate) merged: Option<PathBuf>,
     /// Where to compute.
     #[arg(long, value_enum, default_value = "cpu")]
     pub(crate) device: Device,

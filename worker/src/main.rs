@@ -10,6 +10,7 @@ mod bench;
 mod check;
 mod engine;
 mod executor;
+mod export;
 mod frames;
 mod openmp;
 mod process;
@@ -31,6 +32,7 @@ fn run(args: args::Args) -> anyhow::Result<ExitCode> {
         args::Command::Engine(engine) => engine::main(&engine).map(|()| ExitCode::SUCCESS),
         args::Command::Check(check) => check::golden(&check),
         args::Command::CheckTrl(check) => check::trl(&check),
+        args::Command::Export(export) => export::run(&export).map(|()| ExitCode::SUCCESS),
         args::Command::BenchTrain(bench) => bench::train(&bench).map(|()| ExitCode::SUCCESS),
         args::Command::BenchGenerate(bench) => bench::generate(&bench).map(|()| ExitCode::SUCCESS),
     }

@@ -303,6 +303,18 @@ fn a_cut_connection_goes_on_where_it_broke_off_in_a_later_process_too() {
 }
 
 #[test]
+fn two_that_need_the_same_files_at_once_both_get_them() {
+    let server = Server::start();
+    let weights = server.bytes("model.safetensors");
+    std::thread::scope(|scope| {
+        let fetch =
+            || fs::read(server.model("tiny", "main").unwrap().folder.join("model.safetensors")).unwrap();
+        let both = [scope.spawn(fetch), scope.spawn(fetch)];
+        assert!(both.into_iter().all(|one| one.join().unwrap() == weights));
+    });
+}
+
+#[test]
 fn refusals_say_what_to_do_and_are_not_repeated() {
     let server = Server::start();
     server.set(|world| world.gated = true);

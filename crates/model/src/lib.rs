@@ -6,6 +6,7 @@ pub mod check;
 pub mod decoder;
 pub mod device;
 mod error;
+pub mod export;
 pub mod generate;
 pub mod lora;
 mod module;

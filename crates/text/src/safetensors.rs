@@ -186,6 +186,14 @@ impl TensorFiles {
     }
 }
 
+/// Names of the files that hold a model folder's weights: one, or those that the index lists.
+pub fn weight_files(dir: &Path) -> Result<Vec<String>, TensorFileError> {
+    if dir.join(SINGLE_FILE).is_file() {
+        return Ok(vec![SINGLE_FILE.to_owned()]);
+    }
+    shard_names(&dir.join(INDEX_FILE))
+}
+
 /// The distinct shard files of an index, sorted.
 fn shard_names(index: &Path) -> Result<Vec<String>, TensorFileError> {
     let problem = |problem: String| TensorFileError::Index { path: index.to_owned(), problem };

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::future::Future;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -171,6 +172,11 @@ impl<'a> Session<'a> {
         let url =
             format!("{}/{kind}{}/resolve/{commit}/{}", self.hub.endpoint, repo.name, escaped(&file.path));
         let mut part = Part::open(path).await?;
+        if let Ok(sha256) = verify(&what, path, file) {
+            // Another process was faster.
+            fs::remove_file(&part.path).map_err(TransferError::file("removed", &part.path))?;
+            return Ok(sha256);
+        }
         let mut again = true;
         loop {
             self.download(&what, &url, file, &mut part).await?;
@@ -280,9 +286,16 @@ impl Part {
         let path = target.with_file_name(format!(".{name}.part"));
         let open = || -> std::io::Result<fs::File> {
             fs::create_dir_all(target.parent().unwrap_or(Path::new(".")))?;
-            let file = fs::OpenOptions::new().append(true).create(true).open(&path)?;
-            file.lock()?;
-            Ok(file)
+            loop {
+                let file = fs::OpenOptions::new().append(true).create(true).open(&path)?;
+                file.lock()?;
+                // Whoever held the lock before us may have put the file in its place: then it is no part any more.
+                if fs::metadata(&path)
+                    .is_ok_and(|named| file.metadata().is_ok_and(|ours| ours.ino() == named.ino()))
+                {
+                    return Ok(file);
+                }
+            }
         };
         let file = open().map_err(TransferError::file("opened", &path))?;
         let bytes = file.metadata().map_err(TransferError::file("read", &path))?.len();
@@ -325,7 +338,8 @@ impl Known {
     fn write(&self, home: &Path) -> Result<(), HubError> {
         let path = Self::path(home, &self.listing.commit);
         let text = serde_json::to_vec(self).map_err(|error| HubError::Client { why: error.to_string() })?;
-        let staged = path.with_extension("new");
+        // Several may write at once: each to a name of its own. What the last one does not know is there is verified again.
+        let staged = path.with_extension(format!("{:016x}.new", fastrand::u64(..)));
         let write = || -> std::io::Result<()> {
             fs::create_dir_all(home.join("known"))?;
             fs::write(&staged, &text)?;

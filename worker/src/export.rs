@@ -1,0 +1,30 @@
+//! `export`: writes merged weights and checks what is about to be handed out.
+
+use assay_model::{device, export};
+use assay_text::folder::ModelFolder;
+
+use crate::{args, openmp};
+
+/// Merges where asked, checks, and prints what the check found.
+#[expect(clippy::print_stdout, reason = "the result of the command")]
+pub(crate) fn run(args: &args::Export) -> anyhow::Result<()> {
+    openmp::settle()?;
+    if let Some(out) = &args.merged {
+        let folder = ModelFolder::open(&args.model)?;
+        std::fs::create_dir_all(out)?;
+        // Weights are last: a folder that has them is whole.
+        for file in std::fs::read_dir(folder.path())? {
+            let file = file?;
+            let name = file.file_name();
+            let path = std::path::Path::new(&name);
+            if path.extension().is_some_and(|extension| extension == "json" || extension == "jinja") {
+                std::fs::write(out.join(path), std::fs::read(file.path())?)?;
+            }
+        }
+        export::merge(&args.model, &args.trained, out)?;
+    }
+    let device = device::open(args.device.name())?;
+    let found = export::check(&args.model, &args.trained, &args.adapter, args.merged.as_deref(), device)?;
+    println!("{}", serde_json::to_string(&found)?);
+    Ok(())
+}
