@@ -158,11 +158,17 @@ pub(crate) struct Export {
 pub(crate) struct BenchTrain {
     /// The model's folder.
     pub(crate) model: PathBuf,
-    /// Conversations, JSON lines.
+    /// Conversations, JSON lines; with `--random-weights` a JSON list of row lengths.
     pub(crate) train: PathBuf,
+    /// The folder holds a `config.json` only: weights are drawn on the device, rows are random tokens.
+    #[arg(long)]
+    pub(crate) random_weights: bool,
     /// Rows used.
     #[arg(long, default_value_t = 32)]
     pub(crate) examples: u32,
+    /// Passes over the rows.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) epochs: u32,
     /// LoRA rank; alpha is twice the rank.
     #[arg(long, default_value_t = 16)]
     pub(crate) rank: u32,
@@ -184,8 +190,11 @@ pub(crate) struct BenchTrain {
 pub(crate) struct BenchGenerate {
     /// The model's folder.
     pub(crate) model: PathBuf,
-    /// Prompts, JSON lines.
+    /// Prompts, JSON lines; with `--random-weights` they are 32 random tokens each, and this is not read.
     pub(crate) prompts: PathBuf,
+    /// The folder holds a `config.json` only: weights and adapter are drawn on the device.
+    #[arg(long)]
+    pub(crate) random_weights: bool,
     /// Prompts used.
     #[arg(long = "prompts", default_value_t = 12)]
     pub(crate) count: u32,
@@ -199,7 +208,7 @@ pub(crate) struct BenchGenerate {
     #[arg(long)]
     pub(crate) adapter: Option<PathBuf>,
     /// Base model and adapter both answer every prompt, in one batch of `--batch` rows.
-    #[arg(long, requires = "adapter")]
+    #[arg(long)]
     pub(crate) mixed: bool,
     /// Where to compute.
     #[arg(long, value_enum, default_value = "cpu")]

@@ -6,6 +6,7 @@ mod assets;
 mod bench;
 mod cache;
 mod demo;
+mod gpu_bundle;
 mod layout;
 mod model;
 mod mutants;
@@ -36,6 +37,8 @@ enum Command {
     Demo(demo::Options),
     /// Measure our speed and memory beside what one would run instead.
     Bench(bench::Options),
+    /// Make a folder that runs checks and benches on a GPU machine without Rust, network or compiler.
+    GpuBundle(gpu_bundle::Options),
     /// Put deliberate faults into a copy of the tree, and see that the tests catch each.
     Mutants(mutants::Options),
 }
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test::main(&options),
         Command::Demo(options) => demo::main(&options),
         Command::Bench(options) => bench::main(&options),
+        Command::GpuBundle(options) => gpu_bundle::main(&options),
         Command::Mutants(options) => mutants::main(&options),
     };
     match outcome {

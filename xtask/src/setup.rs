@@ -8,7 +8,7 @@ mod prerequisites;
 mod python;
 mod wheel;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
@@ -54,6 +54,11 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     }
     ui::say(format!("set-up done in {}", ui::human(time)));
     Ok(())
+}
+
+/// Downloads the wheel of a pure-Python package, at the version that tests use, to a folder.
+pub(crate) fn download_wheel(package: &str, folder: &Path) -> Result<()> {
+    python::download(package, folder)
 }
 
 /// Makes everything ready that `options` ask for.

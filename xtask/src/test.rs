@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::assets::Assets;
-use crate::{process, setup};
+use crate::{gpu_bundle, process, setup};
 use steps::Steps;
 
 /// What `test` may be asked for.
@@ -44,6 +44,9 @@ pub(crate) fn main(options: &Options) -> Result<()> {
             // Without them the tests still run, and say what they lack.
             let assets = steps.step("test assets", || Assets::prepare(&ready));
             run_tests(&mut steps, options, &libtorch, assets.as_ref());
+            if options.long && whole {
+                steps.step("GPU bundle", || gpu_bundle::try_on_cpu(&ready));
+            }
         }
     }
     steps.finish()

@@ -31,6 +31,7 @@ use weight::Weight;
 
 use crate::Result;
 use crate::lora::{Lora, PackedLora, Served};
+use crate::random::seeded;
 use crate::weights::WeightLoader;
 
 /// The frozen base model: weights on one device, shared by training, generation and scoring.
@@ -53,8 +54,19 @@ impl Decoder {
     pub fn load(dir: &Path, device: Device, kind: Kind) -> Result<Self> {
         let config = DecoderConfig::read(dir)?;
         let files = TensorFiles::open_folder(dir)?;
+        Self::assemble(config, &WeightLoader::files(&files, device, kind))
+    }
+
+    /// A model of the shape that a folder's `config.json` gives, with random weights drawn on the device: as fast and as
+    /// large as a trained one, and good for nothing else.
+    pub fn random(dir: &Path, device: Device, kind: Kind, seed: u64) -> Result<Self> {
+        let config = DecoderConfig::read(dir)?;
+        seeded(seed, || Self::assemble(config, &WeightLoader::drawn(device, kind)))
+    }
+
+    fn assemble(config: DecoderConfig, loader: &WeightLoader<'_>) -> Result<Self> {
+        let WeightLoader { device, kind, .. } = *loader;
         let _guard = tch::no_grad_guard();
-        let loader = WeightLoader { files: &files, device, kind };
         let embedding_shape = [config.vocab_size, config.hidden_size];
         let embedding = loader.load("model.embed_tokens.weight", &embedding_shape)?;
         let head = if config.tied_embeddings {
@@ -63,9 +75,9 @@ impl Decoder {
             loader.load("lm_head.weight", &embedding_shape)?
         };
         let layers = (0..config.layer_count)
-            .map(|index| Layer::load(&loader, &config, index))
+            .map(|index| Layer::load(loader, &config, index))
             .collect::<Result<_>>()?;
-        let final_norm = RmsNorm::load(&loader, &config, "model.norm", config.hidden_size)?;
+        let final_norm = RmsNorm::load(loader, &config, "model.norm", config.hidden_size)?;
         let rotary = RotaryTable::new(&config, device)?;
         let embedding_scale = match config.scaled_embeddings {
             true => Some(Tensor::f_full([1], (config.hidden_size as f64).sqrt(), (kind, device))?),

@@ -40,6 +40,18 @@ pub(super) fn ensure(cache: &Cache) -> Result<PathBuf> {
     Ok(folder.join("bin/python"))
 }
 
+/// Downloads the wheel of a pure-Python package of the lock to a folder.
+pub(super) fn download(package: &str, folder: &Path) -> Result<()> {
+    let pinned = |line: &&str| line.strip_prefix(package).is_some_and(|rest| rest.starts_with("=="));
+    let pin = LOCK.lines().find(pinned);
+    let pin = pin.with_context(|| format!("`{package}` is not in xtask/python.lock"))?;
+    prerequisites::check_pip()?;
+    let mut pip = Command::new("python3");
+    pip.args(["-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check"]);
+    pip.arg("--dest").arg(folder).arg(pin).stdout(io::stderr());
+    process::run(&mut pip).context("cannot download: check the network, then run the command again")
+}
+
 /// `3.11`, say. The locked packages have no wheels for a Python before 3.11.
 fn local_version() -> Result<String> {
     prerequisites::check_python()?;

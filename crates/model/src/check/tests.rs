@@ -74,6 +74,17 @@ fn noise_on_embeddings_matches() {
     passes("neftune");
 }
 
+/// What a GPU's check adds, computed here: a CPU has bfloat16 too, only slower.
+#[test]
+fn bfloat16_stays_near_float32() {
+    for name in ["smollm2", "qwen3", "gemma2"] {
+        let files = TensorFiles::open_file(&fixture(name).join("golden.safetensors")).unwrap();
+        let comparisons = golden::bfloat16(&fixture(name), Device::Cpu, &files).unwrap();
+        assert!(comparisons.iter().all(|one| one.passed), "{name}: {comparisons:?}");
+        assert!(comparisons[0].largest_difference > 0.0, "{name} was not computed in bfloat16");
+    }
+}
+
 fn passes(name: &str) {
     let report = check(&fixture(name), Device::Cpu).unwrap();
     assert!(report.passed, "{report}");

@@ -39,7 +39,7 @@ impl Lora {
         let mut lora = Self::zeros(config, model, device)?;
         let path = dir.join(TENSOR_FILE);
         let files = TensorFiles::open_file(&path)?;
-        let loader = WeightLoader { files: &files, device, kind: Kind::Float };
+        let loader = WeightLoader::files(&files, device, Kind::Float);
         let _guard = tch::no_grad_guard();
         let mut known = BTreeSet::new();
         for (place, factor) in lora.factors_mut() {

@@ -95,13 +95,13 @@ impl Trainer<'_> {
         self.check_state(&path, &state)?;
         let lora = Lora::read(&dir.join(ADAPTER_FOLDER), self.model.config(), self.model.device())?;
         let files = TensorFiles::open_file(&dir.join(OPTIMIZER_FILE))?;
-        let loader = WeightLoader { files: &files, device: self.model.device(), kind: Kind::Float };
+        let loader = WeightLoader::files(&files, self.model.device(), Kind::Float);
         let shape = [self.lora.parameter_count()];
         let (first, second) = (loader.load("exp_avg", &shape)?, loader.load("exp_avg_sq", &shape)?);
         let best = match self.settings.keep_best && state.watched.best.is_some() {
             true => {
                 let files = TensorFiles::open_file(&dir.join(BEST_FILE))?;
-                let loader = WeightLoader { files: &files, device: self.model.device(), kind: Kind::Float };
+                let loader = WeightLoader::files(&files, self.model.device(), Kind::Float);
                 Some(loader.load(BEST_TENSOR, &shape)?)
             }
             false => None,
