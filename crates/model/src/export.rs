@@ -78,7 +78,7 @@ fn as_it_is(files: &TensorFiles, name: &str) -> Result<TensorBytes> {
 
 fn merged(files: &TensorFiles, name: &str, lora: &Lora, layer: usize, module: Module) -> Result<TensorBytes> {
     let slice = files.tensor(name)?;
-    let weight = WeightLoader { files, device: Device::Cpu, kind: Kind::Float }.load(name, slice.shape)?;
+    let weight = WeightLoader::files(files, Device::Cpu, Kind::Float).load(name, slice.shape)?;
     let Some((a, b)) = lora.pair(layer, module) else { return as_it_is(files, name) };
     let mut sum = weight.f_add(&b.f_matmul(a)?.f_mul_scalar(lora.config().scale())?)?;
     if let Some(magnitude) = lora.magnitude(layer, module) {
