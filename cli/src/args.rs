@@ -5,8 +5,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use assay_domain::job::LossOn;
-use assay_judging::report::import::Format;
 use clap::{Args as ClapArgs, Parser, Subcommand};
+
+pub(crate) use judge::{Judge, JudgeAnnotate, JudgeResume, JudgeStatus};
+pub(crate) use report::{Import, Report, ReportFrom, ReportOutput};
+
+mod judge;
+mod report;
 
 /// Plans, runs and reports small-data fine-tuning experiments.
 ///
@@ -225,54 +230,6 @@ pub(crate) struct Retry {
     pub(crate) json: bool,
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum Judge {
-    /// Show calls done, missing, refused and under way, and what was spent, by judge.
-    Status(JudgeStatus),
-    /// Submit a finished matrix again: of its judging only what has no verdict is asked.
-    Resume(JudgeResume),
-    /// Judge the panel's pairs yourself, blind, on this terminal.
-    Annotate(JudgeAnnotate),
-}
-
-#[derive(Debug, ClapArgs)]
-pub(crate) struct JudgeStatus {
-    /// The matrix's id.
-    pub(crate) matrix: String,
-    #[command(flatten)]
-    pub(crate) connection: Connection,
-    /// Print JSON, a value for each judge job.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, ClapArgs)]
-pub(crate) struct JudgeResume {
-    #[command(flatten)]
-    pub(crate) retry: Retry,
-    /// The panel's budget from now on, USD; that of the matrix when left out.
-    #[arg(long, value_name = "USD")]
-    pub(crate) budget_usd: Option<f64>,
-}
-
-/// Verdicts are kept one by one: stop whenever you like, and go on with the same command.
-#[derive(Debug, ClapArgs)]
-pub(crate) struct JudgeAnnotate {
-    /// The matrix's id.
-    pub(crate) matrix: String,
-    /// Your name in the report.
-    #[arg(long = "as", value_name = "NAME")]
-    pub(crate) name: String,
-    /// How often you see each pair: `single`, `both` orders, `full`; as the panel when left out.
-    #[arg(long, value_parser = crate::judge::orders)]
-    pub(crate) orders: Option<assay_domain::job::Orders>,
-    /// Where your verdicts are kept; default: `annotations/MATRIX/NAME` in the data folder.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) folder: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) connection: Connection,
-}
-
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Watch {
     /// The matrix's id.
@@ -358,80 +315,6 @@ pub(crate) struct Cancel {
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-#[derive(Debug, ClapArgs)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
-pub(crate) struct Report {
-    #[command(subcommand)]
-    pub(crate) from: Option<ReportFrom>,
-    /// The matrix's id.
-    #[arg(required = true)]
-    pub(crate) matrix: Option<String>,
-    #[command(flatten)]
-    pub(crate) connection: Connection,
-    /// A folder of `assay judge annotate`: adds that person's verdicts and their agreement with the judges. Several are possible.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) annotations: Vec<PathBuf>,
-    #[command(flatten)]
-    pub(crate) output: ReportOutput,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ReportFrom {
-    /// Make a report of verdicts that were made elsewhere, without a coordinator and without a call.
-    #[command(after_help = crate::import_verdicts::fields_help())]
-    Import(Import),
-}
-
-/// What a report is written as; for people on the terminal when nothing is given.
-#[derive(Debug, Clone, ClapArgs)]
-#[group(multiple = false)]
-pub(crate) struct ReportOutput {
-    /// Write one self-contained HTML file.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) html: Option<PathBuf>,
-    /// Print the report as JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Print the report as Markdown.
-    #[arg(long)]
-    pub(crate) markdown: bool,
-    /// Print the win rates as CSV, or write all tables to a folder.
-    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = "-")]
-    pub(crate) csv: Option<PathBuf>,
-    /// Print the tables for a paper.
-    #[arg(long)]
-    pub(crate) latex: bool,
-}
-
-#[derive(Debug, ClapArgs)]
-pub(crate) struct Import {
-    /// Verdicts as JSON lines or CSV with a header.
-    pub(crate) file: PathBuf,
-    /// The file's format, when its name does not say it.
-    #[arg(long, value_parser = format)]
-    pub(crate) format: Option<Format>,
-    /// FIELD=COLUMN: which column holds a field.
-    #[arg(long, value_name = "FIELD=COLUMN")]
-    pub(crate) map: Vec<String>,
-    /// FIELD=VALUE: every row says the same.
-    #[arg(long, value_name = "FIELD=VALUE")]
-    pub(crate) set: Vec<String>,
-    /// FIELD:WORD=MEANING: what a word of winner, answer, order or label_a means.
-    #[arg(long, value_name = "FIELD:WORD=MEANING")]
-    pub(crate) value: Vec<String>,
-    /// The system to count from, where rows name two systems without saying which is the base.
-    #[arg(long)]
-    pub(crate) base: Option<String>,
-    /// Leave out rows that cannot be placed; the report names them.
-    #[arg(long)]
-    pub(crate) skip_unreadable: bool,
-    /// Seed of the bootstrap.
-    #[arg(long, default_value_t = 42)]
-    pub(crate) seed: u64,
-    #[command(flatten)]
-    pub(crate) output: ReportOutput,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -594,14 +477,6 @@ fn loss_on(text: &str) -> Result<LossOn, String> {
         "all" => Ok(LossOn::All),
         "assistant" => Ok(LossOn::Assistant),
         _ => Err(String::from("all or assistant")),
-    }
-}
-
-fn format(text: &str) -> Result<Format, String> {
-    match text {
-        "jsonl" => Ok(Format::Jsonl),
-        "csv" => Ok(Format::Csv),
-        _ => Err(String::from("jsonl or csv")),
     }
 }
 

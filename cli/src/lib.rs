@@ -98,7 +98,7 @@ async fn run_traced(command: args::Command) -> anyhow::Result<()> {
         args::Command::Up(up) => up::run(&up).await,
         args::Command::Run(run) => up::run_matrix(&run).await,
         args::Command::Submit(submit) => submit::run(&submit).await,
-        args::Command::Retry(retry) => submit::retry(&retry).await,
+        args::Command::Retry(retry) => submit::retry(&retry, None).await,
         args::Command::Watch(watch) => watch::run(&watch).await,
         args::Command::Status(status) => look::status(&status).await,
         args::Command::Logs(logs) => logs::run(&logs).await,

@@ -7,7 +7,6 @@ use assay_artifacts::{
     LocalFile, SignError, SignedRequest, SignedUpload, TransferLimits, Transfers, UploadSigner,
 };
 use assay_domain::ObjectKey;
-use assay_domain::matrix::ResolvedMatrix;
 use assay_proto::convert;
 use assay_proto::v1::{
     PersonUpload, RetryRequest, SignUploadRequest, SubmitRequest, SubmitResponse, UploadFile,
@@ -45,27 +44,14 @@ pub(crate) async fn run(args: &args::Submit) -> anyhow::Result<()> {
     tell(&coordinator, &submitted, &args.connection, args.wait, args.json).await
 }
 
-/// Submits again what a finished matrix lacks.
-pub(crate) async fn retry(args: &args::Retry) -> anyhow::Result<()> {
+/// Submits again what a finished matrix lacks, perhaps with another budget of its panel.
+pub(crate) async fn retry(args: &args::Retry, budget_usd: Option<f64>) -> anyhow::Result<()> {
     let coordinator = Coordinator::find(&args.connection)?;
     let submit_key = args.submit_key.clone().map_or_else(random_key, Ok)?;
-    let request = RetryRequest { matrix_id: args.matrix.clone(), submit_key };
+    let request = RetryRequest { matrix_id: args.matrix.clone(), submit_key, budget_usd };
     let answer = coordinator.matrices().retry(request).await;
     let answer = answer.map_err(|status| coordinator.failed(&status))?.into_inner();
     tell(&coordinator, &submitted(answer, false), &args.connection, args.wait, args.json).await
-}
-
-/// Submits a stored matrix again with other settings; its files are in the store.
-pub(crate) async fn again(
-    coordinator: &Coordinator,
-    matrix: &ResolvedMatrix,
-    args: &args::Retry,
-) -> anyhow::Result<()> {
-    let submit_key = args.submit_key.clone().map_or_else(random_key, Ok)?;
-    let request = SubmitRequest { submit_key, resolved_json: convert::to_json(matrix), fresh: false };
-    let answer = coordinator.matrices().submit(request).await;
-    let answer = answer.map_err(|status| coordinator.failed(&status))?.into_inner();
-    tell(coordinator, &submitted(answer, false), &args.connection, args.wait, args.json).await
 }
 
 async fn tell(

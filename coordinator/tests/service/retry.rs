@@ -9,7 +9,7 @@ use super::worker::Worker;
 use super::world::World;
 
 async fn retry(world: &World, matrix: &str, key: &str) -> Result<v1::SubmitResponse, Status> {
-    let request = v1::RetryRequest { matrix_id: matrix.into(), submit_key: key.into() };
+    let request = v1::RetryRequest { matrix_id: matrix.into(), submit_key: key.into(), budget_usd: None };
     world.matrices().retry(request).await.map(tonic::Response::into_inner)
 }
 

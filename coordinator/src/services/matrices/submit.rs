@@ -33,7 +33,7 @@ impl MatricesService {
     /// What is stored of a matrix is submitted again. A finished one changes no more: what is read here is what the engine decides on.
     pub(super) async fn try_again(&self, request: v1::RetryRequest) -> Result<v1::SubmitResponse, Status> {
         let matrix = self.now(&MatrixId::new(request.matrix_id)).await?.matrix;
-        let resolved_json = matrix.submitted.spec_json.clone();
+        let resolved_json = with_budget(&matrix.submitted.spec_json, request.budget_usd)?;
         self.submit_as(request.submit_key, resolved_json, Mode::Retry(Box::new(matrix))).await
     }
 
@@ -53,6 +53,11 @@ impl MatricesService {
             tokio::task::spawn_blocking(move || span.in_scope(|| planned(&resolved_json, jobs_max)));
         let planned = planning.await.map_err(|error| internal("planning", &error))??;
         self.check_uploads(&planned).await?;
+        // The same pairs in the same order under the same labels: what a judge has answered of them stands in its ledger.
+        let secret = match &mode {
+            Mode::Retry(before) => before.submitted.secret,
+            Mode::Fresh | Mode::Lacking => Digest::from_bytes(random()?),
+        };
         let keys = planned.plan.iter().map(|job| job.key).collect();
         let found = self.engine.ask(|reply| Command::FindFinished { keys, reply }).await?;
         let Present { finished, absent } = self.named.present(found).await?;
@@ -62,7 +67,7 @@ impl MatricesService {
             name: planned.name,
             spec_digest: planned.digest,
             spec_json: planned.spec_json,
-            secret: Digest::from_bytes(random()?),
+            secret,
             plan: planned.plan,
             schedule: planned.schedule,
             at: self.clock.unix(),
@@ -93,6 +98,19 @@ impl MatricesService {
             lacking.len()
         )))
     }
+}
+
+/// A stored matrix with another budget of its panel.
+fn with_budget(spec_json: &str, budget_usd: Option<f64>) -> Result<String, Status> {
+    let Some(budget) = budget_usd else { return Ok(spec_json.to_owned()) };
+    if !(budget.is_finite() && budget > 0.0) {
+        return Err(Status::invalid_argument(format!(
+            "budget_usd is {budget}: a number of USD above 0 is needed"
+        )));
+    }
+    let mut resolved: ResolvedMatrix = convert::from_json("the stored matrix", spec_json)?;
+    resolved.matrix.panel.budget_usd = Some(budget);
+    Ok(convert::to_json(&resolved))
 }
 
 struct Planned {
