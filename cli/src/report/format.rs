@@ -63,7 +63,8 @@ pub(super) fn count(value: u64) -> String {
 /// Seconds for people.
 pub(super) fn duration(seconds: f64) -> String {
     if seconds < 60.0 {
-        format!("{seconds:.1} s")
+        // A sum of nothing is -0.
+        format!("{:.1} s", seconds + 0.0)
     } else if seconds < 3600.0 {
         format!("{} min {:02} s", seconds as u64 / 60, seconds as u64 % 60)
     } else {

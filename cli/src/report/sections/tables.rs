@@ -179,7 +179,8 @@ fn spent(report: &Report) -> String {
     let (machines, unpriced) = workers
         .values()
         .fold((0.0, 0.0), |(usd, unpriced), cost| (usd + cost.usd, unpriced + cost.unpriced_s));
-    let judges: f64 = report.execution.judge_usage.values().filter_map(|used| used.usd).sum();
+    let judges =
+        report.execution.judge_usage.values().filter_map(|used| used.usd).fold(0.0, |sum, usd| sum + usd);
     let mut said = format!(
         "Workers {machines:.2} USD (price per hour times the time of all attempts, lost ones included), judges {judges:.2} USD \
          (tokens at list prices); {:.2} USD together.",
