@@ -1,6 +1,7 @@
 //! What a run logs lies in the store, part by part, however the run ends.
 
 use std::fs;
+use std::path::PathBuf;
 
 use assay_agent::Failure;
 use assay_domain::job::FailureClass;
@@ -33,6 +34,13 @@ async fn run_one(coordinator: &mut Coordinator, agent: &mut Agent) -> Run {
     agent.next_run().await
 }
 
+fn adapter(run: &Run) -> PathBuf {
+    let folder = run.cx.work_dir().join("adapter");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("adapter.safetensors"), "tensors").unwrap();
+    folder
+}
+
 #[tokio::test]
 async fn a_running_attempt_stores_what_it_logged_since_the_last_part() {
     let mut coordinator = Coordinator::start().await;
@@ -57,9 +65,7 @@ async fn a_checkpoint_brings_the_log_that_led_to_it() {
     let mut coordinator = Coordinator::start().await;
     let mut agent = Agent::start(&coordinator);
     let run = run_one(&mut coordinator, &mut agent).await;
-    let folder = run.cx.work_dir().join("adapter");
-    fs::create_dir(&folder).unwrap();
-    fs::write(folder.join("adapter.safetensors"), "tensors").unwrap();
+    let folder = adapter(&run);
     run.cx.log("step 3 loss 4.1");
     run.cx.checkpoint(3, &folder, &folder).await.unwrap();
     let checkpointed = |heard: &Heard| matches!(heard, Heard::Checkpointed(..));
@@ -76,9 +82,7 @@ async fn a_checkpoint_brings_the_metrics_that_led_to_it_and_a_failure_the_rest()
     let mut coordinator = Coordinator::start().await;
     let mut agent = Agent::start(&coordinator);
     let run = run_one(&mut coordinator, &mut agent).await;
-    let folder = run.cx.work_dir().join("adapter");
-    fs::create_dir(&folder).unwrap();
-    fs::write(folder.join("adapter.safetensors"), "tensors").unwrap();
+    let folder = adapter(&run);
     run.cx.metric(r#"{"step":1}"#);
     run.cx.metric(r#"{"step":2}"#);
     run.cx.checkpoint(2, &folder, &folder).await.unwrap();

@@ -12,12 +12,13 @@ use crate::records::MetricRecord;
 pub(super) fn trainings(inputs: &ReportInputs) -> Vec<UnfinishedTraining> {
     let mut jobs: Vec<&JobSummary> = inputs.history.iter().collect();
     jobs.sort_by_key(|job| job.job.ordinal);
-    let of_job = |job: &&JobSummary| {
-        let (job, last) = ((*job).clone(), steps(inputs.metrics.get(&job.job.ordinal)));
-        let attempts = job.attempts.clone().into_iter().filter(|attempt| attempt.outcome != "succeeded");
-        attempts.filter_map(move |attempt| unfinished(&job, &attempt, inputs, &last)).collect::<Vec<_>>()
-    };
-    jobs.iter().flat_map(of_job).collect()
+    let mut found = Vec::new();
+    for job in jobs {
+        let last = steps(inputs.metrics.get(&job.job.ordinal));
+        let others = job.attempts.iter().filter(|attempt| attempt.outcome != "succeeded");
+        found.extend(others.filter_map(|attempt| unfinished(job, attempt, inputs, &last)));
+    }
+    found
 }
 
 fn unfinished(
