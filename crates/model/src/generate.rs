@@ -2,6 +2,7 @@
 //! finished leaves it at once, and the next one that waits takes its place.
 
 mod batch;
+mod beginnings;
 mod cache;
 mod order;
 mod queue;
@@ -11,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use batch::Batch;
+use beginnings::Beginnings;
 use queue::Queue;
 
 use crate::decoder::Decoder;
@@ -181,7 +183,7 @@ impl<'a> Generator<'a> {
         let _guard = tch::no_grad_guard();
         let mut queue = Queue::new(prompts, self.settings.samples);
         let total = queue.len();
-        let mut batch = Batch::new(self, self.settings.batch.min(total))?;
+        let mut batch = Batch::new(self, self.settings.batch.min(total), Beginnings::of(prompts))?;
         let mut done = Vec::with_capacity(total);
         while !queue.is_empty() || !batch.is_empty() {
             if watch.is_cancelled() {

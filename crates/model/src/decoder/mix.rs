@@ -46,20 +46,20 @@ impl Mix {
         self.window_of[layer]
     }
 
-    /// One whole sequence, causal: `query` `[N, heads, head_dim]`, `key` and `value` `[N, kv_heads, head_dim]`. Answers
-    /// `[N, heads, head_dim]`.
-    pub(super) fn causal(
+    /// The last N of K tokens of one sequence, causal: `query` `[N, heads, head_dim]`, `key` and `value` `[K, kv_heads, head_dim]`.
+    /// Answers `[N, heads, head_dim]`.
+    pub(crate) fn causal(
         &self,
         layer: usize,
         query: &Tensor,
         key: &Tensor,
         value: &Tensor,
     ) -> Result<Tensor> {
-        let length = query.size()[0];
-        let window = self.windows[self.window_of[layer]].filter(|window| *window < length);
+        let (length, seen) = (query.size()[0], key.size()[0]);
+        let window = self.windows[self.window_of[layer]].filter(|window| *window < seen);
         let batched = |tensor: &Tensor| tensor.f_transpose(0, 1)?.f_unsqueeze(0);
         let (key, value) = (batched(key)?, batched(value)?);
-        if window.is_none() && self.softcap.is_none() {
+        if length == seen && window.is_none() && self.softcap.is_none() {
             let output = Tensor::f_scaled_dot_product_attention(
                 &batched(query)?,
                 &key,
@@ -77,7 +77,7 @@ impl Mix {
         let groups = heads / kv_heads;
         let folded = query.f_reshape([length, kv_heads, groups, width])?.f_permute([1, 2, 0, 3])?;
         let folded = folded.f_reshape([1, kv_heads, groups * length, width])?;
-        let mask = causal_mask(length, window, query)?.f_repeat([groups, 1])?;
+        let mask = causal_mask(length, seen, window, query)?.f_repeat([groups, 1])?;
         let output = self.over(&folded, &key, &value, Some(&mask))?;
         let output = output.f_reshape([kv_heads, groups, length, width])?.f_permute([2, 0, 1, 3])?;
         Ok(output.f_reshape([length, heads, width])?)
@@ -124,13 +124,15 @@ impl Mix {
     }
 }
 
-/// 0 where row i may look at column j, `0 <= i - j < window`, and minus infinity elsewhere: `[length, length]`.
-fn causal_mask(length: i64, window: Option<i64>, like: &Tensor) -> Result<Tensor> {
-    let seen = Tensor::f_ones([length, length], (Kind::Bool, like.device()))?.f_tril(0)?;
+/// For the last `length` of `tokens`: 0 where row i, the token `t = i + tokens - length`, may look at column j, `0 <= t - j < window`,
+/// and minus infinity elsewhere: `[length, tokens]`.
+fn causal_mask(length: i64, tokens: i64, window: Option<i64>, like: &Tensor) -> Result<Tensor> {
+    let before = tokens - length;
+    let seen = Tensor::f_ones([length, tokens], (Kind::Bool, like.device()))?.f_tril(before)?;
     let seen = match window {
-        Some(window) => seen.f_triu(1 - window)?,
+        Some(window) => seen.f_triu(before + 1 - window)?,
         None => seen,
     };
-    let mask = Tensor::f_zeros([length, length], (like.f_kind()?, like.device()))?;
+    let mask = Tensor::f_zeros([length, tokens], (like.f_kind()?, like.device()))?;
     Ok(mask.f_masked_fill(&seen.f_logical_not()?, f64::NEG_INFINITY)?)
 }

@@ -4,12 +4,13 @@ use std::ops::Range;
 
 use tch::Tensor;
 
-use super::cache::{KvCache, Prefix, PromptPass};
+use super::beginnings::Beginnings;
+use super::cache::{KvCache, Part, Prefix, PromptPass};
 use super::order::regroup;
 use super::queue::Joining;
 use super::{Completion, FinishReason, Generator};
 use crate::Result;
-use crate::decoder::{PackedCausal, RowAdapters};
+use crate::decoder::RowAdapters;
 use crate::sample::{self, RowState, SampleStream};
 
 /// A row in the batch; its number is its slot in the cache.
@@ -38,15 +39,16 @@ pub(super) struct Batch<'a, 'g> {
     cache: KvCache,
     slots: usize,
     rows: Vec<Row>,
+    beginnings: Beginnings,
     shared: Option<Shared>,
     new_tokens: u64,
 }
 
 impl<'a, 'g> Batch<'a, 'g> {
-    pub(super) fn new(generator: &'g Generator<'a>, slots: usize) -> Result<Self> {
+    pub(super) fn new(generator: &'g Generator<'a>, slots: usize, beginnings: Beginnings) -> Result<Self> {
         let decoder = generator.decoder;
         let cache = KvCache::new(decoder.config(), decoder.device(), decoder.kind(), slots)?;
-        Ok(Self { generator, cache, slots, rows: Vec::new(), shared: None, new_tokens: 0 })
+        Ok(Self { generator, cache, slots, rows: Vec::new(), beginnings, shared: None, new_tokens: 0 })
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -73,6 +75,7 @@ impl<'a, 'g> Batch<'a, 'g> {
 
     /// Runs the prompts of new rows, each once, and picks the rows' first tokens. Answers which rows took part.
     pub(super) fn join(&mut self, joining: Vec<Joining<'_>>) -> Result<Range<usize>> {
+        self.begin()?;
         let first = self.rows.len();
         let mut places = Vec::with_capacity(joining.len());
         for one in &joining {
@@ -133,6 +136,21 @@ impl<'a, 'g> Batch<'a, 'g> {
         Ok(Tensor::f_cat(&lines, 0)?)
     }
 
+    /// Runs what prompts begin with, once, in a slot that is free again afterwards.
+    fn begin(&mut self) -> Result<()> {
+        let mut beginnings = std::mem::replace(&mut self.beginnings, Beginnings::of(&[]));
+        for (adapter, beginning) in beginnings.waiting() {
+            let length = beginning.ids.len() as i64;
+            let slots = self.cache.add(length, 1)?;
+            let part = Part { slots: slots.clone(), start: 0, length };
+            let _hidden = self.run(&[(adapter, &beginning.ids)], &[part])?;
+            beginning.prefix = Some(self.cache.prefix(slots.start)?);
+            self.cache.truncate(slots.start);
+        }
+        self.beginnings = beginnings;
+        Ok(())
+    }
+
     /// One pass over the prompts at `fresh`: their last logits, one line each.
     fn run_prompts(
         &self,
@@ -141,22 +159,37 @@ impl<'a, 'g> Batch<'a, 'g> {
         fresh: &[usize],
     ) -> Result<Tensor> {
         let decoder = self.generator.decoder;
-        let prompts = || fresh.iter().map(|at| &joining[*at]);
-        let lengths: Vec<i64> = prompts().map(|one| one.ids.len() as i64).collect();
-        let flat: Vec<i64> = prompts().flat_map(|one| one.ids).map(|id| i64::from(*id)).collect();
-        let ids = Tensor::f_from_slice(&flat)?.f_to_device(decoder.device())?;
-        let inner = PackedCausal::new(&lengths, decoder.config());
-        let positions = inner.positions(decoder.device())?;
-        let slots = fresh.iter().map(|at| places[*at].clone()).collect();
-        let mut pass = PromptPass { cache: &self.cache, slots, lengths: &lengths, inner };
-        let adapters = self.adapters(prompts().map(|one| (one.adapter, one.ids.len())));
-        let hidden = decoder.hidden(&ids, &positions, &mut pass, &adapters)?;
-        let ends = lengths.iter().scan(0, |end, length| {
-            *end += length;
+        let (mut rows, mut parts) = (Vec::new(), Vec::new());
+        for (one, slots) in fresh.iter().map(|at| (&joining[*at], &places[*at])) {
+            let prefix = self.beginnings.get(one.adapter).and_then(|beginning| beginning.prefix.as_ref());
+            let start = prefix.map_or(0, Prefix::tokens);
+            if let Some(prefix) = prefix {
+                self.cache.fill(slots, prefix)?;
+            }
+            let own = &one.ids[start as usize..];
+            rows.push((one.adapter, own));
+            parts.push(Part { slots: slots.clone(), start, length: own.len() as i64 });
+        }
+        let hidden = self.run(&rows, &parts)?;
+        let ends = parts.iter().scan(0, |end, part| {
+            *end += part.length;
             Some(*end - 1)
         });
         let last = Tensor::f_from_slice(&ends.collect::<Vec<i64>>())?.f_to_device(decoder.device())?;
         decoder.logits(&hidden.f_index_select(0, &last)?)
+    }
+
+    /// One pass over the ids of `rows`, each with its adapter, which fill the slots of `parts`: their hidden states `[tokens, H]`.
+    fn run(&self, rows: &[(Option<usize>, &[u32])], parts: &[Part]) -> Result<Tensor> {
+        let decoder = self.generator.decoder;
+        let ids: Vec<i64> = rows.iter().flat_map(|(_, ids)| *ids).map(|id| i64::from(*id)).collect();
+        let positions: Vec<i64> =
+            parts.iter().flat_map(|part| part.start..part.start + part.length).collect();
+        let ids = Tensor::f_from_slice(&ids)?.f_to_device(decoder.device())?;
+        let positions = Tensor::f_from_slice(&positions)?.f_to_device(decoder.device())?;
+        let mut pass = PromptPass { cache: &self.cache, parts };
+        let adapters = self.adapters(rows.iter().map(|(adapter, ids)| (*adapter, ids.len())));
+        decoder.hidden(&ids, &positions, &mut pass, &adapters)
     }
 
     /// Runs the newest token of every row and picks the next ones. Answers which rows took part: all.

@@ -26,6 +26,13 @@ pub(super) struct KvCache {
 #[derive(Debug)]
 pub(super) struct Prefix(Vec<(Tensor, Tensor)>);
 
+impl Prefix {
+    /// Tokens in it.
+    pub(super) fn tokens(&self) -> i64 {
+        self.0.first().map_or(0, |(keys, _)| keys.size()[1])
+    }
+}
+
 /// Positions that a growing cache gains at least.
 const GROWTH_MIN: i64 = 64;
 
@@ -84,12 +91,17 @@ impl KvCache {
         Ok(())
     }
 
-    /// Takes slots for `count` new rows of `length` tokens each; a [`PromptPass`] or [`KvCache::fill`] fills them.
+    /// Takes slots for `count` new rows of `length` tokens each; a [`PromptPass`] and [`KvCache::fill`] fill them.
     pub(super) fn add(&mut self, length: i64, count: usize) -> Result<Range<usize>> {
         let first = self.lengths.len();
         self.reserve(length)?;
         self.lengths.extend(std::iter::repeat_n(length, count));
         Ok(first..self.lengths.len())
+    }
+
+    /// Frees the slots from `first` on.
+    pub(super) fn truncate(&mut self, first: usize) {
+        self.lengths.truncate(first);
     }
 
     /// A copy of what is in a slot.
@@ -104,17 +116,17 @@ impl KvCache {
     /// Fills slots that were taken for rows which begin alike.
     pub(super) fn fill(&self, slots: &Range<usize>, prefix: &Prefix) -> Result<()> {
         for (layer, (keys, values)) in prefix.0.iter().enumerate() {
-            self.write(layer, slots, keys, values)?;
+            self.write(layer, slots, 0, [keys, values])?;
         }
         Ok(())
     }
 
-    /// Writes keys and values `[kv_heads, tokens, head_dim]` to the start of each of the slots.
-    fn write(&self, layer: usize, slots: &Range<usize>, keys: &Tensor, values: &Tensor) -> Result<()> {
+    /// Writes keys and values `[kv_heads, tokens, head_dim]` to each of the slots, from the position `start` on.
+    fn write(&self, layer: usize, slots: &Range<usize>, start: i64, new: [&Tensor; 2]) -> Result<()> {
         let (first, count) = (slots.start as i64, slots.len() as i64);
-        let (all_keys, all_values) = &self.layers[layer];
-        for (block, new) in [(all_keys, keys), (all_values, values)] {
-            let mut place = block.f_narrow(0, first, count)?.f_narrow(2, 0, new.size()[1])?;
+        let (keys, values) = &self.layers[layer];
+        for (block, new) in [keys, values].into_iter().zip(new) {
+            let mut place = block.f_narrow(0, first, count)?.f_narrow(2, start, new.size()[1])?;
             place.f_copy_(&new.f_unsqueeze(0)?)?;
         }
         Ok(())
@@ -209,23 +221,47 @@ impl Attention for StepPass<'_> {
     }
 }
 
-/// Attention of whole prompts, packed one after the other, that fills the slots of their rows.
-pub(super) struct PromptPass<'a, A> {
-    pub(super) cache: &'a KvCache,
-    /// For each prompt the slots of the rows that begin with it.
-    pub(super) slots: Vec<Range<usize>>,
-    pub(super) lengths: &'a [i64],
-    pub(super) inner: A,
+/// Tokens that run for the rows of some slots: a prompt, what prompts begin with, or what comes after that.
+#[derive(Debug, Clone)]
+pub(super) struct Part {
+    /// The slots of the rows that have these tokens.
+    pub(super) slots: Range<usize>,
+    /// Tokens that are in the slots already.
+    pub(super) start: i64,
+    /// Tokens that run.
+    pub(super) length: i64,
 }
 
-impl<A: Attention> Attention for PromptPass<'_, A> {
-    fn attend(&mut self, layer: usize, query: &Tensor, key: &Tensor, value: &Tensor) -> Result<Tensor> {
-        let mut start = 0;
-        for (slots, length) in self.slots.iter().zip(self.lengths) {
-            let part = |new: &Tensor| new.f_narrow(0, start, *length)?.f_transpose(0, 1);
-            self.cache.write(layer, slots, &part(key)?, &part(value)?)?;
-            start += length;
+/// Attention of parts of prompts, packed one after the other, that fills the slots of their rows.
+pub(super) struct PromptPass<'a> {
+    pub(super) cache: &'a KvCache,
+    pub(super) parts: &'a [Part],
+}
+
+impl PromptPass<'_> {
+    /// `query` `[tokens, heads, head_dim]` of a part over its own keys and values and those before them.
+    fn attend_part(&self, layer: usize, part: &Part, [query, key, value]: [&Tensor; 3]) -> Result<Tensor> {
+        let cache = self.cache;
+        cache.write(layer, &part.slots, part.start, [&key.f_transpose(0, 1)?, &value.f_transpose(0, 1)?])?;
+        if part.start == 0 {
+            return cache.mix.causal(layer, query, key, value);
         }
-        self.inner.attend(layer, query, key, value)
+        let (keys, values) = &cache.layers[layer];
+        let slot = part.slots.start as i64;
+        let so_far = |block: &Tensor| {
+            block.f_select(0, slot)?.f_narrow(1, 0, part.start + part.length)?.f_transpose(0, 1)
+        };
+        cache.mix.causal(layer, query, &so_far(keys)?, &so_far(values)?)
+    }
+}
+
+impl Attention for PromptPass<'_> {
+    fn attend(&mut self, layer: usize, query: &Tensor, key: &Tensor, value: &Tensor) -> Result<Tensor> {
+        let lengths: Vec<i64> = self.parts.iter().map(|part| part.length).collect();
+        let split = |tensor: &Tensor| tensor.f_split_with_sizes(&lengths[..], 0);
+        let (queries, keys, values) = (split(query)?, split(key)?, split(value)?);
+        let attended = |(at, part)| self.attend_part(layer, part, [&queries[at], &keys[at], &values[at]]);
+        let outputs = self.parts.iter().enumerate().map(attended).collect::<Result<Vec<Tensor>>>()?;
+        Ok(Tensor::f_cat(&outputs, 0)?.f_reshape([-1, query.size()[1] * query.size()[2]])?)
     }
 }

@@ -125,14 +125,15 @@ fn answers_do_not_depend_on_the_batch() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
 
-    /// Rows of the base and of two adapters, in batches of up to 64 that are refilled while they run: each row has the ids
-    /// that it has alone, whatever is beside it.
+    /// Rows of the base and of two adapters, in batches of up to 64 that are refilled while they run, with or without a
+    /// beginning that all share: each row has the ids that it has alone, whatever is beside it.
     #[test]
     fn rows_of_any_adapter_are_as_alone(
         family in 0..FAMILIES.len(),
         seed in any::<u64>(),
         adapters in prop::collection::vec(prop::option::of(0..2_usize), 1..48),
         lengths in prop::collection::vec(1..24_usize, 48),
+        beginning in prop::option::of(8..40_usize),
         batch in 1..=64_usize,
         samples in 1..3_u32,
     ) {
@@ -141,7 +142,8 @@ proptest! {
         let loras: Vec<&Lora> = loras.iter().collect();
         let rows: Vec<PromptRow> = adapters.iter().zip(&lengths).enumerate().map(|(index, (adapter, length))| {
             // Some prompts come twice, and some begin alike.
-            let ids = (0..*length).map(|place| ((index % 9 * 31 + place * 17 + 5) % 250) as u32).collect();
+            let own = (0..*length).map(|place| ((index % 9 * 31 + place * 17 + 5) % 250) as u32);
+            let ids = (0..beginning.unwrap_or(0) as u32).map(|place| place * 5 % 250).chain(own).collect();
             PromptRow { index, ids, adapter: *adapter }
         }).collect();
         let settings = settings(|settings| {

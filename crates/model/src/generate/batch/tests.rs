@@ -9,17 +9,24 @@ use crate::generate::{GenerateSettings, PromptRow};
 use crate::lora::tests::random_lora;
 use crate::sample::SampleSettings;
 
-/// Every step of 64 rows of the base and two adapters, against a whole pass over each sequence alone.
+/// Every step of 64 rows of the base and two adapters, against a whole pass over each sequence alone: of different
+/// prompts, and of prompts that begin alike.
 #[test]
 fn logits_in_a_batch_of_64_are_those_alone() {
-    for family in ["llama32", "qwen2-tied", "qwen3", "smollm2"] {
+    for (family, beginning) in ["llama32", "qwen2-tied", "qwen3", "smollm2", "mistral", "gemma2"]
+        .iter()
+        .flat_map(|family| [(family, 0), (family, 30)])
+    {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/parity").join(family);
         let model = Decoder::load(&folder, Device::Cpu, Kind::Float).unwrap();
         let loras = [random_lora(model.config(), 1), random_lora(model.config(), 2)];
         let prompts: Vec<PromptRow> = (0..64)
             .map(|index| PromptRow {
                 index,
-                ids: (0..=index % 13).map(|place| ((index * 31 + place * 17 + 5) % 250) as u32).collect(),
+                ids: (0..beginning)
+                    .map(|place| place * 5 % 250)
+                    .chain((0..=index % 13).map(|place| ((index * 31 + place * 17 + 5) % 250) as u32))
+                    .collect(),
                 adapter: [None, Some(0), Some(1)][index % 3],
             })
             .collect();
@@ -27,9 +34,10 @@ fn logits_in_a_batch_of_64_are_those_alone() {
         let settings = GenerateSettings { batch: 64, ..GenerateSettings::new(sample, 20, &[]) };
         let generator = Generator::new(&model, &[&loras[0], &loras[1]], settings).unwrap();
         let _guard = tch::no_grad_guard();
-        let mut batch = Batch::new(&generator, 64).unwrap();
+        let mut batch = Batch::new(&generator, 64, Beginnings::of(&prompts)).unwrap();
         let mut queue = Queue::new(&prompts, 1);
         batch.join(queue.take(64, 4096)).unwrap();
+        assert_eq!(batch.beginnings.get(None).is_some(), beginning > 0);
         let (mut worst, mut shift) = (0.0_f64, 0.0_f64);
         for step in 0..10 {
             let logits = batch.step_logits().unwrap();
