@@ -330,6 +330,9 @@ pub(crate) struct Export {
     /// Also write the model's weights with the adapter added, to `DIR/merged`.
     #[arg(long)]
     pub(crate) merged: bool,
+    /// The element type of merged weights; that of the base model when left out.
+    #[arg(long, requires = "merged", value_parser = ["f32", "bf16", "f16"])]
+    pub(crate) dtype: Option<String>,
     #[command(flatten)]
     pub(crate) connection: Connection,
     /// Print what the model card says as JSON.

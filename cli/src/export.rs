@@ -43,7 +43,7 @@ pub(crate) async fn run(args: &args::Export) -> anyhow::Result<()> {
     let parent = args.out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
     let staging = tempfile::Builder::new().prefix(".assay-export-").tempdir_in(parent)?;
-    let card = write(&coordinator, &training, &resolved, staging.path(), args.merged).await?;
+    let card = write(&coordinator, &training, &resolved, staging.path(), args).await?;
     let done = staging.path().join("out");
     fs::rename(&done, &args.out).with_context(|| args.out.display().to_string())?;
     match args.json {
@@ -113,7 +113,7 @@ async fn write(
     training: &Training<'_>,
     resolved: &ResolvedMatrix,
     staging: &Path,
-    merged: bool,
+    args: &args::Export,
 ) -> anyhow::Result<Card> {
     let spec = &training.spec;
     let facts = resolved.models.get(&spec.model).context("the matrix does not know its model")?;
@@ -130,9 +130,9 @@ async fn write(
         fs::write(out.join(file.file_name()), fs::read(file.path())?)?;
     }
     name_the_base(&out.join(CONFIG_FILE), spec)?;
-    print::say(if merged { "merging and checking" } else { "checking" });
-    let merged = merged.then(|| out.join(MERGED));
-    let check = check(&model, &trained, &out, merged.as_deref()).await?;
+    print::say(if args.merged { "merging and checking" } else { "checking" });
+    let merged = args.merged.then(|| out.join(MERGED));
+    let check = check(&model, &trained, &out, merged.as_deref(), args.dtype.as_deref()).await?;
     let data = resolved.data.get(&spec.data).context("the matrix does not know its data set")?;
     let card = Card::of(spec, training.step, training.job, &adapter, facts, data, &metrics, check)?;
     for folder in [Some(&out), merged.as_ref()].into_iter().flatten() {
@@ -165,12 +165,21 @@ fn name_the_base(path: &Path, spec: &TrainSpec) -> anyhow::Result<()> {
 }
 
 /// Has the worker's engine merge and check: this program has no tensors.
-async fn check(model: &Path, trained: &Path, adapter: &Path, merged: Option<&Path>) -> anyhow::Result<Value> {
+async fn check(
+    model: &Path,
+    trained: &Path,
+    adapter: &Path,
+    merged: Option<&Path>,
+    dtype: Option<&str>,
+) -> anyhow::Result<Value> {
     let program = std::env::current_exe()?.with_file_name("assay-worker");
     let mut command = tokio::process::Command::new(&program);
     command.arg("export").arg(model).arg("--trained").arg(trained).arg("--adapter").arg(adapter);
     if let Some(merged) = merged {
         command.arg("--merged").arg(merged);
+    }
+    if let Some(dtype) = dtype {
+        command.args(["--dtype", dtype]);
     }
     let output = command.kill_on_drop(true).output().await.with_context(|| {
         format!("`{}` cannot be started: build or install all binaries of assay together", program.display())

@@ -14,6 +14,8 @@ mod bad_requests;
 #[cfg(target_os = "linux")]
 mod collector;
 #[cfg(target_os = "linux")]
+mod export;
+#[cfg(target_os = "linux")]
 mod judging;
 #[cfg(target_os = "linux")]
 mod killed_worker;

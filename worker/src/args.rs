@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use assay_agent::shell::Connection;
 use assay_domain::DeviceKind;
+use assay_model::export::Stored;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 /// Runs train, generate and score jobs on one device.
@@ -149,6 +150,9 @@ pub(crate) struct Export {
     /// The folder for merged weights, with the model's other files.
     #[arg(long)]
     pub(crate) merged: Option<PathBuf>,
+    /// The element type of merged weights, `f32`, `bf16` or `f16`; that of the base model when left out.
+    #[arg(long, requires = "merged", value_parser = stored)]
+    pub(crate) dtype: Option<Stored>,
     /// Where to compute.
     #[arg(long, value_enum, default_value = "cpu")]
     pub(crate) device: Device,
@@ -213,6 +217,10 @@ pub(crate) struct BenchGenerate {
     /// Where to compute.
     #[arg(long, value_enum, default_value = "cpu")]
     pub(crate) device: Device,
+}
+
+fn stored(text: &str) -> Result<Stored, String> {
+    Stored::from_name(text).ok_or_else(|| String::from("one of f32, bf16 and f16"))
 }
 
 fn usd(text: &str) -> Result<f64, String> {

@@ -1,6 +1,7 @@
 //! `export`: writes merged weights and checks what is about to be handed out.
 
-use assay_model::{device, export};
+use assay_model::device;
+use assay_model::export::{self, Stored};
 use assay_text::folder::ModelFolder;
 
 use crate::{args, openmp};
@@ -21,7 +22,7 @@ pub(crate) fn run(args: &args::Export) -> anyhow::Result<()> {
                 std::fs::write(out.join(path), std::fs::read(file.path())?)?;
             }
         }
-        export::merge(&args.model, &args.trained, out)?;
+        export::merge(&args.model, &args.trained, out, args.dtype.unwrap_or(Stored::AsBase))?;
     }
     let device = device::open(args.device.name())?;
     let found = export::check(&args.model, &args.trained, &args.adapter, args.merged.as_deref(), device)?;

@@ -81,15 +81,24 @@ impl Card {
 
     /// One line.
     pub(super) fn summary(&self) -> String {
-        let differs = self.check["merged_differs"].as_f64();
-        let merged =
-            differs.map_or(String::new(), |differs| format!(", merged weights differ by {differs:.1e}"));
+        let merged = self.merged().map_or_else(String::new, |merged| {
+            format!(
+                ", merged weights in {} move them by {} of that",
+                merged["stored"].as_str().unwrap_or_default(),
+                share(merged)
+            )
+        });
         format!(
             "adapter of {} after step {}, checked: it changes logits by up to {:.2e}{merged}",
             self.training.model,
             self.step,
             self.check["adapter_changes"].as_f64().unwrap_or_default()
         )
+    }
+
+    /// What the check found of merged weights, if there are any.
+    fn merged(&self) -> Option<&Value> {
+        self.check.get("merged").filter(|merged| merged.is_object())
     }
 
     /// The card as the Hub shows it. Writing to a String does not fail.
@@ -165,16 +174,31 @@ impl Card {
     }
 
     fn found(&self) -> String {
-        let number = |name: &str| self.check[name].as_f64();
-        let changes = number("adapter_changes").unwrap_or_default();
+        let changes = self.check["adapter_changes"].as_f64().unwrap_or_default();
         let mut found =
             format!("the adapter reads back as it was trained, and changes logits by up to {changes:.3e}");
-        if let (Some(differs), Some(most)) = (number("merged_differs"), number("merged_tolerance")) {
-            let _ = write!(
-                found,
-                "; merged weights differ from base and adapter by {differs:.3e} ({most:.3e} is accepted)"
-            );
-        }
+        let Some(merged) = self.merged() else { return found };
+        let number = |path: &str| merged.pointer(path).and_then(Value::as_f64).unwrap_or_default();
+        let stored = merged["stored"].as_str().unwrap_or_default();
+        let _ = write!(
+            found,
+            "; base and adapter, added in float32, differ from both unmerged by {:.1e} ({:.1e} is accepted); stored as {stored}, they \
+             differ by up to {:.3e}, in the mean {} of what the adapter changes. Computed in {stored}, {:.1} % of next tokens are the \
+             same as in float32 unmerged, at a divergence of {:.1e} nats ({:.1} % and {:.1e} for base and adapter unmerged)",
+            number("/sums_differ"),
+            number("/sums_tolerance"),
+            number("/differs"),
+            share(merged),
+            100.0 * number("/run/same_first"),
+            number("/run/divergence"),
+            100.0 * number("/unmerged_run/same_first"),
+            number("/unmerged_run/divergence"),
+        );
         found
     }
+}
+
+/// How much of what the adapter does the rounding of merged weights moves.
+fn share(merged: &Value) -> String {
+    format!("{:.2} %", 100.0 * merged["rounding_share"].as_f64().unwrap_or_default())
 }

@@ -30,6 +30,7 @@ pub(crate) use softcap::Softcap;
 use weight::Weight;
 
 use crate::Result;
+use crate::export::Sum;
 use crate::lora::{Lora, PackedLora, Served};
 use crate::random::seeded;
 use crate::weights::WeightLoader;
@@ -55,6 +56,15 @@ impl Decoder {
         let config = DecoderConfig::read(dir)?;
         let files = TensorFiles::open_folder(dir)?;
         Self::assemble(config, &WeightLoader::files(&files, device, kind))
+    }
+
+    /// The model with an adapter added to its weights, in float32.
+    pub(crate) fn load_sums(dir: &Path, lora: &Lora, device: Device) -> Result<Self> {
+        let config = DecoderConfig::read(dir)?;
+        let files = TensorFiles::open_folder(dir)?;
+        let sum = Sum::new(lora, &config);
+        let _guard = tch::no_grad_guard();
+        Self::assemble(config, &WeightLoader::sums(&files, &sum, device))
     }
 
     /// A model of the shape that a folder's `config.json` gives, with random weights drawn on the device: as fast and as

@@ -162,6 +162,12 @@ impl Lora {
         &self.config
     }
 
+    /// For tests of what a wrong setting does.
+    #[cfg(test)]
+    pub(crate) fn config_mut(&mut self) -> &mut LoraConfig {
+        &mut self.config
+    }
+
     /// Number of values in all factors.
     pub fn parameter_count(&self) -> usize {
         self.flat.numel()

@@ -4,6 +4,7 @@
 use assay_text::safetensors::{Dtype, TensorFiles};
 use tch::{Device, Kind, Tensor};
 
+use crate::export::Sum;
 use crate::{ModelError, Result};
 
 /// Where the numbers of tensors come from.
@@ -17,6 +18,8 @@ enum Source<'a> {
 /// Brings tensors to a device, as one kind of float.
 pub(crate) struct WeightLoader<'a> {
     source: Source<'a>,
+    /// Added to what is read, in float32.
+    sum: Option<&'a Sum<'a>>,
     pub(crate) device: Device,
     pub(crate) kind: Kind,
 }
@@ -24,12 +27,17 @@ pub(crate) struct WeightLoader<'a> {
 impl<'a> WeightLoader<'a> {
     /// Reads the tensors of files.
     pub(crate) fn files(files: &'a TensorFiles, device: Device, kind: Kind) -> Self {
-        Self { source: Source::Files(files), device, kind }
+        Self { source: Source::Files(files), sum: None, device, kind }
+    }
+
+    /// Reads the tensors of files and adds an adapter to them, in float32.
+    pub(crate) fn sums(files: &'a TensorFiles, sum: &'a Sum<'a>, device: Device) -> Self {
+        Self { source: Source::Files(files), sum: Some(sum), device, kind: Kind::Float }
     }
 
     /// Draws the tensors from LibTorch's generator.
     pub(crate) fn drawn(device: Device, kind: Kind) -> Self {
-        Self { source: Source::Drawn, device, kind }
+        Self { source: Source::Drawn, sum: None, device, kind }
     }
 
     /// The tensor of this name, which must have this shape.
@@ -63,7 +71,11 @@ impl<'a> WeightLoader<'a> {
         // Sizes come from a checked header of a mapped file, so they fit.
         let size: Vec<i64> = shape.iter().map(|length| *length as i64).collect();
         let tensor = Tensor::f_from_data_size(slice.bytes, &size, kind)?;
-        Ok(tensor.f_to_device(self.device)?.f_to_kind(self.kind)?)
+        let tensor = tensor.f_to_device(self.device)?.f_to_kind(self.kind)?;
+        match self.sum {
+            Some(sum) => sum.of(name, tensor),
+            None => Ok(tensor),
+        }
     }
 
     /// Several tensors with the same columns, one below the other.
@@ -74,7 +86,8 @@ impl<'a> WeightLoader<'a> {
     }
 }
 
-fn float_kind(name: &str, dtype: Dtype) -> Result<Kind> {
+/// The type of a stored tensor that the model can use.
+pub(crate) fn float_kind(name: &str, dtype: Dtype) -> Result<Kind> {
     #[expect(clippy::wildcard_enum_match_arm, reason = "the foreign enum is open, and all else is refused")]
     match dtype {
         Dtype::F32 => Ok(Kind::Float),
@@ -82,4 +95,35 @@ fn float_kind(name: &str, dtype: Dtype) -> Result<Kind> {
         Dtype::F16 => Ok(Kind::Half),
         other => Err(ModelError::ElementType { name: name.to_owned(), dtype: format!("{other:?}") }),
     }
+}
+
+/// How a kind of float is stored; all but bfloat16 and float16 as float32.
+pub(crate) fn dtype_of(kind: Kind) -> Dtype {
+    if kind == Kind::BFloat16 {
+        Dtype::BF16
+    } else if kind == Kind::Half {
+        Dtype::F16
+    } else {
+        Dtype::F32
+    }
+}
+
+/// What `config.json` calls it.
+pub(crate) fn torch_name(kind: Kind) -> &'static str {
+    if kind == Kind::BFloat16 {
+        "bfloat16"
+    } else if kind == Kind::Half {
+        "float16"
+    } else {
+        "float32"
+    }
+}
+
+/// The elements of a tensor as they are stored in this kind, one of those of [`dtype_of`], row by row.
+pub(crate) fn stored_bytes(tensor: &Tensor, kind: Kind) -> Result<Vec<u8>> {
+    let _guard = tch::no_grad_guard();
+    let tensor = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_to_kind(kind)?.f_contiguous()?;
+    let mut bytes = vec![0; tensor.numel() * kind.elt_size_in_bytes()];
+    tensor.f_copy_data_u8(&mut bytes, tensor.numel())?;
+    Ok(bytes)
 }

@@ -12,7 +12,7 @@ use safetensors::SafeTensors;
 pub use safetensors::{Dtype, SafeTensorError};
 
 use crate::bounded;
-pub use write::{TensorBytes, sync_folder, write_bytes, write_file};
+pub use write::{TensorBytes, sync_folder, write_bytes, write_file, write_streamed};
 
 /// Name of a model's weights in one file.
 pub const SINGLE_FILE: &str = "model.safetensors";

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
 
 use super::{Factor, Lora, LoraConfig, Place};
-use crate::weights::WeightLoader;
+use crate::weights::{WeightLoader, stored_bytes};
 use crate::{ModelError, Module, Result};
 
 const CONFIG_FILE: &str = "adapter_config.json";
@@ -99,10 +99,7 @@ fn shape_in_file(place: &Place) -> Vec<usize> {
 
 /// A float32 tensor as it lies in a file.
 pub(crate) fn tensor_bytes(tensor: &Tensor) -> Result<TensorBytes> {
-    let _guard = tch::no_grad_guard();
-    let tensor = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_contiguous()?;
-    let mut bytes = vec![0; tensor.numel() * size_of::<f32>()];
-    tensor.f_copy_data_u8(&mut bytes, tensor.numel())?;
+    let bytes = stored_bytes(tensor, Kind::Float)?;
     let shape = tensor.size().iter().map(|length| *length as usize).collect();
     Ok(TensorBytes { dtype: Dtype::F32, shape, bytes })
 }
