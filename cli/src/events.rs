@@ -43,7 +43,7 @@ fn show(args: &args::Events, event: &ReadEventsResponse) -> anyhow::Result<()> {
 }
 
 /// Universal time, to the second.
-fn time(unix_ms: u64) -> String {
+pub(crate) fn time(unix_ms: u64) -> String {
     if unix_ms == 0 {
         return format!("{:20}", "-");
     }

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use anyhow::Context as _;
 use assay_domain::job::{ReportSpec, Work};
 use assay_domain::matrix::ResolvedMatrix;
-use assay_domain::{PlannedJob, plan};
+use assay_domain::{PlannedJob, WorkKind, plan};
 use assay_judging::records::{GENERATIONS_FILE, SAMPLING_FILE, from_jsonl};
 use assay_judging::report::{Report, ReportInputs};
-use assay_proto::v1::{GetMatrixRequest, MatrixView};
+use assay_proto::v1::{GetMatrixRequest, JobView, MatrixView};
 use serde::de::DeserializeOwned;
 
 use crate::connect::Coordinator;
@@ -28,8 +28,11 @@ pub(crate) fn plan_of(matrix: &MatrixView) -> anyhow::Result<Vec<PlannedJob>> {
         .context("the matrix was stored by another version of assay")?;
     let plan = plan::plan(&resolved).ok();
     let same = |plan: &Vec<PlannedJob>| {
-        plan.len() == matrix.jobs.len()
-            && plan.iter().zip(&matrix.jobs).all(|(planned, job)| planned.key.to_string() == job.job_key)
+        // A report's key is of the analysis as well, which another version may have fixed.
+        let same = |(planned, job): (&PlannedJob, &JobView)| {
+            planned.work.kind() == WorkKind::Report || planned.key.to_string() == job.job_key
+        };
+        plan.len() == matrix.jobs.len() && plan.iter().zip(&matrix.jobs).all(same)
     };
     let why = "the matrix was planned by another version of assay: use that one, or submit the matrix again";
     Ok(plan.filter(same).ok_or_else(|| Failed::Input(String::from(why)))?)
@@ -43,7 +46,8 @@ pub(crate) async fn inputs(
 ) -> anyhow::Result<ReportInputs> {
     let plan = plan_of(matrix)?;
     let mut inputs = ReportInputs {
-        spec: spec(&plan)?,
+        // The stored report has the analysis as it was fixed; this version might plan another.
+        spec: ReportSpec { analysis: report.preregistration.stored().cloned(), ..spec(&plan)? },
         generations: Vec::new(),
         samplings: Vec::new(),
         verdicts: Vec::new(),
@@ -53,6 +57,7 @@ pub(crate) async fn inputs(
         metric_lines: BTreeMap::new(),
         versions: report.reproducibility.versions.clone(),
         matrix: report.execution.matrix.clone(),
+        fixed_at: report.execution.fixed_at,
         history: report.execution.jobs.clone(),
     };
     for (job, planned) in matrix.jobs.iter().zip(&plan) {

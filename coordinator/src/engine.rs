@@ -35,6 +35,7 @@ mod assignment;
 pub(crate) mod command;
 mod error;
 mod history;
+mod ledgers;
 mod logged;
 mod logs;
 mod people;
@@ -250,7 +251,7 @@ impl Engine {
             Command::Renew { connection, renewals, reply } => self.renew(connection, renewals, reply),
             Command::Checkpointed { items, reply } => self.checkpointed(items, reply)?,
             Command::Completed { items, reply } => self.completed(items, reply)?,
-            Command::InputFiles { lease, reply } => self.input_files(&lease, reply),
+            Command::InputFiles { lease, reply } => self.input_files(&lease, reply)?,
             Command::Failed { items, reply } => self.failed(items, reply)?,
             Command::Logged { items, reply } => self.logged(items, reply)?,
             Command::LogLines { lines } => self.log_lines(lines),

@@ -6,6 +6,8 @@ use assay_agent::{AgentConfig, shell};
 use assay_domain::{DeviceKind, WorkKind};
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
+use crate::judge::BATCHES_END_MAX;
+
 /// Runs judge and report jobs.
 #[derive(Debug, Parser)]
 #[command(name = "assay-judge-runner", version, about)]
@@ -53,6 +55,9 @@ impl Run {
         let work_dir = self.work_dir.clone().unwrap_or_else(|| self.connection.data_dir.join("judge-runner"));
         let mut config = AgentConfig::new(coordinator, worker, work_dir);
         config.slots = self.slots;
+        // A cancelled judge waits for its batches' ends, and then stores what they gave.
+        let end_ms = u64::try_from(BATCHES_END_MAX.as_millis()).unwrap_or(u64::MAX);
+        config.limits.cancel_ms = config.limits.cancel_ms.saturating_add(end_ms);
         Ok(config)
     }
 }

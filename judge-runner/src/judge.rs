@@ -34,6 +34,9 @@ pub(crate) struct Judging {
 /// Time after which the ledger is stored, when there is anything new.
 const STORED_AFTER: Duration = Duration::from_secs(10);
 
+/// How long a cancelled batch is waited for: labs finish what is under way, within minutes.
+pub(crate) const BATCHES_END_MAX: Duration = Duration::from_secs(600);
+
 /// Whose limits: labs count by key and model.
 type Account = (String, Option<String>, String);
 
@@ -71,7 +74,8 @@ impl Judging {
         let judged = tokio::select! {
             judged = panelist.judge(&blinded.presentations, done) => judged,
             () = keep_stored(&stored) => return Err(bad_input("the ledger's uploads ended by themselves")),
-            () = cx.cancelled().cancelled() => return Err(Failure::new(FailureClass::Released, "told to stop")),
+            // What was asked is safe before anybody else goes on.
+            () = cx.cancelled().cancelled() => return Err(stopped(cx, &panelist, &blinded, &stored).await),
         };
         stored.finish().await;
         let judged = judged.map_err(|error| Failure::from_error(FailureClass::Transient, &error))?;
@@ -107,13 +111,18 @@ impl Judging {
     fn ledger(&self, cx: &AttemptContext) -> Result<(Ledger, Stored), Failure> {
         let mut ledger = Ledger::open(&self.ledger_dir, cx.assignment().job.key)
             .map_err(|error| files::disk(&self.ledger_dir, &error))?;
-        let mut known = Vec::new();
-        for (_, path) in cx.inputs().filter(|(role, _)| role.starts_with("ledger/")) {
-            let entries = std::fs::read(path).and_then(|bytes| read_entries(&bytes));
-            known.extend(entries.map_err(|error| files::disk(path, &error))?);
-        }
+        // Roles are numbered in the order of writing.
+        let entries = |role: &str| {
+            let mut all = Vec::new();
+            for (_, path) in cx.inputs().filter(|(known, _)| known.starts_with(role)) {
+                let entries = std::fs::read(path).and_then(|bytes| read_entries(&bytes));
+                all.extend(entries.map_err(|error| files::disk(path, &error))?);
+            }
+            Ok(all)
+        };
+        let (earlier, own) = (entries("earlier-ledger/")?, entries("ledger/")?);
         let stored = cx.ledger();
-        ledger.share(known, stored.clone()).map_err(|error| files::disk(&self.ledger_dir, &error))?;
+        ledger.share(earlier, own, stored.clone()).map_err(|error| files::disk(&self.ledger_dir, &error))?;
         if ledger.in_flight() > 0 {
             cx.log(format!(
                 "{} calls were under way when the last attempt ended: they may have been paid and are made again",
@@ -147,6 +156,7 @@ impl Judging {
             | Entry::Cut(_)
             | Entry::BatchIntended(_)
             | Entry::BatchMade(_)
+            | Entry::BatchCancelled(_)
             | Entry::BatchEnded(_)
             | Entry::Stopped(_) => None,
         });
@@ -155,6 +165,28 @@ impl Judging {
         replay.lay_out(template, blinded);
         Ok(Box::new(replay))
     }
+}
+
+/// The run is told to stop: what it has paid for is stored, for whoever asks the rest. Batches of a job that a person cancelled
+/// are cancelled as well; another attempt goes on with all others.
+async fn stopped(
+    cx: &AttemptContext,
+    panelist: &Panelist<'_>,
+    blinded: &Blinded,
+    stored: &Stored,
+) -> Failure {
+    if cx.cancelled_by_a_person() {
+        let end = panelist.cancel_batches(&blinded.presentations);
+        match tokio::time::timeout(BATCHES_END_MAX, end).await {
+            Ok(Ok(notes)) => notes.into_iter().for_each(|note| cx.log(note)),
+            Ok(Err(error)) => cx.log(format!("batches were not cancelled to the end: {}", chain(&error))),
+            Err(_) => {
+                cx.log("the lab still ends its batches: a later attempt takes in what they have answered")
+            }
+        }
+    }
+    stored.finish().await;
+    Failure::new(FailureClass::Released, "told to stop")
 }
 
 /// Stores what is new every so often, however slowly verdicts come.

@@ -17,7 +17,8 @@ use assay_agent::StoredLines as Stored;
 use assay_domain::JobKey;
 
 pub(crate) use self::entry::{
-    Answered, Asked, BatchEnd, CutOff, Entry, EntryKey, Identity, Intent, Made, Stop, StopClass, read_entries,
+    Answered, Asked, BatchCancel, BatchEnd, CutOff, Entry, EntryKey, Identity, Intent, Made, Stop, StopClass,
+    read_entries,
 };
 use self::spent::Spent;
 
@@ -43,6 +44,15 @@ pub(crate) struct KnownBatch {
     /// The lab's id, once it was heard.
     pub(crate) id: Option<String>,
     pub(crate) ended: bool,
+    /// Whether its lab was told to cancel it.
+    pub(crate) cancelled: bool,
+}
+
+impl KnownBatch {
+    /// One that was not made yet, as far as is known.
+    pub(crate) const fn intended(intent: Intent) -> Self {
+        Self { intent, id: None, ended: false, cancelled: false }
+    }
 }
 
 impl Ledger {
@@ -72,22 +82,23 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// Takes in what earlier attempts stored, perhaps on other hosts; then everything new is stored through `stored`, beginning
-    /// with what only this host has.
-    pub(crate) fn share(&mut self, known: Vec<Entry>, stored: Stored) -> io::Result<()> {
-        let elsewhere: BTreeSet<String> = known.iter().map(Entry::mark).collect();
+    /// Takes in what was stored before, perhaps on other hosts: by equal jobs of earlier matrices, and by this job's `own`
+    /// attempts. Then everything new is stored through `stored`, beginning with what this job has not stored yet.
+    pub(crate) fn share(&mut self, earlier: Vec<Entry>, own: Vec<Entry>, stored: Stored) -> io::Result<()> {
+        let mut safe: BTreeSet<String> = own.iter().map(Entry::mark).collect();
+        let known = std::mem::take(&mut self.found).into_iter().chain(earlier.iter().cloned());
         for entry in known {
+            if safe.insert(entry.mark()) {
+                stored.add(&serde_json::to_string(&entry)?)?;
+            }
+        }
+        for entry in earlier.into_iter().chain(own) {
             if !self.marks.contains(&entry.mark()) {
                 self.append(&entry)?;
                 self.know(entry);
             }
         }
         self.file.sync_data()?;
-        for entry in std::mem::take(&mut self.found) {
-            if !elsewhere.contains(&entry.mark()) {
-                stored.add(&serde_json::to_string(&entry)?)?;
-            }
-        }
         self.stored = Some(stored);
         Ok(())
     }
@@ -163,11 +174,16 @@ impl Ledger {
             }
             Entry::BatchIntended(intent) => {
                 self.spent.intended(&intent.tag, intent.usd_max);
-                self.batches.push(KnownBatch { intent, id: None, ended: false });
+                self.batches.push(KnownBatch::intended(intent));
             }
             Entry::BatchMade(made) => {
                 if let Some(batch) = self.batch(&made.tag) {
                     batch.id = Some(made.id);
+                }
+            }
+            Entry::BatchCancelled(cancel) => {
+                if let Some(batch) = self.batch(&cancel.tag) {
+                    batch.cancelled = true;
                 }
             }
             Entry::BatchEnded(end) => {

@@ -37,6 +37,7 @@ fn inputs(spec: &ReportSpec, cx: &AttemptContext) -> Result<ReportInputs, Failur
         metric_lines: metric_lines(cx)?,
         versions: BTreeMap::from([(String::from("assay"), String::from(env!("CARGO_PKG_VERSION")))]),
         matrix: Some(assignment.lease.job.matrix.clone()),
+        fixed_at: assignment.fixed_at,
         history: assignment.history.clone(),
     })
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use assay_domain::state::{FinishedJob, JobState, Matrix};
-use assay_domain::{Digest, JobId, JobKey, MatrixId, PlannedJob, SubmitKey, UnixMillis};
+use assay_domain::{Digest, JobId, JobKey, MatrixId, PlannedJob, SubmitKey, UnixMillis, WorkKind};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -22,9 +22,14 @@ const JOBS: &str = "jobs";
 const LINES: &str = "lines";
 const SUBMIT_KEYS: &str = "submit_keys";
 const JOB_KEYS: &str = "job_keys";
+/// Judge jobs that were tried, by key, newest first.
+const JUDGED: &str = "judged";
 
 /// Entries read at once.
 const PAGE_ENTRIES: usize = 256;
+
+/// Equal judge jobs that are looked at.
+const JUDGED_READ: usize = 16;
 
 /// Attempts kept of a record that is too large.
 const ATTEMPTS_KEPT: usize = 100;
@@ -151,6 +156,7 @@ impl Archive {
             for planned in &matrix.submitted.plan {
                 let id = JobId { matrix: line.id.clone(), ordinal: planned.ordinal };
                 delete(JOBS, &job_key(&id));
+                delete(JUDGED, &judged_key(&planned.key, matrix.submitted.at, &id));
                 if self.finished(&planned.key)?.is_some_and(|finished| finished.job.matrix == line.id) {
                     delete(JOB_KEYS, planned.key.0.as_bytes());
                 }
@@ -213,6 +219,13 @@ impl Archive {
         self.value(JOB_KEYS, key.0.as_bytes())
     }
 
+    /// Judge jobs with a key, whether they finished or not: the newest.
+    pub(crate) fn judged(&self, key: &JobKey) -> Result<Vec<JobId>, EngineError> {
+        let (prefix, limit) = (key.0.as_bytes(), JUDGED_READ);
+        let request = PageRequest { tree: JUDGED, prefix, after: None, order: Order::Ascending, limit };
+        self.index.page(&request)?.entries.iter().map(|(_, id)| decode(id)).collect()
+    }
+
     /// A page of the list, newest first.
     pub(crate) fn list(&self, before: Option<&Cursor>, count: usize) -> Result<Vec<MatrixLine>, EngineError> {
         let after = before.map(Cursor::key);
@@ -272,6 +285,9 @@ fn push_changes(matrix: &Matrix, changes: &mut Vec<Change>) -> Result<(), Engine
     for (planned, state) in matrix.submitted.plan.iter().zip(&matrix.jobs) {
         let id = JobId { matrix: matrix.submitted.id.clone(), ordinal: planned.ordinal };
         put(JOBS, &job_key(&id), job_record(planned, state)?);
+        if planned.work.kind() == WorkKind::Judge && !state.attempts.is_empty() {
+            put(JUDGED, &judged_key(&planned.key, matrix.submitted.at, &id), encode(&id)?);
+        }
         if let Some(finished) = matrix.finished_job(planned.ordinal) {
             put(JOB_KEYS, planned.key.0.as_bytes(), encode(&finished)?);
         }
@@ -327,6 +343,11 @@ fn job_key(id: &JobId) -> Vec<u8> {
     let mut key = job_prefix(&id.matrix);
     key.extend(id.ordinal.to_be_bytes());
     key
+}
+
+/// Ascending keys are descending times.
+fn judged_key(key: &JobKey, submitted: UnixMillis, id: &JobId) -> Vec<u8> {
+    [key.0.as_bytes().as_slice(), &(!submitted.0).to_be_bytes(), &job_key(id)].concat()
 }
 
 fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, EngineError> {

@@ -5,10 +5,18 @@ use std::collections::BTreeSet;
 use assay_domain::job::{AttemptSummary, JobSummary, Source};
 use assay_domain::segment::Lines;
 use assay_domain::state::{AttemptRecord, Matrix, Outcome, Phase};
-use assay_domain::{Artifact, Assignment, FileRef, JobId, Lease, PlannedJob, WorkKind};
+use assay_domain::{Artifact, Assignment, FileRef, JobId, Lease, PlannedJob, UnixMillis, WorkKind};
 
-/// The assignment of a lease; none when its job is not in the matrix.
-pub(super) fn assignment(matrix: &Matrix, lease: &Lease, lease_ms: u64) -> Option<Assignment> {
+/// Inputs that no plan names: what was stored part by part, by role.
+pub(super) type Parts = Vec<(String, Artifact)>;
+
+/// The assignment of a lease; none when its job is not in the matrix. `ledgers` are those that it reads.
+pub(super) fn assignment(
+    matrix: &Matrix,
+    lease: &Lease,
+    ledgers: Parts,
+    lease_ms: u64,
+) -> Option<Assignment> {
     let ordinal = lease.job.ordinal as usize;
     let planned = matrix.submitted.plan.get(ordinal)?;
     let kind = planned.work.kind();
@@ -20,17 +28,18 @@ pub(super) fn assignment(matrix: &Matrix, lease: &Lease, lease_ms: u64) -> Optio
     Some(Assignment {
         lease: lease.clone(),
         job: planned.clone(),
-        inputs: inputs(matrix, planned)?,
+        inputs: inputs(matrix, planned, ledgers)?,
         resume,
         secret,
         history: if kind == WorkKind::Report { history(matrix) } else { Vec::new() },
+        fixed_at: (kind == WorkKind::Report).then(|| fixed_at(matrix)),
         traceparent: assay_proto::convert::traceparent(&matrix.submitted.id),
         lease_ms,
     })
 }
 
 /// All files that an attempt of the lease's job reads, as far as they are there.
-pub(super) fn input_files(matrix: &Matrix, lease: &Lease) -> Vec<FileRef> {
+pub(super) fn input_files(matrix: &Matrix, lease: &Lease, ledgers: Parts) -> Vec<FileRef> {
     let ordinal = lease.job.ordinal as usize;
     let planned = matrix.submitted.plan.get(ordinal);
     let inputs = planned.iter().flat_map(|planned| &planned.inputs).filter_map(|input| match &input.source {
@@ -38,32 +47,25 @@ pub(super) fn input_files(matrix: &Matrix, lease: &Lease) -> Vec<FileRef> {
         Source::Output { job, name } => matrix.output(*job, name),
     });
     let resume = matrix.jobs.get(ordinal).and_then(|job| job.resume()).map(|(_, artifact)| artifact);
-    let stored = planned.map(|planned| stored_lines(matrix, planned)).unwrap_or_default();
+    let measured = planned.map(|planned| metric_lines(matrix, planned)).unwrap_or_default();
     let files = inputs.chain(resume).flat_map(|artifact| &artifact.files).cloned();
-    files.chain(stored.into_iter().flat_map(|(_, artifact)| artifact.files)).collect()
+    files.chain(measured.into_iter().chain(ledgers).flat_map(|(_, artifact)| artifact.files)).collect()
 }
 
-fn inputs(matrix: &Matrix, planned: &PlannedJob) -> Option<Vec<(String, Artifact)>> {
+fn inputs(matrix: &Matrix, planned: &PlannedJob, ledgers: Parts) -> Option<Parts> {
     let artifact_of = |source: &Source| match source {
         Source::Upload { artifact } => Some(artifact.clone()),
         Source::Output { job, name } => matrix.output(*job, name).cloned(),
     };
     let inputs = planned.inputs.iter().map(|input| Some((input.name.clone(), artifact_of(&input.source)?)));
-    inputs.chain(stored_lines(matrix, planned).into_iter().map(Some)).collect()
-}
-
-/// What attempts have stored part by part and this job reads: its own ledger, or the metrics of what it reports.
-fn stored_lines(matrix: &Matrix, planned: &PlannedJob) -> Vec<(String, Artifact)> {
-    match planned.work.kind() {
-        WorkKind::Report => metric_lines(matrix, planned),
-        WorkKind::Train | WorkKind::Generate | WorkKind::Score | WorkKind::Judge => {
-            lines_of(matrix, planned.ordinal, Lines::Ledger, Lines::Ledger.as_str())
-        }
-    }
+    inputs.chain(metric_lines(matrix, planned).into_iter().chain(ledgers).map(Some)).collect()
 }
 
 /// What the trainings that a report is about measured, where it took more than one attempt: `metric-lines/JOB/ATTEMPT/SEGMENT`.
-fn metric_lines(matrix: &Matrix, report: &PlannedJob) -> Vec<(String, Artifact)> {
+fn metric_lines(matrix: &Matrix, report: &PlannedJob) -> Parts {
+    if report.work.kind() != WorkKind::Report {
+        return Vec::new();
+    }
     let trainings = report.inputs.iter().filter_map(|input| match &input.source {
         Source::Output { job, .. } => Some(*job),
         Source::Upload { .. } => None,
@@ -71,25 +73,29 @@ fn metric_lines(matrix: &Matrix, report: &PlannedJob) -> Vec<(String, Artifact)>
     let disturbed =
         trainings.filter(|job| matrix.jobs.get(*job as usize).is_some_and(|job| job.attempts.len() > 1));
     let disturbed: BTreeSet<u32> = disturbed.collect();
-    let lines = |job| lines_of(matrix, job, Lines::Metrics, &format!("{}/{job}", Lines::Metrics.as_str()));
-    disturbed.into_iter().flat_map(lines).collect()
+    disturbed.into_iter().flat_map(|job| metrics_of(matrix, job)).collect()
 }
 
-/// What the attempts of a job have in the store: `ROLE/ATTEMPT/SEGMENT`.
-fn lines_of(matrix: &Matrix, ordinal: u32, lines: Lines, role: &str) -> Vec<(String, Artifact)> {
+fn metrics_of(matrix: &Matrix, ordinal: u32) -> Parts {
     let job = JobId { matrix: matrix.submitted.id.clone(), ordinal };
     let attempts = matrix.jobs.get(ordinal as usize).map(|job| job.attempts.as_slice());
+    let lines = Lines::Metrics;
     let mut found = Vec::new();
     for attempt in attempts.unwrap_or_default() {
         let lease = Lease { job: job.clone(), fence: attempt.fence };
         // A key that cannot be was refused when the segment was said.
         let files = attempt.stored(lines).segments.iter().filter_map(|segment| segment.file(&lease).ok());
         found.extend(files.map(|file| {
-            let name = format!("{role}/{}/{}", attempt.fence, file.path);
+            let name = format!("{}/{ordinal}/{}/{}", lines.as_str(), attempt.fence, file.path);
             (name, Artifact { name: lines.as_str().to_owned(), files: vec![file] })
         }));
     }
     found
+}
+
+/// When it was said how this matrix would be analysed.
+fn fixed_at(matrix: &Matrix) -> UnixMillis {
+    matrix.submitted.fixed_at.unwrap_or(matrix.submitted.at)
 }
 
 fn history(matrix: &Matrix) -> Vec<JobSummary> {

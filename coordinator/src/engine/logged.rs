@@ -45,7 +45,7 @@ impl Engine {
     }
 
     /// As this batch will leave it.
-    fn archived_record(&self, job: &JobId) -> Result<Option<JobRecord>, EngineError> {
+    pub(super) fn archived_record(&self, job: &JobId) -> Result<Option<JobRecord>, EngineError> {
         match self.batch.amended.get(job) {
             Some(amended) => Ok(Some(amended.clone())),
             None => self.archive.job(job),

@@ -1,9 +1,9 @@
 //! What the engine knows and never stores: deadlines, holds, progress, connections. Lost at a restart without harm.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use assay_domain::decide::schedule::Shares;
-use assay_domain::{JobId, Lease, Progress, WorkerId};
+use assay_domain::{JobId, Lease, ObjectKey, Progress, WorkerId};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +20,8 @@ pub(super) struct Tables {
     pub(super) gone: BTreeMap<WorkerId, u64>,
     /// Workers in quarantine, since when: after a restart, all of them since then.
     pub(super) quarantined: BTreeMap<WorkerId, u64>,
+    /// Parts of ledgers that nobody is told to read any more.
+    pub(super) lost_parts: BTreeSet<ObjectKey>,
     /// Whose turn it is.
     pub(super) shares: Shares,
     next_connection: u64,

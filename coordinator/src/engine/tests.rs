@@ -45,6 +45,7 @@ async fn submit(handle: &Handle, name: &str) -> Result<Result<Submitted, Rejecti
         secret: Digest::of(b"secret"),
         plan: Vec::new(),
         schedule: Default::default(),
+        fixed_at: None,
         at: UnixMillis(1),
     };
     let submission = Box::new(Submission {

@@ -143,11 +143,18 @@ impl Engine {
         Ok(())
     }
 
-    pub(super) fn input_files(&mut self, lease: &Lease, reply: Reply<Vec<FileRef>>) {
+    pub(super) fn input_files(
+        &mut self,
+        lease: &Lease,
+        reply: Reply<Vec<FileRef>>,
+    ) -> Result<(), EngineError> {
         let current = decide::renew(&self.state, lease).is_ok();
-        let matrix = self.state.matrix(&lease.job.matrix).filter(|_| current);
-        let files = matrix.map(|matrix| input_files(matrix, lease)).unwrap_or_default();
+        let files = match self.state.matrix(&lease.job.matrix).filter(|_| current) {
+            Some(matrix) => input_files(matrix, lease, self.ledgers(matrix, lease)?),
+            None => Vec::new(),
+        };
         self.answer(reply, files);
+        Ok(())
     }
 
     pub(super) fn failed(
@@ -157,6 +164,9 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let mut answers = Vec::with_capacity(items.len());
         for FailedItem { lease, failed } in items {
+            for lost in &failed.lost {
+                self.lost_part(&lost.file.key);
+            }
             let decided = decide::fail(&self.state, self.policy(), &lease, failed, self.clock.unix());
             answers.push(self.take(decided, None)?);
         }
@@ -248,8 +258,13 @@ impl Engine {
         let (lease, connection) = (lease.clone(), self.tables.connection_of(worker));
         self.batch.spans.push(lease_span(&lease, worker));
         self.record(leased)?;
-        let matrix = self.state.matrix(&lease.job.matrix);
-        let offer = matrix.and_then(|matrix| assignment(matrix, &lease, self.limits.lease_ms));
+        let offer = match self.state.matrix(&lease.job.matrix) {
+            Some(matrix) => {
+                let ledgers = self.ledgers(matrix, &lease)?;
+                assignment(matrix, &lease, ledgers, self.limits.lease_ms)
+            }
+            None => None,
+        };
         let Some(connection) = connection else { return Ok(()) };
         if let Some(assignment) = offer {
             self.say(connection, Outbound::Offers(vec![assignment]));

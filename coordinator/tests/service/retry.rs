@@ -1,6 +1,6 @@
 //! `assay retry`: a new submission of what is stored, that runs only what is not done.
 
-use assay_domain::{Rejection, WorkKind};
+use assay_domain::{Rejection, UnixMillis, WorkKind};
 use assay_proto::v1;
 use tonic::{Code, Status};
 
@@ -31,6 +31,7 @@ async fn a_retry_runs_only_what_failed_also_after_a_restart() {
         worker.fail(&report.lease, "bad_input", "no place for it").await.unwrap();
     }
     world.restart().await;
+    world.pass(1_000).await;
 
     let again = retry(&world, &first, "r").await.unwrap();
     assert_ne!(again.matrix_id, first);
@@ -44,6 +45,10 @@ async fn a_retry_runs_only_what_failed_also_after_a_restart() {
 
     let mut worker = Worker::connect(&world, "w", &[]).await;
     let report = worker.offer().await;
+    assert_eq!(
+        report.fixed_at,
+        Some(UnixMillis(world.view(&first).await.summary.unwrap().submitted_at_unix_ms))
+    );
     assert_eq!(report.lease.job.to_string(), view.jobs[JOBS - 1].job_id);
     worker.perform(&report).await;
     let whole = retry(&world, &again.matrix_id, "r2").await.unwrap_err();

@@ -23,6 +23,9 @@ use crate::record::Record;
 use crate::stop::Stop;
 use crate::stored_lines::StoredLines;
 
+/// Why the coordinator stops an attempt whose job a person cancelled.
+const CANCELLED: &str = "cancelled";
+
 /// Runs jobs. One executor serves all slots of an agent, one after the other.
 pub trait Executor: Send + Sync + 'static {
     /// Runs one attempt to its end. After [`AttemptContext::cancelled`] it must return soon, with whatever it likes: nothing of it
@@ -200,6 +203,12 @@ impl AttemptContext {
         let folder = self.work_dir();
         let (file, parts) = (folder.join("ledger.jsonl"), folder.join("ledger.parts"));
         StoredLines::new(Lines::Ledger, file, parts, &self.shared.courier)
+    }
+
+    /// Whether a person cancelled the job: what it has set going elsewhere is wanted no more. Where the
+    /// lease was lost or the agent shuts down, another attempt goes on with it.
+    pub fn cancelled_by_a_person(&self) -> bool {
+        matches!(self.shared.stop.why_silenced(), Some(Lost::Stopped(reason)) if reason == CANCELLED)
     }
 
     /// Cancelled when the run must stop: the lease is lost, a person cancelled, or the agent shuts down.

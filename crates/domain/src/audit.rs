@@ -197,6 +197,7 @@ mod tests {
             secret: Digest::of(b"secret"),
             plan: Vec::new(),
             schedule: crate::matrix::Schedule::default(),
+            fixed_at: None,
             at: UnixMillis(7),
         })
     }

@@ -30,6 +30,9 @@ pub struct SubmittedMatrix {
     /// Who it is for and how urgent it is, as claimed.
     #[serde(default, skip_serializing_if = "Schedule::is_default")]
     pub schedule: Schedule,
+    /// When the analysis was fixed, where it was with an earlier submission that this one tries again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fixed_at: Option<UnixMillis>,
     /// When.
     pub at: UnixMillis,
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Artifact, Digest, Fence, JobId, JobKey, Lease};
+use crate::{Artifact, Digest, Fence, JobId, JobKey, Lease, UnixMillis};
 
 pub use judge::{ApiJudge, JudgeSpec, Provider, Thinking, key_in_file};
 pub use spec::{
@@ -53,8 +53,8 @@ impl WorkKind {
             Self::Train | Self::Score | Self::Judge => 1,
             // 2: a model that says `do_sample: false` and is asked for its settings is greedy.
             Self::Generate => 2,
-            // 2: how responses were drawn; 3: traces of who wrote them.
-            Self::Report => 3,
+            // 2: how responses were drawn; 3: traces of who wrote them; 4: the analysis as it was submitted.
+            Self::Report => 4,
         }
     }
 
@@ -318,6 +318,9 @@ pub struct Assignment {
     pub secret: Option<Digest>,
     /// The jobs of the matrix so far: for report jobs only.
     pub history: Vec<JobSummary>,
+    /// When the analysis was fixed: for report jobs only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fixed_at: Option<UnixMillis>,
     /// W3C `traceparent` of the matrix.
     pub traceparent: String,
     /// How long the lease lasts from each renewal, in milliseconds.

@@ -3,6 +3,7 @@
 //! Reading order: the words (`id`, `artifact`, `job`), what a person submits (`matrix`), what becomes of it (`plan`), what
 //! happens (`event`, and for people `audit`), what is known (`state`), and who decides (`decide`).
 
+pub mod analysis;
 pub mod artifact;
 pub mod audit;
 mod chain;

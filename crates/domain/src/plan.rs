@@ -6,6 +6,7 @@ use crate::job::PlannedJob;
 use crate::matrix::{CELLS_MAX, MatrixError, ResolvedMatrix};
 
 pub use check::PLAN_JOBS_MAX;
+pub use kept::keep_analysis;
 pub use price::{PriceTable, WorkerRate};
 pub use steps::{BEST, Schedule, steps_per_epoch};
 pub use table::{KindTotal, PlanRow, PlanTable, WorkerTotal};
@@ -16,6 +17,7 @@ mod budget;
 mod check;
 mod estimate;
 mod expand;
+mod kept;
 mod label;
 mod price;
 mod steps;

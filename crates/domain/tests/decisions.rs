@@ -44,6 +44,7 @@ fn submitted(id: &str) -> SubmittedMatrix {
         secret: Digest::of(b"secret"),
         plan,
         schedule: assay_domain::matrix::Schedule::default(),
+        fixed_at: None,
         at: AT,
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use assay_domain::job::{PlannedJob, Source, System, Work};
 use assay_domain::matrix::{self, ResolvedMatrix};
-use assay_domain::plan::{PlanTable, PriceTable, plan};
+use assay_domain::plan::{PlanTable, PriceTable, keep_analysis, plan};
 use assay_domain::{JobKey, WorkKind};
 
 const PHILOSOPHY: &str = include_str!("../../../examples/philosophy.yaml");
@@ -357,4 +357,36 @@ fn a_model_of_the_hub_is_planned_at_its_commit() {
         refused[0].contains("revision `main` of `a` (org/tiny) is not pinned to a commit"),
         "{refused:?}"
     );
+}
+
+/// What a later version would do changes nothing for a matrix that was submitted before.
+#[test]
+fn a_plan_holds_its_analysis_and_a_retry_keeps_the_one_that_was_fixed_first() {
+    let resolved = resolved::resolve(matrix::parse("m.yaml", &small(""), None).unwrap(), 8);
+    let fresh = plan(&resolved).unwrap();
+    let analysis = |jobs: &[PlannedJob]| match &jobs.last().unwrap().work {
+        Work::Report(spec) => spec.analysis.clone().unwrap(),
+        Work::Train(_) | Work::Generate(_) | Work::Score(_) | Work::Judge(_) => {
+            panic!("the report comes last")
+        }
+    };
+    let fixed = analysis(&fresh);
+    assert_eq!((fixed.training_seeds.clone(), fixed.judges.len(), fixed.alpha), (vec![1, 2], 2, 0.05));
+    assert!(fixed.tests[0].starts_with("primary") && fixed.comparisons.len() == 16, "{fixed:#?}");
+
+    let mut before = fresh.clone();
+    let last = before.last_mut().unwrap();
+    let Work::Report(spec) = &mut last.work else { panic!("the report comes last") };
+    spec.analysis.as_mut().unwrap().ties = String::from("a tie is a loss");
+    let mut again = fresh.clone();
+    keep_analysis(&mut again, &before).unwrap();
+    assert_eq!(analysis(&again).ties, "a tie is a loss");
+    let keys = |jobs: &[PlannedJob]| jobs.iter().map(|job| job.key).collect::<Vec<_>>();
+    let (others, report) = (fresh.len() - 1, |jobs: &[PlannedJob]| jobs.last().unwrap().key);
+    assert_eq!(keys(&again)[..others], keys(&fresh)[..others]);
+    assert_ne!(report(&again), report(&fresh));
+    // The same analysis is the same report.
+    let mut same = fresh.clone();
+    keep_analysis(&mut same, &fresh).unwrap();
+    assert_eq!(keys(&same), keys(&fresh));
 }

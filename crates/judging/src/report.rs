@@ -38,7 +38,7 @@ pub use self::inputs::ReportInputs;
 pub use self::interval::{bootstrap_interval, headline_interval, pooled_interval};
 pub use self::leaks::{LeakCount, LeakReport};
 pub use self::orders::{OrderReport, Stratum};
-pub use self::preregistration::{PlannedJudge, Preregistration};
+pub use self::preregistration::Preregistration;
 pub use self::resolved::{ResolveError, resolve_all, resolve_record};
 pub use self::sampling::{SamplingReport, SystemSampling};
 pub use self::scores::{Contradictions, DimensionReport, DimensionScores, WeightedKappa};
@@ -54,11 +54,7 @@ pub use self::types::{
 };
 pub use self::worker_cost::{WorkerCost, worker_cost};
 
-/// Rates over fewer prompts than this are printed as counts only.
-pub const PROMPTS_FOR_PERCENT: usize = 10;
+pub use assay_domain::analysis::{MISSING_SHARE_MAX, PROMPTS_FOR_PERCENT};
 
 /// The kind of judge that a person is: beside the panel, never in it, unless nobody else judged.
 pub const HUMAN: &str = "human";
-
-/// A share of missing verdicts above this withholds the headline.
-pub const MISSING_SHARE_MAX: f64 = 0.05;

@@ -423,13 +423,68 @@ fn what_was_fixed_at_submit_is_said() {
     let inputs = Sample::smoke(Orders::Both).inputs();
     let fixed = build(&inputs).preregistration;
     assert!(fixed.fixed_by.contains(&inputs.spec.matrix_digest.to_string()));
-    assert_eq!((fixed.comparisons.len(), fixed.judges.len()), (2, 2));
-    assert!(fixed.judges[0].orders.as_deref().unwrap().contains("both orders"));
-    assert_eq!((fixed.training_seeds, fixed.bootstrap_seed), (vec![42], 20_260_101));
+    let plan = fixed.stored().unwrap();
+    assert_eq!(fixed.digest, Some(plan.digest().unwrap().to_string()));
+    assert_eq!((plan.comparisons.len(), plan.judges.len()), (2, 2));
+    assert!(plan.judges[0].orders.as_deref().unwrap().contains("both orders"));
+    assert_eq!((&plan.training_seeds[..], plan.bootstrap_seed), (&[42][..], 20_260_101));
+    assert_eq!(fixed.differences, Vec::<String>::new());
     // Nothing in it depends on what came out.
-    let mut other = inputs;
+    let mut other = inputs.clone();
     other.verdicts.truncate(3);
-    assert_eq!(build(&other).preregistration.tests, fixed.tests);
+    let other = build(&other).preregistration;
+    assert_eq!(other.plan, fixed.plan);
+    assert_eq!(other.differences, ["judge smoke-rubric was planned and gave no verdict"]);
+}
+
+#[test]
+fn an_analysis_that_was_fixed_by_another_version_stays_and_what_is_done_otherwise_is_said() {
+    let mut inputs = Sample::smoke(Orders::Both).inputs();
+    let fixed = inputs.spec.analysis.as_mut().unwrap();
+    fixed.ties = String::from("a tie is a loss");
+    fixed.tests.push(String::from("primary: a test that nobody knows any more"));
+    (fixed.alpha, fixed.bootstrap_replicates) = (0.01, 100);
+    let fixed = fixed.clone();
+    inputs.spec.judges.push(person("ann"));
+    inputs.spec.judges.retain(|judge| judge.name != RUBRIC);
+    inputs.verdicts.retain(|verdict| verdict.judge != RUBRIC);
+    let report = build(&inputs);
+    let block = &report.preregistration;
+    assert_eq!((block.stored(), &block.digest), (Some(&fixed), &Some(fixed.digest().unwrap().to_string())));
+    let said = [
+        "ties: planned was \"a tie is a loss\", done is",
+        "test not done: primary: a test that nobody knows any more",
+        "two-sided level: planned was 0.01, done is 0.05",
+        "resamples: planned was 100, done is 10000",
+        "judge smoke-rubric was planned and is not in the report",
+        "judge ann was not planned: beside the panel",
+    ];
+    assert_eq!(block.differences.len(), said.len(), "{:#?}", block.differences);
+    for said in said {
+        assert!(
+            block.differences.iter().any(|one| one.starts_with(said)),
+            "{said}: {:#?}",
+            block.differences
+        );
+    }
+    // Read again as it was written, whoever reads it.
+    let text = serde_json::to_string(&report).unwrap();
+    assert_eq!(serde_json::from_str::<assay_judging::report::Report>(&text).unwrap(), report);
+
+    // One that was submitted before any was stored has this version's words, and says so.
+    inputs.spec.analysis = None;
+    let block = build(&inputs).preregistration;
+    assert!(block.stored().is_none() && block.fixed_by.contains("these words are this version's"));
+    assert_eq!(block.differences, Vec::<String>::new());
+}
+
+fn person(name: &str) -> assay_domain::job::JudgeInfo {
+    let kind = assay_judging::report::HUMAN.to_owned();
+    assay_domain::job::JudgeInfo {
+        name: name.to_owned(),
+        kind,
+        ..Sample::smoke(Orders::Both).judges[0].clone()
+    }
 }
 
 #[test]

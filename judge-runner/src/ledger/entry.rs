@@ -25,6 +25,8 @@ pub(crate) enum Entry {
     BatchIntended(Intent),
     /// It was made, or found.
     BatchMade(Made),
+    /// Its lab was told to cancel it, since the job was cancelled.
+    BatchCancelled(BatchCancel),
     /// Nothing more comes of it.
     BatchEnded(BatchEnd),
     /// The judge is not asked any more.
@@ -44,6 +46,7 @@ impl Entry {
             Self::Cut(one) => format!("cut {} {}", one.key, one.at_unix_ms),
             Self::BatchIntended(one) => format!("intended {}", one.tag),
             Self::BatchMade(one) => format!("made {}", one.tag),
+            Self::BatchCancelled(one) => format!("cancelled {}", one.tag),
             Self::BatchEnded(one) => format!("ended {}", one.tag),
             Self::Stopped(one) => format!("stopped {}", one.at_unix_ms),
         }
@@ -95,6 +98,16 @@ pub(crate) struct Made {
     pub(crate) tag: String,
     /// The lab's id.
     pub(crate) id: String,
+}
+
+/// A batch that its lab was told to cancel: what it leaves without an answer may be asked again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct BatchCancel {
+    pub(crate) tag: String,
+    /// When, milliseconds since 1970.
+    pub(crate) at_unix_ms: u64,
+    /// What the lab said, for people.
+    pub(crate) how: String,
 }
 
 /// A batch of which nothing more comes: its answers stand before this line.

@@ -3,6 +3,7 @@
 //! A batch stands in the ledger, and in the store, before the call that makes it. Whoever goes on after that looks for it at
 //! the lab first, so that none is made and paid twice.
 
+mod cancel;
 mod find;
 mod questions;
 mod watch;
@@ -57,7 +58,7 @@ impl Panelist<'_> {
             self.store().await;
             let mut made = Vec::new();
             for intent in intents {
-                let known = KnownBatch { intent, id: None, ended: false };
+                let known = KnownBatch::intended(intent);
                 let id = self.find_or_make(lab, &known.intent, true, &mut questions, &mut batched).await?;
                 made.extend(id.map(|id| KnownBatch { id: Some(id), ..known }));
             }
@@ -106,7 +107,7 @@ impl Panelist<'_> {
         let Some(id) = id else { return Ok(()) };
         let before = questions.ended();
         let batch = self.wait_for(lab, &id, intent, |ended| done(before + ended)).await?;
-        let how = self.take_in(lab, &batch, intent, questions).await?;
+        let how = self.take_in(lab, &batch, known, questions).await?;
         batched.notes.push(format!("batch {id} of {} questions: {how}", intent.keys.len()));
         self.end(intent, how)?;
         self.store().await;
@@ -187,9 +188,10 @@ impl Panelist<'_> {
         &self,
         lab: &dyn Batches,
         batch: &Batch,
-        intent: &Intent,
+        known: &KnownBatch,
         questions: &mut Questions<'_>,
     ) -> Result<String, PanelError> {
+        let intent = &known.intent;
         if let State::Failed(trouble) = &batch.state {
             let why = trouble.why();
             if matches!(trouble, Trouble::Judge { .. }) {
@@ -209,7 +211,8 @@ impl Panelist<'_> {
         let cancelled =
             batch.state == State::Cancelled || outcomes.iter().any(|(_, one)| *one == Outcome::Cancelled);
         let how = questions.take_in(self, intent, outcomes)?;
-        if cancelled {
+        // One that was cancelled with its job is asked on when the job is tried again.
+        if cancelled && !known.cancelled {
             let why = format!("batch {} was cancelled at the lab", batch.id);
             self.stop(StopClass::Cancelled, why)?;
         }

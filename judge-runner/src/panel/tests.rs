@@ -2,6 +2,7 @@
 
 mod batches;
 mod budget;
+mod cancelled;
 
 use std::collections::BTreeMap;
 

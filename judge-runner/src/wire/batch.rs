@@ -118,6 +118,9 @@ pub(crate) trait Batches: Send + Sync {
     /// What both of these give.
     fn batch(&self, judge: &ApiJudge, body: &str) -> Result<Batch, Trouble>;
 
+    /// Cancels one: what is under way is finished, the rest is not begun.
+    fn cancel(&self, judge: &ApiJudge, id: &str) -> Call;
+
     /// Lists the account's batches, newest first.
     fn list(&self, judge: &ApiJudge) -> Call;
 

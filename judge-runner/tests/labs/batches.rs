@@ -23,6 +23,8 @@ pub(crate) enum Fate {
     Expires,
     /// Somebody cancelled it after every second question.
     Cancelled,
+    /// It runs until it is cancelled.
+    Runs,
     /// It is refused as a whole once it was looked at.
     Refused,
 }
@@ -35,6 +37,10 @@ pub(crate) struct Batches {
     pub(crate) silent: Option<(usize, bool)>,
     /// Told when that call came.
     pub(crate) silenced: watch::Sender<bool>,
+    /// Looks at batches so far.
+    pub(crate) looked: watch::Sender<usize>,
+    /// Batches that were cancelled through the API.
+    pub(crate) cancelled: usize,
     /// Calls about batches so far.
     pub(crate) calls: usize,
     /// Files by id.
@@ -48,10 +54,19 @@ impl Default for Batches {
             fate: |_| Fate::Ends,
             silent: None,
             silenced: watch::Sender::new(false),
+            looked: watch::Sender::new(0),
+            cancelled: 0,
             calls: 0,
             files: BTreeMap::new(),
             made: Vec::new(),
         }
+    }
+}
+
+impl Batches {
+    /// A batch comes to its end although nobody looks.
+    pub(crate) fn end(&mut self, number: usize) {
+        self.made[number].ends = true;
     }
 }
 
@@ -64,6 +79,8 @@ pub(crate) struct Made {
     /// (custom id, request).
     pub(crate) items: Vec<(String, Value)>,
     looks: usize,
+    /// Whether it can be cancelled no more.
+    ends: bool,
     /// What came of each item, in the lab's own order; none until it ended.
     pub(crate) results: Option<Vec<(String, Option<bodies::Raw>)>>,
 }
@@ -122,7 +139,8 @@ fn make(lab: &Shared, id: impl Fn(usize) -> String, tag: Value, items: Vec<(Stri
     let mut batches = lab.batches.lock().unwrap();
     let number = batches.made.len();
     let fate = (batches.fate)(number);
-    let made = Made { id: id(number), tag, created: unix_s(), fate, items, looks: 0, results: None };
+    let made =
+        Made { id: id(number), tag, created: unix_s(), fate, items, looks: 0, ends: false, results: None };
     batches.made.push(made);
     number
 }
@@ -131,9 +149,10 @@ fn make(lab: &Shared, id: impl Fn(usize) -> String, tag: Value, items: Vec<(Stri
 fn look(lab: &Shared, id: &str) -> Option<usize> {
     let mut batches = lab.batches.lock().unwrap();
     let number = batches.made.iter().position(|made| made.id == id)?;
+    batches.looked.send_modify(|looks| *looks += 1);
     let made = &mut batches.made[number];
     made.looks += 1;
-    if made.looks > 1 && made.results.is_none() && made.fate != Fate::Refused {
+    if made.looks > 1 && made.results.is_none() && !matches!(made.fate, Fate::Refused | Fate::Runs) {
         let answered = |at: usize| made.fate == Fate::Ends || at.is_multiple_of(2);
         let mut results: Vec<(String, Option<bodies::Raw>)> = made
             .items
@@ -148,6 +167,22 @@ fn look(lab: &Shared, id: &str) -> Option<usize> {
         made.results = Some(results);
     }
     Some(number)
+}
+
+/// Cancels a batch that has not ended: what it has answered by then, it keeps. None where there is none, or it has ended.
+fn cancel(lab: &Shared, id: &str) -> Option<usize> {
+    let mut batches = lab.batches.lock().unwrap();
+    let number =
+        batches.made.iter().position(|made| made.id == id && made.results.is_none() && !made.ends)?;
+    batches.cancelled += 1;
+    batches.made[number].fate = Fate::Cancelled;
+    batches.made[number].looks = 0;
+    Some(number)
+}
+
+/// Whether it was cancelled and still ends what is under way.
+fn ending(made: &Made) -> bool {
+    made.fate == Fate::Cancelled && made.results.is_none() && made.looks <= 1
 }
 
 fn refused(made: &Made) -> bool {

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod batched;
+mod cancelled;
 mod killed;
 #[path = "../labs/server.rs"]
 #[expect(dead_code, reason = "the judge-runner's own tests use the other labs and faults")]

@@ -13,7 +13,7 @@ use assay_coordinator::config::Config;
 use assay_coordinator::index::ProbeCommand;
 use assay_coordinator::server::Server;
 use assay_domain::event::WorkerInfo;
-use assay_domain::{DeviceKind, Digest, WorkKind, WorkerId};
+use assay_domain::{DeviceKind, Digest, FileRef, WorkKind, WorkerId};
 use assay_proto::client::{AuthorizedChannel, Credentials};
 use assay_proto::v1::artifacts_client::ArtifactsClient;
 use assay_proto::v1::matrices_client::MatricesClient;
@@ -119,6 +119,43 @@ impl Stack {
             fresh: false,
         };
         self.matrices().submit(request).await.unwrap().into_inner().matrix_id
+    }
+
+    /// A person cancels a matrix.
+    pub(crate) async fn cancel(&self, matrix: &str) {
+        self.matrices().cancel(v1::CancelRequest { matrix_id: matrix.to_owned() }).await.unwrap();
+    }
+
+    /// Submits what a matrix lacks again.
+    pub(crate) async fn retry(&self, matrix: &str) -> String {
+        let request = v1::RetryRequest {
+            matrix_id: matrix.to_owned(),
+            submit_key: format!("again {matrix}"),
+            budget_usd: None,
+        };
+        self.matrices().retry(request).await.unwrap().into_inner().matrix_id
+    }
+
+    /// Waits until the stored ledger of a matrix's judge job is as wanted; its lines.
+    pub(crate) async fn ledger(&self, matrix: &str, wanted: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+        let stored = async {
+            loop {
+                let request = v1::GetMatrixRequest { matrix_id: matrix.to_owned() };
+                let view = self.matrices().get(request).await.unwrap().into_inner().matrix.unwrap();
+                let judge = view.jobs.iter().find(|job| job.kind == "judge").unwrap();
+                let files: Vec<FileRef> = serde_json::from_str(&judge.ledger_json).unwrap();
+                // A part that a later one covers may be gone by now.
+                let objects = self.folder.path().join("data/objects");
+                let texts = files.iter().map(|file| fs::read_to_string(objects.join(file.key.as_str())));
+                let texts: String = texts.map(Result::unwrap_or_default).collect();
+                let lines: Vec<Value> =
+                    texts.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+                if wanted(&lines) {
+                    return lines;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, stored).await.expect("the ledger is not stored")
     }
 
     async fn upload(&self, bytes: &[u8]) {

@@ -65,6 +65,7 @@ fn state() -> State {
         secret: Digest::of(b"secret"),
         plan: vec![planned(0), planned(1)],
         schedule: Default::default(),
+        fixed_at: None,
         at,
     };
     let failed = |lease| Event::AttemptFailed {

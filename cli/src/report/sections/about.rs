@@ -1,7 +1,13 @@
 //! How the numbers were made, and what is needed to make them again.
 
+use std::collections::BTreeSet;
+
+use assay_domain::WorkKind;
+use assay_domain::analysis::PlannedJudge;
+use assay_domain::job::JobSummary;
 use assay_judging::report::Report;
 
+use crate::events::time;
 use crate::report::document::{Block, Detail, Table, words};
 
 pub(super) fn blocks(report: &Report, detail: Detail) -> Vec<Block> {
@@ -31,26 +37,71 @@ fn preregistration(report: &Report) -> Vec<Block> {
     if fixed.fixed_by.is_empty() {
         return Vec::new();
     }
-    let seeds: Vec<String> = fixed.training_seeds.iter().map(u64::to_string).collect();
+    let plan = &fixed.plan;
+    let seeds: Vec<String> = plan.training_seeds.iter().map(u64::to_string).collect();
+    let at = report.execution.fixed_at.map(|at| format!(", on {}", time(at.0))).unwrap_or_default();
+    let digest = fixed.digest.as_ref().map(|digest| format!(" SHA-256 of this plan of analysis: {digest}."));
     let mut items = vec![
-        format!("Fixed by {}.", fixed.fixed_by),
-        format!("Estimand: {}.", fixed.estimand),
-        format!("Ties: {}.", fixed.ties),
-        format!(
-            "Training seeds {}; bootstrap seed {}; two-sided level {}.",
-            seeds.join(", "),
-            fixed.bootstrap_seed,
-            fixed.alpha
-        ),
+        format!("Fixed by {}{at}.{}", fixed.fixed_by, digest.unwrap_or_default()),
+        format!("Estimand: {}.", plan.estimand),
+        format!("Ties: {}.", plan.ties),
     ];
-    items.extend(fixed.judges.iter().map(|judge| {
-        let orders = judge.orders.as_deref().unwrap_or("orders not recorded");
-        format!("Judge {}: {}, {}; {orders}.", judge.name, judge.model, judge.template)
+    let said = [("Intervals", &plan.intervals), ("Missing", &plan.missing)];
+    items.extend(
+        said.iter().filter(|(_, said)| !said.is_empty()).map(|(what, said)| format!("{what}: {said}.")),
+    );
+    items.push(format!(
+        "Training seeds {}; bootstrap seed {}; two-sided level {}.",
+        seeds.join(", "),
+        plan.bootstrap_seed,
+        plan.alpha
+    ));
+    items.extend(plan.judges.iter().map(planned_judge));
+    items.extend(plan.tests.iter().map(|test| format!("Test: {test}.")));
+    items.extend(plan.rules.iter().map(|rule| format!("Rule: {rule}.")));
+    items.push(format!("Comparisons: {}.", plan.comparisons.join(", ")));
+    let mut blocks = vec![Block::Heading("Fixed before any response".to_owned()), Block::List(items)];
+    blocks.push(Block::Text(match (fixed.digest.is_some(), fixed.differences.is_empty()) {
+        (true, true) => "Everything was analysed as planned.".to_owned(),
+        (true, false) => "Not as planned:".to_owned(),
+        (false, _) => {
+            "Whether it was analysed as planned cannot be said: no plan of analysis was stored.".to_owned()
+        }
     }));
-    items.extend(fixed.tests.iter().map(|test| format!("Test: {test}.")));
-    items.extend(fixed.rules.iter().map(|rule| format!("Rule: {rule}.")));
-    items.push(format!("Comparisons: {}.", fixed.comparisons.join(", ")));
-    vec![Block::Heading("Fixed before any response".to_owned()), Block::List(items)]
+    if !fixed.differences.is_empty() {
+        blocks.push(Block::List(fixed.differences.clone()));
+    }
+    blocks.extend(taken(report));
+    blocks
+}
+
+fn planned_judge(judge: &PlannedJudge) -> String {
+    let orders = judge.orders.as_deref().unwrap_or("orders not recorded");
+    let gone = judge.unavailable.as_ref().map(|why| format!("; known to be unavailable: {why}"));
+    format!(
+        "Judge {}: {}, {}; {orders}{}.",
+        judge.name,
+        judge.model,
+        judge.template,
+        gone.unwrap_or_default()
+    )
+}
+
+/// Results of earlier matrices may be older than the plan of analysis.
+fn taken(report: &Report) -> Option<Block> {
+    let made = |job: &&JobSummary| job.kind != WorkKind::Train && job.kind != WorkKind::Report;
+    let jobs = &report.execution.jobs;
+    let from: BTreeSet<&str> =
+        jobs.iter().filter(made).filter_map(|job| Some(job.reused_from.as_ref()?.matrix.as_str())).collect();
+    let count = jobs.iter().filter(made).filter(|job| job.reused_from.is_some()).count();
+    (count > 0).then(|| {
+        let from = from.into_iter().collect::<Vec<_>>().join(", ");
+        Block::Text(format!(
+            "{count} of {} jobs that answer or judge were taken from equal jobs of {from}: what they made may be older than \
+             this plan.",
+            jobs.iter().filter(made).count()
+        ))
+    })
 }
 
 fn reproducibility(report: &Report) -> Vec<Block> {

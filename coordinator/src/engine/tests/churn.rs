@@ -65,6 +65,7 @@ fn submitted(number: u64, plan: &[PlannedJob], at: UnixMillis) -> SubmittedMatri
         spec_json: matrix::resolved(number).to_string(),
         secret: Digest::of(b"secret"),
         plan: plan.to_vec(),
+        fixed_at: None,
         at,
         schedule: Default::default(),
     }

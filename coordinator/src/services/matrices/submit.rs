@@ -51,12 +51,18 @@ impl MatricesService {
         assay_telemetry::propagate::attach_parent(&span, &convert::traceparent(&id));
         let planning =
             tokio::task::spawn_blocking(move || span.in_scope(|| planned(&resolved_json, jobs_max)));
-        let planned = planning.await.map_err(|error| internal("planning", &error))??;
+        let mut planned = planning.await.map_err(|error| internal("planning", &error))??;
+        if let Mode::Retry(before) = &mode {
+            assay_domain::plan::keep_analysis(&mut planned.plan, &before.submitted.plan)
+                .map_err(|error| internal("keeping the analysis", &error))?;
+        }
         self.check_uploads(&planned).await?;
         // The same pairs in the same order under the same labels: what a judge has answered of them stands in its ledger.
-        let secret = match &mode {
-            Mode::Retry(before) => before.submitted.secret,
-            Mode::Fresh | Mode::Lacking => Digest::from_bytes(random()?),
+        let (secret, fixed_at) = match &mode {
+            Mode::Retry(before) => {
+                (before.submitted.secret, Some(before.submitted.fixed_at.unwrap_or(before.submitted.at)))
+            }
+            Mode::Fresh | Mode::Lacking => (Digest::from_bytes(random()?), None),
         };
         let keys = planned.plan.iter().map(|job| job.key).collect();
         let found = self.engine.ask(|reply| Command::FindFinished { keys, reply }).await?;
@@ -70,6 +76,7 @@ impl MatricesService {
             secret,
             plan: planned.plan,
             schedule: planned.schedule,
+            fixed_at,
             at: self.clock.unix(),
         };
         let submission = Box::new(Submission { matrix, finished, absent, mode });

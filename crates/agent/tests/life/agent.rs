@@ -127,6 +127,7 @@ pub(crate) fn assignment(ordinal: u32, attempt: u32) -> Assignment {
         judges: Vec::new(),
         uploads: Vec::new(),
         bootstrap_seed: 0,
+        analysis: None,
     };
     let job = PlannedJob {
         ordinal,
@@ -143,6 +144,7 @@ pub(crate) fn assignment(ordinal: u32, attempt: u32) -> Assignment {
         resume: None,
         secret: None,
         history: Vec::new(),
+        fixed_at: None,
         traceparent: assay_telemetry::propagate::traceparent_of(&MatrixId::new("m-test")),
         lease_ms: LEASE_MS,
     }

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::analysis::AnalysisPlan;
+
 /// Which tokens are trained on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -357,4 +359,7 @@ pub struct ReportSpec {
     pub uploads: Vec<(String, crate::Digest)>,
     /// Seeds the bootstrap.
     pub bootstrap_seed: u64,
+    /// How verdicts will be analysed, in words; none in plans of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub analysis: Option<AnalysisPlan>,
 }

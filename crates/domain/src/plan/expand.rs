@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::estimate::{self, Judged};
 use super::{PriceTable, label, steps::Schedule};
+use crate::analysis::AnalysisPlan;
 use crate::job::{
     Comparison, Estimate, GenerateSpec, Input, JudgeInfo, JudgeSpec, PlannedJob, ReportSpec, ScoreSpec,
     Source, System, TrainSpec, Training, Work,
@@ -262,7 +263,7 @@ impl<'a> Plan<'a> {
         }
         let matrix = &self.resolved.matrix;
         let judges = matrix.panel.judges.iter().map(|judge| info_of(judge, self.resolved));
-        let spec = ReportSpec {
+        let mut spec = ReportSpec {
             matrix: matrix.name.clone(),
             matrix_digest: Digest::of_value(self.resolved)?,
             trainings: std::mem::take(&mut self.trainings),
@@ -270,7 +271,9 @@ impl<'a> Plan<'a> {
             judges: judges.collect(),
             uploads: uploads(self.resolved),
             bootstrap_seed: matrix.seeds.first().copied().unwrap_or_default(),
+            analysis: None,
         };
+        spec.analysis = Some(AnalysisPlan::of(&spec));
         let label = format!("report {}", matrix.name);
         self.add(label, Work::Report(spec), inputs, Estimate::default()).map(drop)
     }

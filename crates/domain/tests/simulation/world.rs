@@ -207,6 +207,7 @@ impl Coordinator {
             secret: Digest::of(b"secret"),
             plan: plan.jobs.clone(),
             schedule: schedule(number),
+            fixed_at: None,
             at: self.at(),
         };
         let decided = decide::submit(&self.state, &read, matrix);

@@ -1,11 +1,11 @@
 //! Agreement between judges over pairs.
 
+use assay_domain::analysis::ALPHA;
 use std::collections::BTreeMap;
 
 use assay_domain::job::ReportSpec;
 
 use super::differences::correct;
-use super::method::ALPHA;
 use super::pairs::JoinedPair;
 use super::types::{AgreementReport, JudgeAgreement, PanelAgreement};
 use crate::records::Winner;

@@ -91,7 +91,7 @@ pub fn build_report(inputs: &ReportInputs) -> Result<Report, ReportError> {
     report.training = training::runs(inputs)?;
     report.generations = lengths::generations(inputs)?;
     report.sampling = sampling::samplings(inputs, &report.generations);
-    report.preregistration = preregistration::preregistration(spec, &report.method);
+    report.preregistration = preregistration::preregistration(spec, &report);
     report.reproducibility = reproducibility(inputs);
     report.execution = execution(inputs);
     Ok(finish(report))
@@ -239,5 +239,11 @@ fn execution(inputs: &ReportInputs) -> Execution {
     }
     let mut jobs = inputs.history.clone();
     jobs.sort_by_key(|job| job.job.ordinal);
-    Execution { matrix: inputs.matrix.clone(), jobs, judge_usage, unfinished: unfinished::trainings(inputs) }
+    Execution {
+        matrix: inputs.matrix.clone(),
+        fixed_at: inputs.fixed_at,
+        jobs,
+        judge_usage,
+        unfinished: unfinished::trainings(inputs),
+    }
 }

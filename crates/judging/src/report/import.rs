@@ -225,6 +225,7 @@ fn spec(text: &str, settings: &ImportSettings, rows: &[Row]) -> ReportSpec {
         judges: judges.iter().map(judge).collect(),
         uploads: vec![(settings.file.clone(), digest)],
         bootstrap_seed: settings.bootstrap_seed,
+        analysis: None,
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use assay_domain::MatrixId;
 use assay_domain::job::{JobSummary, ReportSpec};
+use assay_domain::{MatrixId, UnixMillis};
 
 use crate::records::{GenerationRecord, KeyRecord, MetricRecord, RawVerdictRecord, SamplingRecord};
 
@@ -26,6 +26,8 @@ pub struct ReportInputs {
     pub metric_lines: BTreeMap<(u32, String), Vec<MetricRecord>>,
     /// Versions for the reproducibility block, such as ("assay", "0.1.0").
     pub versions: BTreeMap<String, String>,
+    /// When the analysis was fixed; goes to the execution section only.
+    pub fixed_at: Option<UnixMillis>,
     /// The matrix as submitted; goes to the execution section only.
     pub matrix: Option<MatrixId>,
     /// The matrix's jobs with their attempts; goes to the execution section only.

@@ -1,6 +1,7 @@
 //! The intervals of a win rate: the headline, its check by bootstrap, and that of several training seeds.
 
-use super::method::{ALPHA, BOOTSTRAP_REPLICATES};
+use assay_domain::analysis::{ALPHA, BOOTSTRAP_REPLICATES};
+
 use super::types::{Interval, IntervalMethod};
 use crate::stats::cluster::{bootstrap_means, clustered_mean, percentile, seeded_resamples};
 use crate::stats::crossed::crossed_mean;

@@ -1,16 +1,9 @@
 //! What the report says about itself: how its numbers are made, and what to be wary of.
 
+use assay_domain::analysis::{self, ALPHA, BOOTSTRAP_REPLICATES};
+
 use super::sampling;
 use super::types::{Method, Report};
-
-/// Two-sided level of all tests and intervals.
-pub(super) const ALPHA: f64 = 0.05;
-
-/// Power for which the detectable rate is given.
-pub(super) const POWER: f64 = 0.8;
-
-/// Resamples of the bootstrap.
-pub(super) const BOOTSTRAP_REPLICATES: u32 = 10_000;
 
 /// Consistency below which a judge is called unsteady.
 const CONSISTENCY_MIN: f64 = 0.7;
@@ -20,20 +13,11 @@ const TRUNCATED_SHARE_MAX: f64 = 0.2;
 
 pub(super) fn method(panel: &[String], bootstrap_seed: u64) -> Method {
     Method {
-        estimand: "win rate of the tuned system over its own base: the score of a verdict is 1, 1/2 or 0; it is \
-                   averaged over the passes of a pair, then over the panel's judges, then over the pairs of a \
-                   prompt, then over prompts"
-            .to_owned(),
+        estimand: analysis::ESTIMAND.to_owned(),
         panel: panel.to_vec(),
-        ties: "a pair counts as won or lost if all its passes agree; if the choice flips with the order it is a tie; \
-               a tie is half a win"
-            .to_owned(),
-        intervals: "95 %, clustered by prompt (Student's t over prompt means); Wilson's where prompts do not vary, and \
-                    for single pairs per prompt as a second opinion; bootstrap over prompts as a check"
-            .to_owned(),
-        missing: "refused, blocked, truncated, malformed, failed and absent verdicts are missing: never a tie, never a \
-                  loss; bounds say what they could change; above 5 % missing no headline is given"
-            .to_owned(),
+        ties: analysis::TIES.to_owned(),
+        intervals: analysis::INTERVALS.to_owned(),
+        missing: analysis::MISSING.to_owned(),
         alpha: ALPHA,
         bootstrap_seed,
         bootstrap_replicates: BOOTSTRAP_REPLICATES,

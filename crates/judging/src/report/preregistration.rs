@@ -1,104 +1,118 @@
-//! What was fixed when the matrix was submitted, before any response existed: from the report job's stored settings.
+//! What was fixed when the matrix was submitted, before any response existed, as it was stored then; and what was done
+//! otherwise.
 
-use assay_domain::job::{JudgeInfo, Orders, ReportSpec};
+use assay_domain::analysis::AnalysisPlan;
+use assay_domain::job::{JudgeInfo, ReportSpec};
 use serde::{Deserialize, Serialize};
 
-use super::method::{ALPHA, POWER};
-use super::types::Method;
-use super::{MISSING_SHARE_MAX, PROMPTS_FOR_PERCENT};
+use super::types::Report;
 
 /// The pre-registration block.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Preregistration {
     /// Where it was fixed.
     pub fixed_by: String,
-    /// What is estimated.
-    pub estimand: String,
-    /// What is compared, all of it.
-    pub comparisons: Vec<String>,
-    /// The judges.
-    pub judges: Vec<PlannedJudge>,
-    /// How ties and flips count.
-    pub ties: String,
-    /// Tests and intervals, with their families.
-    pub tests: Vec<String>,
-    /// Rules about what is not said.
-    pub rules: Vec<String>,
-    /// Two-sided level.
-    pub alpha: f64,
-    /// Training seeds.
-    pub training_seeds: Vec<u64>,
-    /// Seed of the bootstrap and of random sign flips.
-    pub bootstrap_seed: u64,
+    /// SHA-256 of the stored plan of analysis; none where the matrix was submitted to a version that stored none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// The plan of analysis: as it was stored, or else as this version makes it from the stored settings.
+    #[serde(flatten)]
+    pub plan: AnalysisPlan,
+    /// Where the analysis of this report is not the planned one.
+    #[serde(default)]
+    pub differences: Vec<String>,
 }
 
-/// A judge as it was planned.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PlannedJudge {
-    /// The name in the panel.
-    pub name: String,
-    /// The model's name or id.
-    pub model: String,
-    /// The template.
-    pub template: String,
-    /// Which orders it sees; absent in matrices of older versions.
-    pub orders: Option<String>,
+impl Preregistration {
+    /// The plan of analysis that was stored at the submission.
+    #[must_use]
+    pub fn stored(&self) -> Option<&AnalysisPlan> {
+        self.digest.as_ref().map(|_| &self.plan)
+    }
 }
 
-pub(super) fn preregistration(spec: &ReportSpec, method: &Method) -> Preregistration {
-    let mut training_seeds: Vec<u64> = spec.comparisons.iter().map(|comparison| comparison.seed).collect();
-    training_seeds.sort_unstable();
-    training_seeds.dedup();
-    Preregistration {
-        fixed_by: format!("the matrix of digest {}, when it was submitted", spec.matrix_digest),
-        estimand: method.estimand.clone(),
-        comparisons: spec.comparisons.iter().map(|comparison| comparison.id.clone()).collect(),
+/// The block of a report that is otherwise complete.
+pub(super) fn preregistration(spec: &ReportSpec, report: &Report) -> Preregistration {
+    let done = AnalysisPlan::of(&ReportSpec {
         // People judge what was submitted, whenever they come.
-        judges: spec.judges.iter().filter(|judge| judge.kind != super::HUMAN).map(planned).collect(),
-        ties: method.ties.clone(),
-        tests: tests(),
-        rules: rules(),
-        alpha: ALPHA,
-        training_seeds,
-        bootstrap_seed: spec.bootstrap_seed,
+        judges: spec.judges.iter().filter(|judge| judge.kind != super::HUMAN).cloned().collect(),
+        ..spec.clone()
+    });
+    let matrix = spec.matrix_digest;
+    let stored = spec.analysis.as_ref().and_then(|plan| Some((plan, plan.digest().ok()?)));
+    match stored {
+        Some((plan, digest)) => Preregistration {
+            fixed_by: format!("the submission of the matrix of digest {matrix}, with which it was stored"),
+            digest: Some(digest.to_string()),
+            differences: differences(plan, &done, report),
+            plan: plan.clone(),
+        },
+        None => Preregistration {
+            fixed_by: format!(
+                "the matrix of digest {matrix}, when it was submitted; its settings were stored, and these words are this \
+                 version's"
+            ),
+            digest: None,
+            plan: done,
+            differences: Vec::new(),
+        },
     }
 }
 
-fn planned(judge: &JudgeInfo) -> PlannedJudge {
-    let said = |orders: Orders| match orders {
-        Orders::Both => "each pair in both orders, labels swapped with the slots",
-        Orders::Single => "each pair once, slots and labels balanced within domains",
-        Orders::Full => "each pair with each slot and each label",
-    };
-    PlannedJudge {
-        name: judge.name.clone(),
-        model: judge.model.clone(),
-        template: judge.template.clone(),
-        orders: judge.orders.map(|orders| said(orders).to_owned()),
+fn differences(plan: &AnalysisPlan, done: &AnalysisPlan, report: &Report) -> Vec<String> {
+    let mut found = Vec::new();
+    let texts = [
+        ("estimand", &plan.estimand, &done.estimand),
+        ("ties", &plan.ties, &done.ties),
+        ("intervals", &plan.intervals, &done.intervals),
+        ("missing verdicts", &plan.missing, &done.missing),
+    ];
+    for (what, planned, done) in texts.iter().filter(|(_, planned, done)| planned != done) {
+        found.push(format!("{what}: planned was \"{planned}\", done is \"{done}\""));
     }
+    lists("test", &plan.tests, &done.tests, &mut found);
+    lists("rule", &plan.rules, &done.rules, &mut found);
+    lists("comparison", &plan.comparisons, &done.comparisons, &mut found);
+    let numbers = [
+        ("two-sided level", plan.alpha.to_string(), done.alpha.to_string()),
+        ("training seeds", format!("{:?}", plan.training_seeds), format!("{:?}", done.training_seeds)),
+        ("bootstrap seed", plan.bootstrap_seed.to_string(), done.bootstrap_seed.to_string()),
+        ("resamples", plan.bootstrap_replicates.to_string(), done.bootstrap_replicates.to_string()),
+    ];
+    for (what, planned, done) in numbers.iter().filter(|(_, planned, done)| planned != done) {
+        found.push(format!("{what}: planned was {planned}, done is {done}"));
+    }
+    judges(plan, done, report, &mut found);
+    found
 }
 
-fn tests() -> Vec<String> {
-    [
-        "primary: the panel's win rate over all prompts against one half, by sign flips over prompts; Holm over \
-         comparisons",
-        "secondary: the same for single judges, splits and domains; Holm over all of them together",
-        "differences of checkpoints, and of systems at their last checkpoints: paired by prompt, sign flips; Holm \
-         within each table",
-        "judges: McNemar's exact test for every two, Holm over them; Cochran's Q for all",
-        "position: exact test that flips go to either slot equally often",
-    ]
-    .map(str::to_owned)
-    .to_vec()
+fn lists(what: &str, planned: &[String], done: &[String], found: &mut Vec<String>) {
+    let not_in = |list: &[String], one: &&String| !list.contains(one);
+    found.extend(planned.iter().filter(|one| not_in(done, one)).map(|one| format!("{what} not done: {one}")));
+    found.extend(
+        done.iter().filter(|one| not_in(planned, one)).map(|one| format!("{what} not planned: {one}")),
+    );
 }
 
-fn rules() -> Vec<String> {
-    vec![
-        format!("no percentage for fewer than {PROMPTS_FOR_PERCENT} prompts"),
-        format!("no headline with more than {:.0} % of verdicts missing", MISSING_SHARE_MAX * 100.0),
-        format!("the detectable rate is that of the sign test at a power of {:.0} %", POWER * 100.0),
-        "length- and style-controlled rates, ties dropped or lost, and the panel without one judge are sensitivity \
-         analyses, not headlines"
-            .to_owned(),
-    ]
+fn judges(plan: &AnalysisPlan, done: &AnalysisPlan, report: &Report, found: &mut Vec<String>) {
+    for judge in &plan.judges {
+        let name = &judge.name;
+        match done.judges.iter().find(|one| one.name == *name) {
+            None => found.push(format!("judge {name} was planned and is not in the report")),
+            Some(one) if one != judge => {
+                found.push(format!("judge {name}: its model, template or orders changed"))
+            }
+            Some(_) => {}
+        }
+        let seen = report.judges.iter().find(|one| one.info.name == *name);
+        if judge.unavailable.is_none() && seen.is_some_and(|seen| seen.verdicts == 0) {
+            found.push(format!("judge {name} was planned and gave no verdict"));
+        }
+    }
+    let planned = |info: &JudgeInfo| plan.judges.iter().any(|judge| judge.name == info.name);
+    for judge in report.judges.iter().filter(|judge| !planned(&judge.info)) {
+        let place =
+            if report.method.panel.contains(&judge.info.name) { "in the panel" } else { "beside the panel" };
+        found.push(format!("judge {} was not planned: {place}", judge.info.name));
+    }
 }

@@ -1,12 +1,12 @@
 //! Win rates: score of a pair -> mean over judges -> mean over a prompt's pairs -> mean over prompts.
 
+use assay_domain::analysis::{ALPHA, POWER};
 use std::collections::{BTreeMap, BTreeSet};
 
 use assay_domain::job::{Comparison, ReportSpec};
 
 use super::differences::correct;
 use super::interval::{bootstrap_interval, headline_interval};
-use super::method::{ALPHA, POWER};
 use super::pairs::JoinedPair;
 use super::types::{
     Bounds, ComparisonReport, Counts, Interval, IntervalMethod, LeaveOneOut, MissingCounts, Scope,

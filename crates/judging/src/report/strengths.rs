@@ -1,11 +1,11 @@
 //! Strengths of three systems or more on one scale, by Bradley and Terry's model over the panel's scores.
 
+use assay_domain::analysis::ALPHA;
 use std::collections::BTreeMap;
 
 use assay_domain::job::{Comparison, ReportSpec};
 use serde::{Deserialize, Serialize};
 
-use super::method::ALPHA;
 use super::pairs::JoinedPair;
 use crate::stats::bradley_terry::{BradleyTerryError, bradley_terry};
 use crate::stats::cluster::{percentile, seeded_resamples};

@@ -1,12 +1,12 @@
 //! Length and style of responses, and the win rate without their difference: a sensitivity row, not the headline.
 
+use assay_domain::analysis::ALPHA;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::interval::mean_and_ends;
 use super::lengths::markdown_marks;
-use super::method::ALPHA;
 use super::pairs::JoinedPair;
 use crate::records::{FinishReason, Winner};
 use crate::stats::logistic::{Item, clustered_logistic};

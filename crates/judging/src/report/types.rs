@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use assay_domain::job::{Comparison, JobSummary, JudgeInfo, Training};
-use assay_domain::{Fence, MatrixId};
+use assay_domain::{Fence, MatrixId, UnixMillis};
 use serde::{Deserialize, Serialize};
 
 use super::differences::SystemDifference;
@@ -460,6 +460,9 @@ pub struct Reproducibility {
 pub struct Execution {
     /// The matrix as submitted.
     pub matrix: Option<MatrixId>,
+    /// When its analysis was fixed: its first submission's time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fixed_at: Option<UnixMillis>,
     /// Its jobs with attempts, times, speeds and environments.
     pub jobs: Vec<JobSummary>,
     /// What judging took, by judge.

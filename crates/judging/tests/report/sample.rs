@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use assay_domain::analysis::AnalysisPlan;
 use assay_domain::job::{
     AttemptSummary, Comparison, JobSummary, JudgeInfo, LossOn, Orders, Recipe, ReportSpec, Sampling,
     SamplingDefaults, Training, Usage,
 };
-use assay_domain::{Attempt, Digest, Epoch, Fence, JobId, MatrixId, WorkKind};
+use assay_domain::{Attempt, Digest, Epoch, Fence, JobId, MatrixId, UnixMillis, WorkKind};
 use assay_judging::pair::{Secret, blind, match_generations};
 use assay_judging::prompt::{Channel, template};
 use assay_judging::records::{
@@ -67,12 +68,13 @@ impl Sample {
             metric_lines: BTreeMap::new(),
             versions: BTreeMap::from([("assay".to_owned(), "0.1.0".to_owned())]),
             matrix: Some(MatrixId::new("m-sample")),
+            fixed_at: Some(UnixMillis(1_795_000_000_000)),
             history: history(),
         }
     }
 
     fn spec(&self, comparisons: Vec<Comparison>) -> ReportSpec {
-        ReportSpec {
+        let mut spec = ReportSpec {
             matrix: "philosophy".into(),
             matrix_digest: Digest::of(b"matrix"),
             trainings: vec![training()],
@@ -84,7 +86,10 @@ impl Sample {
                 ("prompts.jsonl".into(), Digest::of(b"prompts")),
             ],
             bootstrap_seed: 20_260_101,
-        }
+            analysis: None,
+        };
+        spec.analysis = Some(AnalysisPlan::of(&spec));
+        spec
     }
 }
 

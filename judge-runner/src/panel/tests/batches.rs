@@ -5,23 +5,23 @@ use crate::labs::batches::Fate;
 use crate::ledger::KnownBatch;
 
 /// The labs that have batches.
-fn labs() -> impl Iterator<Item = (Api, Name, &'static str)> {
+pub(super) fn labs() -> impl Iterator<Item = (Api, Name, &'static str)> {
     LABS.into_iter().filter(|(api, ..)| *api != Api::Compatible)
 }
 
 impl World {
-    fn in_batches(lab: &Lab, provider: Name, model: &str) -> Self {
+    pub(super) fn in_batches(lab: &Lab, provider: Name, model: &str) -> Self {
         let mut world = Self::new(lab, provider, model);
         world.api.batch = true;
         world
     }
 
-    fn batches(&self, name: &str) -> Vec<KnownBatch> {
+    pub(super) fn batches(&self, name: &str) -> Vec<KnownBatch> {
         self.ledger(name).lock().unwrap().batches().to_vec()
     }
 }
 
-fn made(lab: &Lab) -> usize {
+pub(super) fn made(lab: &Lab) -> usize {
     lab.batches.lock().unwrap().made.len()
 }
 

@@ -27,6 +27,7 @@ async fn stops_and_goes_on(api: Api, provider: Name, model: &str, batch: bool, (
         | Entry::Cut(_)
         | Entry::BatchIntended(_)
         | Entry::BatchMade(_)
+        | Entry::BatchCancelled(_)
         | Entry::BatchEnded(_) => None,
     });
     assert_eq!(stops.collect::<Vec<_>>(), [StopClass::Budget]);

@@ -123,6 +123,10 @@ impl Batches for MessageBatches {
         Ok(Self::read(judge, parse(body)?))
     }
 
+    fn cancel(&self, judge: &ApiJudge, id: &str) -> Call {
+        Call::Post { url: format!("{}/messages/batches/{id}/cancel", base(judge)), body: String::new() }
+    }
+
     fn list(&self, judge: &ApiJudge) -> Call {
         Self::listed(judge, "")
     }

@@ -187,6 +187,10 @@ impl Batches for Operations {
         Ok(Self::read(judge, parse(body)?))
     }
 
+    fn cancel(&self, judge: &ApiJudge, id: &str) -> Call {
+        Call::Post { url: format!("{}/{id}:cancel", base(judge)), body: String::from("{}") }
+    }
+
     fn list(&self, judge: &ApiJudge) -> Call {
         Self::listed(judge, "")
     }

@@ -180,6 +180,10 @@ impl Batches for FileBatches {
         Ok(Self::read(judge, parse(body)?))
     }
 
+    fn cancel(&self, judge: &ApiJudge, id: &str) -> Call {
+        Call::Post { url: format!("{}/batches/{id}/cancel", base(judge)), body: String::new() }
+    }
+
     fn list(&self, judge: &ApiJudge) -> Call {
         Self::listed(judge, "")
     }

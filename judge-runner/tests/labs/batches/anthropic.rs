@@ -4,7 +4,7 @@ use axum::http::{Method, Uri};
 use serde_json::{Value, json};
 
 use super::super::Shared;
-use super::{Batches, Fate, Made, bodies, look, make, not_found, query, refused, rfc3339};
+use super::{Batches, Fate, Made, bodies, cancel, ending, look, make, not_found, query, refused, rfc3339};
 
 const ROOT: &str = "/v1/messages/batches";
 
@@ -18,9 +18,18 @@ pub(super) fn answer(lab: &Shared, method: &Method, uri: &Uri, text: &str) -> bo
             Some(number) => (200, headers(), batch(&lab.batches.lock().unwrap().made[number]).to_string()),
             None => not_found(),
         },
+        (&Method::POST, [id, "cancel"]) => match cancel(lab, id) {
+            Some(number) => (200, headers(), batch(&lab.batches.lock().unwrap().made[number]).to_string()),
+            None => ended_already(),
+        },
         (&Method::GET, [id, "results"]) => results(&lab.batches.lock().unwrap(), id),
         _ => not_found(),
     }
+}
+
+fn ended_already() -> bodies::Raw {
+    let error = json!({ "type": "invalid_request_error", "message": "Batch has already ended." });
+    (400, headers(), json!({ "type": "error", "error": error }).to_string())
 }
 
 fn headers() -> Vec<(&'static str, String)> {
@@ -67,8 +76,13 @@ fn batch(made: &Made) -> Value {
     let rest = if ended { all - answered } else { 0 };
     let (canceled, expired) = if made.fate == Fate::Cancelled { (rest, 0) } else { (0, rest) };
     let results = format!("https://api.anthropic.com{ROOT}/{}/results", made.id);
+    let status = match (ended, ending(made)) {
+        (true, _) => "ended",
+        (false, true) => "canceling",
+        (false, false) => "in_progress",
+    };
     json!({
-        "id": made.id, "type": "message_batch", "processing_status": if ended { "ended" } else { "in_progress" },
+        "id": made.id, "type": "message_batch", "processing_status": status,
         "request_counts": { "processing": if ended { 0 } else { all }, "succeeded": answered - errored,
             "errored": errored, "canceled": canceled, "expired": expired },
         "ended_at": ended.then(|| rfc3339(made.created)), "created_at": rfc3339(made.created),

@@ -4,7 +4,7 @@ use axum::http::{Method, Uri};
 use serde_json::{Value, json};
 
 use super::super::Shared;
-use super::{Fate, Made, bodies, look, make, not_found, query, refused, rfc3339};
+use super::{Fate, Made, bodies, cancel, look, make, not_found, query, refused, rfc3339};
 
 const TYPE: &str = "type.googleapis.com/google.ai.generativelanguage.v1main.GenerateContentBatch";
 
@@ -12,6 +12,10 @@ pub(super) fn answer(lab: &Shared, method: &Method, uri: &Uri, text: &str) -> bo
     let path = uri.path().trim_start_matches("/v1beta/");
     match *method {
         Method::POST if path.ends_with(":batchGenerateContent") => created(lab, text),
+        Method::POST if path.ends_with(":cancel") => match cancel(lab, path.trim_end_matches(":cancel")) {
+            Some(_) => ok(&json!({})),
+            None => ended_already(),
+        },
         Method::GET if path == "batches" => list(lab, uri),
         Method::GET => match look(lab, path) {
             Some(number) => ok(&operation(&lab.batches.lock().unwrap().made[number], true)),
@@ -19,6 +23,11 @@ pub(super) fn answer(lab: &Shared, method: &Method, uri: &Uri, text: &str) -> bo
         },
         _ => not_found(),
     }
+}
+
+fn ended_already() -> bodies::Raw {
+    let error = json!({ "code": 400, "message": "Batch is not running.", "status": "FAILED_PRECONDITION" });
+    (400, vec![], json!({ "error": error }).to_string())
 }
 
 fn ok(body: &Value) -> bodies::Raw {
@@ -60,7 +69,7 @@ fn operation(made: &Made, whole: bool) -> Value {
         (false, _) => "BATCH_STATE_RUNNING",
         (true, Fate::Expires) => "BATCH_STATE_EXPIRED",
         (true, Fate::Cancelled) => "BATCH_STATE_CANCELLED",
-        (true, Fate::Ends | Fate::Refused) => "BATCH_STATE_SUCCEEDED",
+        (true, Fate::Ends | Fate::Refused | Fate::Runs) => "BATCH_STATE_SUCCEEDED",
     };
     let all = made.items.len();
     let pending = if ended { all - made.answered() } else { all };

@@ -4,7 +4,7 @@ use axum::http::{Method, Uri};
 use serde_json::{Value, json};
 
 use super::super::{Api, Shared};
-use super::{Fate, Made, bodies, look, make, not_found, query, refused, unix_s};
+use super::{Fate, Made, bodies, cancel, ending, look, make, not_found, query, refused, unix_s};
 
 pub(super) fn answer(lab: &Shared, method: &Method, uri: &Uri, text: &str) -> bodies::Raw {
     let parts: Vec<&str> = uri.path().trim_start_matches("/v1/").split('/').collect();
@@ -17,8 +17,18 @@ pub(super) fn answer(lab: &Shared, method: &Method, uri: &Uri, text: &str) -> bo
             Some(number) => ok(&batch(lab, &lab.batches.lock().unwrap().made[number])),
             None => not_found(),
         },
+        (&Method::POST, ["batches", id, "cancel"]) => match cancel(lab, id) {
+            Some(number) => ok(&batch(lab, &lab.batches.lock().unwrap().made[number])),
+            None => ended_already(),
+        },
         _ => not_found(),
     }
+}
+
+fn ended_already() -> bodies::Raw {
+    let message = "Cannot cancel a batch with status 'completed'.";
+    let error = json!({ "message": message, "type": "invalid_request_error", "param": null, "code": null });
+    (409, vec![], json!({ "error": error }).to_string())
 }
 
 fn ok(body: &Value) -> bodies::Raw {
@@ -80,10 +90,11 @@ fn batch(lab: &Shared, made: &Made) -> Value {
     let ended = made.results.is_some();
     let status = match (ended, made.fate) {
         _ if refused(made) => "failed",
+        (false, _) if ending(made) => "cancelling",
         (false, _) => "in_progress",
         (true, Fate::Expires) => "expired",
         (true, Fate::Cancelled) => "cancelled",
-        (true, Fate::Ends | Fate::Refused) => "completed",
+        (true, Fate::Ends | Fate::Refused | Fate::Runs) => "completed",
     };
     let failed = |made: &Made| {
         made.results.iter().flatten().filter(|(_, raw)| raw.as_ref().is_none_or(|raw| raw.0 != 200)).count()
@@ -125,7 +136,7 @@ fn content(lab: &Shared, id: &str) -> bodies::Raw {
             Fate::Cancelled => {
                 ("batch_cancelled", "This request could not be executed because the batch was cancelled.")
             }
-            Fate::Ends | Fate::Expires | Fate::Refused => {
+            Fate::Ends | Fate::Expires | Fate::Refused | Fate::Runs => {
                 ("batch_expired", "This request could not be executed before the completion window expired.")
             }
         };
