@@ -12,6 +12,7 @@ mod model;
 mod mutants;
 mod process;
 mod setup;
+mod simulate;
 mod test;
 mod ui;
 
@@ -39,6 +40,8 @@ enum Command {
     Bench(bench::Options),
     /// Make a folder that runs checks and benches on a GPU machine without Rust, network or compiler.
     GpuBundle(gpu_bundle::Options),
+    /// Run the simulation of decisions for many seeds; goes on where it was stopped.
+    Simulate(simulate::Options),
     /// Put deliberate faults into a copy of the tree, and see that the tests catch each.
     Mutants(mutants::Options),
 }
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::main(&options),
         Command::Bench(options) => bench::main(&options),
         Command::GpuBundle(options) => gpu_bundle::main(&options),
+        Command::Simulate(options) => simulate::main(&options),
         Command::Mutants(options) => mutants::main(&options),
     };
     match outcome {

@@ -1,6 +1,9 @@
 //! Seeded histories of `decide` and `apply` with several workers: lost, late, repeated and stale words, crashes and
-//! restarts, restores, expiries, cancels, second submissions, retries, and objects that go bad. `SIMULATION_SEED=N` replays one of them.
+//! restarts, restores, expiries, clocks that jump, cancels, second submissions, retries, and objects that go bad. `SIMULATION_SEEDS=N..M` runs these,
+//! `N..N+1` one of them; `cargo xtask simulate` runs a million.
 
+#[path = "simulation/histories.rs"]
+mod histories;
 #[path = "simulation/invariants.rs"]
 mod invariants;
 #[path = "support/resolved.rs"]
@@ -16,11 +19,10 @@ use assay_domain::{JobId, ObjectKey, SubmitKey, WorkerId};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
+use histories::seeds;
 use invariants::Seen;
 use world::{Coordinator, DRAINS, Plan, Word, Worker};
 
-const SEEDS: u64 = 2_500;
-const SEEDS_LONG: u64 = 100_000;
 const STEPS: u64 = 120;
 
 /// Plans that share jobs: the same base, other recipes, seeds and judges.
@@ -76,6 +78,8 @@ impl Simulation<'_> {
             4 => self.steer(),
             5..7 => self.coordinator.restart(),
             7 if self.below(4) == 0 => self.coordinator.restore(),
+            // The wall clock is set, forward or back: nothing but what people are shown may follow it.
+            7 if self.below(4) == 0 => self.coordinator.wall_ahead = self.below(1 << 40),
             8..10 => self.worker_dies(),
             10 => self.object_goes_bad(),
             11..60 => self.worker_speaks(),
@@ -325,31 +329,17 @@ fn succeeded(matrix: &assay_domain::state::Matrix) -> bool {
 
 #[test]
 fn whatever_happens_the_invariants_hold_and_everything_ends() {
-    let plans = plans();
-    if let Ok(seed) = std::env::var("SIMULATION_SEED") {
-        run(seed.parse().expect("SIMULATION_SEED is a number"), &plans);
+    let (plans, seeds) = (plans(), seeds());
+    let count = seeds.end - seeds.start;
+    let (good, seen) = histories::run_all(seeds, |seed| run(seed, &plans));
+    println!("{good} matrices of {count} histories came to a good end; {seen:?}");
+    if count < histories::ENOUGH {
         return;
     }
-    let seeds = assay_tests::repeats(SEEDS, SEEDS_LONG);
-    let (mut good, mut seen) = (0, Seen::default());
-    for seed in 0..seeds {
-        let outcome = std::panic::catch_unwind(|| run(seed, &plans));
-        match outcome {
-            Ok((succeeded, there)) => {
-                good += succeeded;
-                seen.add(there);
-            }
-            Err(panic) => {
-                println!("replay with SIMULATION_SEED={seed}");
-                std::panic::resume_unwind(panic);
-            }
-        }
-    }
-    println!("{good} matrices of {seeds} histories came to a good end; {seen:?}");
     // A simulation in which nothing ever succeeds, or nothing ever goes wrong, would prove little.
-    assert!(good as u64 > seeds, "only {good} matrices of {seeds} histories came to a good end");
+    assert!(good as u64 > count, "only {good} matrices of {count} histories came to a good end");
     let Seen { losses, lost_attempts, crash_ends, crashes_survived, memory_ends, memory_found, .. } = seen;
-    for (count, what) in [
+    for (times, what) in [
         (losses, "losses in the store"),
         (lost_attempts / 10, "ten lost attempts"),
         (crash_ends, "jobs at the crash limit"),
@@ -362,6 +352,6 @@ fn whatever_happens_the_invariants_hold_and_everything_ends() {
         (seen.cancels, "jobs cancelled"),
         (seen.limits, "teams at their limit"),
     ] {
-        assert!(count > seeds / 20, "only {count} times in {seeds} histories: {what}");
+        assert!(times > count / 20, "only {times} times in {count} histories: {what}");
     }
 }

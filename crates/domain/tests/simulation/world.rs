@@ -64,6 +64,8 @@ pub(crate) struct Coordinator {
     pub(crate) teams: Teams,
     shares: Shares,
     pub(crate) now: u64,
+    /// How far the wall clock is ahead of it.
+    pub(crate) wall_ahead: u64,
     pub(crate) policy: Policy,
     pub(crate) observer: Observer,
     pub(crate) objects: Objects,
@@ -97,6 +99,7 @@ impl Coordinator {
             teams: teams(),
             shares: Shares::default(),
             now: 1,
+            wall_ahead: 0,
             policy: Policy::default(),
             observer: Observer::default(),
             objects: Objects::default(),
@@ -105,12 +108,16 @@ impl Coordinator {
         coordinator
     }
 
+    /// The wall clock, which jumps.
     pub(crate) fn at(&self) -> UnixMillis {
-        UnixMillis(self.now)
+        UnixMillis(self.now + self.wall_ahead)
     }
 
     /// Journal, then apply: what the engine does.
     pub(crate) fn record(&mut self, events: Vec<Event>) {
+        if events.is_empty() {
+            return;
+        }
         for event in events {
             self.observer.before(&self.state, &self.objects, &event);
             self.note(&event);
