@@ -7,10 +7,14 @@ use std::path::PathBuf;
 use assay_domain::job::LossOn;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
+pub(crate) use budget::Budget;
 pub(crate) use judge::{Judge, JudgeAnnotate, JudgeResume, JudgeStatus};
+pub(crate) use operator::Operator;
 pub(crate) use report::{Import, Report, ReportFrom, ReportOutput};
 
+mod budget;
 mod judge;
+mod operator;
 mod report;
 
 /// Plans, runs and reports small-data fine-tuning experiments.
@@ -49,6 +53,8 @@ pub(crate) enum Command {
     Resume(OfMatrix),
     /// Say for each worker why a job is not on it, and what would change that.
     Explain(Explain),
+    /// Show what is left of budgets, or say what a matrix may cost.
+    Budget(Budget),
     /// Print or write the report of a finished matrix.
     Report(Report),
     /// Look after judges: how far they are, asking what is missing, judging by hand.
@@ -107,6 +113,7 @@ impl Command {
             Self::Pause(_) => "assay pause",
             Self::Resume(_) => "assay resume",
             Self::Explain(_) => "assay explain",
+            Self::Budget(_) => "assay budget",
             Self::Report(_) => "assay report",
             Self::Judge(_) => "assay judge",
             Self::Export(_) => "assay export",
@@ -157,6 +164,8 @@ pub(crate) struct Up {
     /// How long a lease lasts without a renewal.
     #[arg(long, default_value_t = 15_000)]
     pub(crate) lease_ms: u64,
+    #[command(flatten)]
+    pub(crate) operator: Operator,
 }
 
 #[derive(Debug, Clone, ClapArgs)]
@@ -184,6 +193,8 @@ pub(crate) struct Run {
 pub(crate) struct Plan {
     #[command(flatten)]
     pub(crate) matrix: MatrixFile,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
     /// List every job, however many there are.
     #[arg(long)]
     pub(crate) jobs: bool,

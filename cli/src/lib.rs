@@ -8,6 +8,7 @@ use tracing::Instrument as _;
 
 mod admin;
 mod args;
+mod budget;
 mod connect;
 mod counter;
 mod events;
@@ -50,7 +51,6 @@ pub fn main() -> ExitCode {
 
 fn run(args: args::Args) -> anyhow::Result<()> {
     match args.command {
-        args::Command::Plan(plan) => plan::run(&plan),
         args::Command::Model(model) => model::run(&model),
         args::Command::Data(args::Data::Preview(preview)) => preview::run(&preview),
         args::Command::Report(args::Report { from: Some(args::ReportFrom::Import(import)), .. }) => {
@@ -69,6 +69,8 @@ fn run(args: args::Args) -> anyhow::Result<()> {
         | args::Command::Pause(_)
         | args::Command::Resume(_)
         | args::Command::Explain(_)
+        | args::Command::Budget(_)
+        | args::Command::Plan(_)
         | args::Command::Report(_)
         | args::Command::Events(_)
         | args::Command::Judge(_)
@@ -106,6 +108,8 @@ async fn run_traced(command: args::Command) -> anyhow::Result<()> {
         args::Command::Pause(pause) => steer::pause(&pause).await,
         args::Command::Resume(resume) => steer::resume(&resume).await,
         args::Command::Explain(explain) => steer::explain(&explain).await,
+        args::Command::Budget(budget) => budget::run(&budget).await,
+        args::Command::Plan(plan) => plan::run(&plan).await,
         args::Command::Report(report) => show_report::run(&report).await,
         args::Command::Events(events) => events::run(&events).await,
         args::Command::Judge(judge) => judge::run(&judge).await,
@@ -115,8 +119,7 @@ async fn run_traced(command: args::Command) -> anyhow::Result<()> {
         },
         args::Command::Export(export) => export::run(&export).await,
         args::Command::Fleet(fleet) => look::fleet(&fleet).await,
-        args::Command::Plan(_)
-        | args::Command::Model(_)
+        args::Command::Model(_)
         | args::Command::Data(_)
         | args::Command::Admin { .. }
         | args::Command::Schema => Ok(()),

@@ -25,6 +25,7 @@ pub(crate) async fn status(args: &args::Status) -> anyhow::Result<()> {
         return print::json(&view::matrix_json(&matrix));
     }
     print::line(jobs(&matrix));
+    cost(&matrix).into_iter().for_each(print::line);
     Ok(())
 }
 
@@ -52,12 +53,24 @@ async fn matrices(coordinator: &Coordinator, as_json: bool) -> anyhow::Result<()
     Ok(())
 }
 
+/// What it has cost, and what holds it back.
+fn cost(matrix: &MatrixView) -> Vec<String> {
+    let held = matrix.summary.as_ref().map(|summary| summary.held.clone()).filter(|held| !held.is_empty());
+    let Some(balance) = view::balance(matrix) else { return held.into_iter().collect() };
+    let budget = if balance.budget.is_none() { String::new() } else { format!(", of {}", balance.budget) };
+    let reserved =
+        if balance.reserved.is_zero() { String::new() } else { format!(", {} set aside", balance.reserved) };
+    let cost = format!("cost so far: {}{reserved}{budget}", balance.spent);
+    std::iter::once(cost).chain(held).collect()
+}
+
 fn counts(matrix: &MatrixSummary) -> String {
     let mut counts: Vec<_> = matrix.jobs.iter().filter(|(_, count)| **count > 0).collect();
     counts.sort();
     let counts = counts.into_iter().map(|(status, count)| format!("{count} {status}"));
     let paused = matrix.paused.then(|| String::from("paused"));
-    paused.into_iter().chain(counts).collect::<Vec<_>>().join(", ")
+    let held = (!matrix.held.is_empty()).then(|| String::from("held by its budget"));
+    paused.into_iter().chain(held).chain(counts).collect::<Vec<_>>().join(", ")
 }
 
 fn jobs(matrix: &MatrixView) -> String {
@@ -92,12 +105,13 @@ pub(crate) async fn fleet(args: &args::Fleet) -> anyhow::Result<()> {
             .collect();
         return print::json(&all);
     }
-    let mut table = new_table(&["worker", "device", "connected", "jobs", "note"], &[]);
+    let mut table = new_table(&["worker", "device", "connected", "jobs", "cost", "note"], &[]);
     for worker in &workers {
         let device = parse(&worker.worker_json).map_or_else(String::new, |info| info.device_name);
         let connected = if worker.connected { "yes" } else { "no" };
-        let (jobs, note) = (worker.job_ids.join(" "), note(&standing(worker)));
-        table.add_row([worker.worker_id.clone(), device, connected.to_owned(), jobs, note]);
+        let (jobs, standing) = (worker.job_ids.join(" "), standing(worker));
+        let (cost, note) = (standing.spent.to_string(), note(&standing));
+        table.add_row([worker.worker_id.clone(), device, connected.to_owned(), jobs, cost, note]);
     }
     print::line(table);
     Ok(())

@@ -1,11 +1,15 @@
 //! `assay plan`: what a matrix would do, take and cost.
 
+use assay_domain::MatrixId;
+use assay_domain::budget::{Amount, Cap, Scope};
+use assay_domain::decide::Balance;
 use assay_domain::job::Estimate;
-use assay_domain::matrix::{JudgeFacts, ResolvedMatrix};
+use assay_domain::matrix::{JudgeFacts, Matrix, ResolvedMatrix};
 use assay_domain::plan::{self, PlanRow, PlanTable, PriceTable};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use crate::args;
+use crate::connect::Coordinator;
 use crate::exit::Failed;
 use crate::print;
 use crate::resolve::{Purpose, resolve};
@@ -14,14 +18,15 @@ use crate::resolve::{Purpose, resolve};
 const JOBS_SHOWN: usize = 24;
 
 /// Runs the command.
-pub(crate) fn run(args: &args::Plan) -> anyhow::Result<()> {
+pub(crate) async fn run(args: &args::Plan) -> anyhow::Result<()> {
     let mut resolved = resolve(&args.matrix, Purpose::Plan)?;
     let without_keys = take_all_judges(&mut resolved.matrix);
     let jobs = plan::plan(&resolved.matrix).map_err(|errors| {
         Failed::Input(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
     })?;
-    let mut table = PlanTable::of(&resolved.matrix.matrix.name, &jobs, &PriceTable::builtin());
+    let mut table = PlanTable::of(&resolved.matrix.matrix.name, &jobs, PriceTable::builtin());
     table.unavailable_judges = without_keys;
+    table.budgets = budgets(&resolved.matrix.matrix, &args.connection).await?;
     if args.json {
         return print::json(&table);
     }
@@ -42,10 +47,41 @@ fn take_all_judges(matrix: &mut ResolvedMatrix) -> Vec<(String, String)> {
     matrix.judges.iter_mut().filter_map(taken).collect()
 }
 
+/// The budgets that count the matrix: its own, and those of its team and the month where a coordinator is up.
+async fn budgets(matrix: &Matrix, connection: &args::Connection) -> anyhow::Result<Vec<Balance>> {
+    let (budget, nothing) = (matrix.budget.cap(), Amount::ZERO);
+    let scope = Scope::Matrix { matrix: MatrixId::new(&matrix.name) };
+    let mut budgets = vec![Balance { scope, budget, spent: nothing, reserved: nothing }];
+    let known = match Coordinator::find(connection) {
+        Ok(coordinator) => crate::budget::balances(&coordinator).await,
+        Err(error) => Err(error.into()),
+    };
+    match known {
+        Ok(known) => budgets.extend(known.into_iter().filter(|balance| match &balance.scope {
+            Scope::Matrix { .. } => false,
+            Scope::Team { team, .. } => *team == matrix.schedule.team.clone().unwrap_or_default(),
+            Scope::Month { .. } => true,
+        })),
+        // A plan needs no coordinator, unless one is named.
+        Err(error) if connection.coordinator.is_some() => return Err(error),
+        Err(_) => {}
+    }
+    budgets.retain(|balance| !balance.budget.is_none());
+    Ok(budgets)
+}
+
 /// The plan as people read it.
 fn render(table: &PlanTable, every_job: bool) -> String {
     let shown = if every_job || table.jobs.len() <= JOBS_SHOWN { jobs(table) } else { groups(table) };
     let mut parts = vec![shown, workers(table)];
+    for balance in &table.budgets {
+        parts.push(format!(
+            "of the budget of {} ({}) there is {} left",
+            balance.scope,
+            balance.budget,
+            balance.left()
+        ));
+    }
     for (judge, why) in &table.unavailable_judges {
         parts.push(format!("judge `{judge}` is priced here, but takes no part: {why}"));
     }
@@ -130,12 +166,29 @@ fn after(jobs: &[u32]) -> String {
 }
 
 fn workers(plan: &PlanTable) -> String {
-    let mut table = new_table(&["one worker", "estimated time", "USD"], &[1, 2]);
+    let shares: Vec<String> = plan.budgets.iter().map(|balance| format!("of {}", balance.scope)).collect();
+    let header: Vec<&str> = ["one worker", "estimated time", "USD"]
+        .into_iter()
+        .chain(shares.iter().map(String::as_str))
+        .collect();
+    let mut table = new_table(&header, &(1..header.len()).collect::<Vec<_>>());
     for worker in &plan.workers {
         let usd = if worker.usd > 0.0 { format!("{:.2}", worker.usd) } else { String::from("-") };
-        table.add_row([worker.worker.clone(), print::seconds(worker.seconds), usd]);
+        let mut cells = vec![worker.worker.clone(), print::seconds(worker.seconds), usd];
+        cells.extend(plan.budgets.iter().map(|balance| share(plan.expected(worker), balance.left())));
+        table.add_row(cells);
     }
     table.to_string()
+}
+
+/// How much of what is left a plan takes, of money or hours, whichever is more.
+fn share(expected: Amount, left: Cap) -> String {
+    let of = |number: u64, left: Option<u64>| match (number, left) {
+        (0, _) | (_, None) => 0.0,
+        (number, Some(left)) => number as f64 / left as f64,
+    };
+    let share = of(expected.usd_micros, left.usd_micros).max(of(expected.device_ms, left.device_ms));
+    if share > 1.0 { String::from("too much") } else { format!("{:.0} %", share * 100.0) }
 }
 
 /// A table without frames; the columns at `numbers` are aligned to the right.
@@ -169,7 +222,7 @@ mod tests {
         assert_eq!(resolved.estimated.len(), 4);
         take_all_judges(&mut resolved.matrix);
         let jobs = plan::plan(&resolved.matrix).unwrap();
-        let table = PlanTable::of("paper", &jobs, &PriceTable::builtin());
+        let table = PlanTable::of("paper", &jobs, PriceTable::builtin());
         // 4 models x 2 checkpoints x 57 prompts x 2 orders x 4 judges.
         assert_eq!(table.total.api_calls, 4 * 2 * 57 * 2 * 4);
         let usd = table.total.api_usd.unwrap();

@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::args::{self, Connection};
+use crate::args::{self, Connection, Operator};
 use crate::connect::Coordinator;
 use crate::exit::Failed;
 use crate::resolve::{Purpose, resolve};
@@ -36,8 +36,7 @@ struct Stack {
 /// Keeps everything running until interrupted.
 pub(crate) async fn run(args: &args::Up) -> anyhow::Result<()> {
     let signals = Signals::listen()?;
-    let stack =
-        Stack::start(&args.data_dir, &args.listen.to_string(), args.threads, args.lease_ms, &signals).await?;
+    let stack = Stack::start(&Start::up(args), &signals).await?;
     print::say(format!(
         "coordinator at {}; logs in {}",
         stack.coordinator.address,
@@ -61,9 +60,7 @@ pub(crate) async fn run_matrix(args: &args::Run) -> anyhow::Result<()> {
     };
     let stack = match &running {
         Some(_) => None,
-        None => {
-            Some(Stack::start(&args.data_dir, "127.0.0.1:0", args.threads, args.lease_ms, &signals).await?)
-        }
+        None => Some(Stack::start(&Start::run(args), &signals).await?),
     };
     let coordinator = running.as_ref().or(stack.as_ref().map(|stack| &stack.coordinator));
     let coordinator = coordinator.context("no coordinator was started")?;
@@ -83,20 +80,40 @@ pub(crate) async fn run_matrix(args: &args::Run) -> anyhow::Result<()> {
     ended
 }
 
+/// What the processes are told.
+struct Start<'a> {
+    data_dir: &'a Path,
+    listen: String,
+    threads: u32,
+    lease_ms: u64,
+    operator: Operator,
+}
+
+impl<'a> Start<'a> {
+    fn up(args: &'a args::Up) -> Self {
+        let args::Up { data_dir, listen, threads, lease_ms, operator } = args;
+        let (listen, operator) = (listen.to_string(), operator.clone());
+        Self { data_dir, listen, threads: *threads, lease_ms: *lease_ms, operator }
+    }
+
+    fn run(args: &'a args::Run) -> Self {
+        let args::Run { data_dir, threads, lease_ms, .. } = args;
+        let (listen, operator) = (String::from("127.0.0.1:0"), Operator::default());
+        Self { data_dir, listen, threads: *threads, lease_ms: *lease_ms, operator }
+    }
+}
+
 impl Stack {
-    async fn start(
-        data_dir: &Path,
-        listen: &str,
-        threads: u32,
-        lease_ms: u64,
-        signals: &Signals,
-    ) -> anyhow::Result<Self> {
+    async fn start(start: &Start<'_>, signals: &Signals) -> anyhow::Result<Self> {
+        let Start { data_dir, listen, threads, lease_ms, operator } = start;
         std::fs::create_dir_all(logs(data_dir)).with_context(|| data_dir.display().to_string())?;
         let lock = lock(data_dir)?;
         let data = data_dir.display().to_string();
         let lease_ms = lease_ms.to_string();
         let stop_server = CancellationToken::new();
-        let serve = ["serve", "--data-dir", &data, "--listen", listen, "--lease-ms", &lease_ms];
+        let operator = operator.to_args();
+        let mut serve = vec!["serve", "--data-dir", &data, "--listen", listen, "--lease-ms", &lease_ms];
+        serve.extend(operator.iter().map(String::as_str));
         let server = Service::new("assay-coordinator", &serve, data_dir)?;
         // An old address must not be taken for the new one.
         let _ = std::fs::remove_file(data_dir.join("coordinator.json"));

@@ -1,5 +1,6 @@
 //! What the wire says of matrices and jobs, in the words of tables and JSON.
 
+use assay_domain::decide::Balance;
 use assay_domain::job::Usage;
 use assay_domain::{Artifact, Progress};
 use assay_proto::v1::{JobView, MatrixSummary, MatrixView};
@@ -20,6 +21,11 @@ pub(crate) fn progress(job: &JobView) -> Option<Progress> {
 /// What a job used.
 pub(crate) fn usage(job: &JobView) -> Option<Usage> {
     serde_json::from_str(&job.usage_json).ok()
+}
+
+/// What a matrix may cost, and did.
+pub(crate) fn balance(matrix: &MatrixView) -> Option<Balance> {
+    serde_json::from_str(&matrix.balance_json).ok()
 }
 
 /// The artifacts of a job.
@@ -53,7 +59,8 @@ pub(crate) fn job_line(job: &JobView) -> String {
 pub(crate) fn matrix_json(matrix: &MatrixView) -> Value {
     let parse = |text: &str| serde_json::from_str::<Value>(text).unwrap_or(Value::Null);
     let jobs: Vec<Value> = matrix.jobs.iter().map(|job| job_json(job, parse)).collect();
-    json!({ "summary": matrix.summary.as_ref().map(summary_json), "jobs": jobs })
+    let balance = parse(&matrix.balance_json);
+    json!({ "summary": matrix.summary.as_ref().map(summary_json), "jobs": jobs, "balance": balance })
 }
 
 /// A matrix's summary as JSON.
@@ -65,6 +72,7 @@ pub(crate) fn summary_json(summary: &MatrixSummary) -> Value {
         "finished_at_unix_ms": summary.finished_at_unix_ms,
         "cancelled": summary.cancelled,
         "paused": summary.paused,
+        "held": summary.held,
         "jobs": summary.jobs,
     })
 }
@@ -81,6 +89,7 @@ fn job_json(job: &JobView, parse: impl Fn(&str) -> Value) -> Value {
                 "ended_at_unix_ms": attempt.ended_at_unix_ms,
                 "outcome": attempt.outcome,
                 "reason": attempt.reason,
+                "account": parse(&attempt.account_json),
             })
         })
         .collect();

@@ -30,6 +30,20 @@ trait Screen {
     fn end(&mut self);
 }
 
+/// What is new about the budget that holds a matrix back, or does not any more.
+fn news_of_budget(matrix: &MatrixView, known: &mut String) -> Option<String> {
+    let held = matrix.summary.as_ref().map(|summary| summary.held.clone()).unwrap_or_default();
+    if held == *known {
+        return None;
+    }
+    *known = held.clone();
+    Some(if held.is_empty() {
+        String::from("goes on: its budget has enough left again")
+    } else {
+        format!("waits: {held}")
+    })
+}
+
 /// Runs the command.
 pub(crate) async fn run(args: &args::Watch) -> anyhow::Result<()> {
     let coordinator = Coordinator::find(&args.connection)?;

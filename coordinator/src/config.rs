@@ -7,7 +7,7 @@ use assay_domain::decide::schedule::Teams;
 
 use crate::journal::JournalConfig;
 
-pub use teams::{TeamSetting, teams};
+pub use teams::{MonthBudget, TeamBudget, TeamSetting, teams};
 
 mod teams;
 

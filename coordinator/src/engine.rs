@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
+use assay_domain::budget::Month;
 use assay_domain::decide::{self, Policy};
 use assay_domain::state::{Ended, Matrix};
 use assay_domain::{Event, JobId, State, UnixMillis};
@@ -32,6 +33,7 @@ pub use error::EngineError;
 
 pub(crate) mod archive;
 mod assignment;
+mod budget;
 pub(crate) mod command;
 mod error;
 mod history;
@@ -102,6 +104,8 @@ struct Engine {
     now_ms: u64,
     /// Whether the last wake-up left commands in the queue, and since when wake-ups do.
     behind_since_ms: Option<u64>,
+    /// The calendar month of the last look.
+    month: Month,
 }
 
 /// What one wake-up decided: applied in memory, not yet durable, so not yet told to anyone.
@@ -132,7 +136,7 @@ enum Flow {
 
 impl Engine {
     fn new(recovered: Recovered, limits: Limits, clock: Arc<dyn Clock>, changed: watch::Sender<u64>) -> Self {
-        let now_ms = clock.monotonic_ms();
+        let (now_ms, month) = (clock.monotonic_ms(), Month::of(clock.unix()));
         Self {
             limits,
             clock,
@@ -147,6 +151,7 @@ impl Engine {
             batch: Batch::default(),
             now_ms,
             behind_since_ms: None,
+            month,
         }
     }
 
@@ -176,6 +181,7 @@ impl Engine {
                 self.forget()?;
             }
             self.lift_due()?;
+            self.turn_month();
             self.offer()?;
             self.commit()?;
             self.snapshot_if_due()?;
@@ -242,6 +248,7 @@ impl Engine {
             Command::List { before, count, reply } => self.list(before.as_ref(), count, reply)?,
             Command::Steer { steering, reply } => self.steer(&steering, reply)?,
             Command::Explain { job, reply } => self.explain(&job, reply)?,
+            Command::Budgets { reply } => self.budgets(reply),
             Command::Logs { wanted, after, reply } => self.logs(&wanted, after, reply)?,
             Command::Workers { reply } => self.workers(reply),
             Command::MayUpload { lease, artifact, reply } => self.may_upload(&lease, &artifact, reply)?,
@@ -253,6 +260,7 @@ impl Engine {
             Command::Completed { items, reply } => self.completed(items, reply)?,
             Command::InputFiles { lease, reply } => self.input_files(&lease, reply)?,
             Command::Failed { items, reply } => self.failed(items, reply)?,
+            Command::Grant { lease, has, reply } => self.grant(&lease, has, reply)?,
             Command::Logged { items, reply } => self.logged(items, reply)?,
             Command::LogLines { lines } => self.log_lines(lines),
             Command::Durable { reply } => self.answer(reply, self.journal.last_sequence()),

@@ -50,6 +50,7 @@ impl Run {
             device_name: String::from("judge-runner"),
             memory_mib: 0,
             kinds: vec![WorkKind::Judge, WorkKind::Report],
+            usd_per_hour: None,
         };
         let worker = shell::introduce(introduction, env!("CARGO_PKG_VERSION"))?;
         let work_dir = self.work_dir.clone().unwrap_or_else(|| self.connection.data_dir.join("judge-runner"));

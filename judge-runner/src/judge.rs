@@ -18,6 +18,7 @@ use crate::files;
 use crate::keys::KeyRing;
 use crate::ledger::{Entry, Identity, Ledger, Stop, read_entries};
 use crate::limits::gate::{Clock, Gate};
+use crate::panel::purse::OfAttempt;
 use crate::panel::{CALLS_MAX, Judged, Panelist};
 use crate::provider::{self, Provider, Replay};
 
@@ -61,6 +62,7 @@ impl Judging {
         tell_leaks(cx, &blinded);
         let started = now();
         let provider = self.provider(spec, cx, template, &mut blinded)?;
+        let purse = OfAttempt { cx, before: ledger.usd() };
         let ledger = Mutex::new(ledger);
         let gate = self.gate(&spec.api);
         let panelist = Panelist::new(&spec.judge, &spec.api, template, provider.as_ref(), &gate, &ledger);
@@ -68,6 +70,7 @@ impl Judging {
         panelist.stored = Some(stored.clone());
         panelist.job = Some(cx.assignment().job.key);
         panelist.usd_max = cx.assignment().job.estimate.api_usd_max;
+        panelist.purse = Some(&purse);
         self.probe(&panelist, cx).await?;
         let total = blinded.presentations.len() as u64;
         let done = |done: usize| cx.progress(progress(done, total));
@@ -78,6 +81,10 @@ impl Judging {
             () = cx.cancelled().cancelled() => return Err(stopped(cx, &panelist, &blinded, &stored).await),
         };
         stored.finish().await;
+        panelist.tell_paid();
+        if let Some(refused) = panelist.refused.get() {
+            return Err(refused.clone());
+        }
         let judged = judged.map_err(|error| Failure::from_error(FailureClass::Transient, &error))?;
         tell(cx, &judged, panelist.stopped.get());
         outputs(cx, &judged.verdicts, &blinded, started.elapsed().as_secs_f64())

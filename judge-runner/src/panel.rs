@@ -7,6 +7,7 @@ mod ask;
 mod batched;
 mod budget;
 mod probe;
+pub(crate) mod purse;
 mod record;
 #[cfg(test)]
 mod tests;
@@ -16,7 +17,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use assay_agent::StoredLines as Stored;
+use assay_agent::{Failure, StoredLines as Stored};
 use assay_domain::JobKey;
 use assay_domain::job::{ApiJudge, Provider as Name};
 use assay_domain::judge_models::{self, Price};
@@ -32,6 +33,7 @@ use crate::ledger::{EntryKey, Identity, Ledger, Stop};
 use crate::limits::gate::Gate;
 use crate::provider::Provider;
 use crate::wire;
+use purse::Purse;
 
 /// Calls under way at once, at most; how many there are is for the limits to say.
 pub(crate) const CALLS_MAX: usize = 32;
@@ -58,6 +60,10 @@ pub(crate) struct Panelist<'a> {
     pub(crate) job: Option<JobKey>,
     /// What it may spend, USD.
     pub(crate) usd_max: Option<f64>,
+    /// What the coordinator lets it spend; none: nobody counts.
+    pub(crate) purse: Option<&'a dyn Purse>,
+    /// Why there was no more of that.
+    pub(crate) refused: OnceLock<Failure>,
     price: Option<Price>,
     under_way: AtomicUsize,
     /// Told when a call has ended.
@@ -116,6 +122,8 @@ impl<'a> Panelist<'a> {
             stored: None,
             job: None,
             usd_max: None,
+            purse: None,
+            refused: OnceLock::new(),
             price: price_of(api),
             under_way: AtomicUsize::new(0),
             paid: Notify::new(),

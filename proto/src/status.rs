@@ -34,6 +34,7 @@ fn code_of(rejection: &Rejection) -> Code {
         }
         Rejection::SubmitKeyReused { .. } => Code::AlreadyExists,
         Rejection::StaleAttempt { .. }
+        | Rejection::OverBudget { .. }
         | Rejection::MissingOutput { .. }
         | Rejection::SkippedSegment { .. }
         | Rejection::MissingObject { .. }
@@ -73,6 +74,10 @@ mod tests {
             Rejection::NothingToRetry { matrix },
             Rejection::StaleAttempt { lease: lease.clone(), current: Some(fence) },
             Rejection::StaleAttempt { lease: lease.clone(), current: None },
+            Rejection::OverBudget {
+                lease: lease.clone(),
+                scope: assay_domain::budget::Scope::Matrix { matrix: lease.job.matrix.clone() },
+            },
             Rejection::MissingOutput { lease: lease.clone(), name: String::from("adapter@6") },
             Rejection::SkippedSegment { lease: lease.clone(), given: 3, next: 2 },
             Rejection::MissingObject {

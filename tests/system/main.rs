@@ -12,6 +12,8 @@ mod bad_files;
 #[cfg(target_os = "linux")]
 mod bad_requests;
 #[cfg(target_os = "linux")]
+mod budgets;
+#[cfg(target_os = "linux")]
 mod collector;
 #[cfg(target_os = "linux")]
 mod export;

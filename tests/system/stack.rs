@@ -23,8 +23,13 @@ pub(crate) struct Up {
 impl Up {
     /// Starts it and waits until its coordinator answers.
     pub(crate) fn start(world: &World) -> Self {
-        let mut command =
-            world.command(&["up", "--data-dir", "data", "--listen", "127.0.0.1:0", "--threads", "2"]);
+        Self::start_with(world, &[])
+    }
+
+    /// The same, with more flags.
+    pub(crate) fn start_with(world: &World, flags: &[&str]) -> Self {
+        let up = ["up", "--data-dir", "data", "--listen", "127.0.0.1:0", "--threads", "2"];
+        let mut command = world.command(&[&up, flags].concat());
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let lines = lines(child.stderr.take().unwrap());
         let up = Self { child };

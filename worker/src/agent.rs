@@ -47,6 +47,7 @@ async fn work(args: &args::Agent) -> anyhow::Result<()> {
         device_name: process.device.clone(),
         memory_mib: process.memory_mib,
         kinds: vec![WorkKind::Train, WorkKind::Generate, WorkKind::Score],
+        usd_per_hour: args.usd_per_hour,
     };
     let mut config = AgentConfig::new(
         coordinator,
@@ -54,7 +55,6 @@ async fn work(args: &args::Agent) -> anyhow::Result<()> {
         work_dir.clone(),
     );
     config.limits.cache_bytes_max = args.cache_bytes_max;
-    config.usd_per_hour = args.usd_per_hour;
     let executor = EngineExecutor::new(engine, Duration::from_secs(args.stall_s), process);
     Ok(assay_agent::run(config, executor, stop).await?)
 }

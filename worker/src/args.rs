@@ -92,7 +92,7 @@ pub(crate) struct Agent {
     /// Seconds without a sign of progress after which the engine is killed and the attempt fails as stalled.
     #[arg(long, default_value_t = 600)]
     pub(crate) stall_s: u64,
-    /// What an hour of this machine costs, USD; the report's cost table counts it.
+    /// What an hour of this machine costs, USD: budgets and the report's cost table count it.
     #[arg(long, env = "ASSAY_USD_PER_HOUR", value_parser = usd)]
     pub(crate) usd_per_hour: Option<f64>,
 }

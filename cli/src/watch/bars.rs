@@ -18,6 +18,7 @@ pub(super) struct Bars {
     whole: ProgressBar,
     jobs: BTreeMap<String, ProgressBar>,
     ended: BTreeMap<String, String>,
+    held: String,
 }
 
 impl Bars {
@@ -25,7 +26,7 @@ impl Bars {
         let all = MultiProgress::new();
         let whole = all.add(ProgressBar::new(0));
         whole.set_style(style(WHOLE_BAR));
-        Self { all, whole, jobs: BTreeMap::new(), ended: BTreeMap::new() }
+        Self { all, whole, jobs: BTreeMap::new(), ended: BTreeMap::new(), held: String::new() }
     }
 
     fn running(&mut self, job: &JobView) {
@@ -63,6 +64,9 @@ impl Screen for Bars {
         self.whole.set_length(matrix.jobs.len() as u64);
         let done = matrix.jobs.iter().filter(|job| view::is_good_end(&job.status)).count();
         self.whole.set_position(done as u64);
+        if let Some(news) = super::news_of_budget(matrix, &mut self.held) {
+            let _ = self.all.println(news);
+        }
         for job in &matrix.jobs {
             if job.status == "running" { self.running(job) } else { self.stopped(job) }
         }

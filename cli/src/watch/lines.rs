@@ -11,10 +11,12 @@ use crate::{print, view};
 #[derive(Default)]
 pub(super) struct Lines {
     known: BTreeMap<String, String>,
+    held: String,
 }
 
 impl Screen for Lines {
     fn show(&mut self, matrix: &MatrixView) {
+        super::news_of_budget(matrix, &mut self.held).into_iter().for_each(print::say);
         for job in &matrix.jobs {
             let now = format!("{} {}", job.status, job.attempts.len());
             let quiet = matches!(job.status.as_str(), "waiting" | "ready");

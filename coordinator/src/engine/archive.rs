@@ -46,6 +46,9 @@ pub(crate) struct MatrixLine {
     /// Only while it is not finished.
     #[serde(skip)]
     pub(crate) paused: bool,
+    /// The budget that holds it back; only while it is not finished.
+    #[serde(skip)]
+    pub(crate) held: String,
     pub(crate) jobs: BTreeMap<String, u32>,
 }
 
@@ -59,6 +62,7 @@ impl MatrixLine {
             finished_at: summary.finished_at_unix_ms,
             cancelled: summary.cancelled,
             paused: summary.paused,
+            held: summary.held,
             jobs: summary.jobs.into_iter().collect(),
         }
     }
@@ -309,6 +313,8 @@ fn push_changes(matrix: &Matrix, changes: &mut Vec<Change>) -> Result<(), Engine
             jobs: Vec::new(),
             cancelled_at: matrix.cancelled_at,
             paused_at: matrix.paused_at,
+            budget: matrix.budget,
+            held_by: None,
         })?,
     );
     Ok(())

@@ -20,6 +20,7 @@ pub(super) fn assignment(
     let ordinal = lease.job.ordinal as usize;
     let planned = matrix.submitted.plan.get(ordinal)?;
     let kind = planned.work.kind();
+    let account = matrix.jobs.get(ordinal)?.attempt(lease.fence).map(|attempt| attempt.account);
     let resume = matrix.jobs.get(ordinal)?.resume().map(|(step, artifact)| (step, artifact.clone()));
     let secret = match kind {
         WorkKind::Score | WorkKind::Judge | WorkKind::Report => Some(matrix.submitted.secret),
@@ -35,6 +36,7 @@ pub(super) fn assignment(
         fixed_at: (kind == WorkKind::Report).then(|| fixed_at(matrix)),
         traceparent: assay_proto::convert::traceparent(&matrix.submitted.id),
         lease_ms,
+        spend_limit: account.filter(|account| account.limited).map(|account| account.reserved),
     })
 }
 

@@ -5,8 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
-use assay_domain::decide::Failed;
+use assay_domain::budget::Amount;
 use assay_domain::decide::schedule::Explanation;
+use assay_domain::decide::{Balance, Failed};
 use assay_domain::event::{SubmittedMatrix, WorkerInfo};
 use assay_domain::job::Usage;
 use assay_domain::segment::Lines;
@@ -59,6 +60,9 @@ pub(crate) enum Command {
         job: JobId,
         reply: Reply<Result<Explanation, Rejection>>,
     },
+    Budgets {
+        reply: Reply<Vec<Balance>>,
+    },
     Logs {
         wanted: WantedLogs,
         /// The page before; none: what is stored comes first.
@@ -105,6 +109,12 @@ pub(crate) enum Command {
     Failed {
         items: Vec<FailedItem>,
         reply: Reply<ItemAnswers>,
+    },
+    /// An attempt asks for more than `has`.
+    Grant {
+        lease: Lease,
+        has: Amount,
+        reply: Reply<Result<Amount, Rejection>>,
     },
     Logged {
         items: Vec<LoggedItem>,

@@ -1,5 +1,6 @@
 //! What people do with what is under way: cancel, pause, drain, lift; and why a job is not on a worker.
 
+use assay_domain::budget::Cap;
 use assay_domain::decide::schedule::{Explanation, Moment, explain};
 use assay_domain::decide::{self};
 use assay_domain::state::DrainMode;
@@ -24,6 +25,10 @@ pub(crate) enum Steering {
         mode: DrainMode,
     },
     Lift(WorkerId),
+    Budget {
+        matrix: MatrixId,
+        budget: Cap,
+    },
 }
 
 impl Steering {
@@ -31,6 +36,7 @@ impl Steering {
         match self {
             Self::Cancel(matrix) | Self::Pause(matrix) | Self::Unpause(matrix) => Some(matrix),
             Self::CancelJob { job, .. } => Some(&job.matrix),
+            Self::Budget { matrix, .. } => Some(matrix),
             Self::Drain { .. } | Self::Lift(_) => None,
         }
     }
@@ -69,6 +75,7 @@ impl Engine {
             Steering::Unpause(matrix) => decide::unpause(state, matrix, at),
             Steering::Drain { worker, mode } => decide::drain(state, worker, *mode, at),
             Steering::Lift(worker) => decide::lift(state, worker, at),
+            Steering::Budget { matrix, budget } => decide::set_budget(state, matrix, *budget, at),
         }
     }
 
@@ -78,7 +85,8 @@ impl Engine {
         reply: Reply<Result<Explanation, Rejection>>,
     ) -> Result<(), EngineError> {
         let (slots, held_ms) = (self.tables.slots(), self.tables.held_ms(self.now_ms));
-        let moment = Moment { slots: &slots, held_ms: &held_ms, teams: &self.limits.teams };
+        let (teams, at) = (&self.limits.teams, self.clock.unix());
+        let moment = Moment { slots: &slots, held_ms: &held_ms, teams, at };
         let outcome = match self.find(&job.matrix)? {
             Some(matrix) => explain(&self.state, &matrix, job.ordinal, &moment),
             None => Err(Rejection::UnknownMatrix { matrix: job.matrix.clone() }),

@@ -44,6 +44,7 @@ async fn submit(handle: &Handle, name: &str) -> Result<Result<Submitted, Rejecti
         spec_json: "{}".into(),
         secret: Digest::of(b"secret"),
         plan: Vec::new(),
+        budget: assay_domain::budget::Cap::default(),
         schedule: Default::default(),
         fixed_at: None,
         at: UnixMillis(1),

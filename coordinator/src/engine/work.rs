@@ -1,5 +1,6 @@
 //! What workers say, in the order of an attempt's life, and what becomes of those that are not heard.
 
+use assay_domain::budget::Amount;
 use assay_domain::decide::schedule::Moment;
 use assay_domain::decide::{self, BackOff, Failed, Memory};
 use assay_domain::job::FailureClass;
@@ -70,7 +71,9 @@ impl Engine {
             } else {
                 let reason =
                     String::from("the worker does not have it: the offer did not arrive, or was lost");
-                let failed = Failed { class: FailureClass::Released, reason, lost: Vec::new() };
+                // It cost nothing.
+                let used = Some(Amount::ZERO);
+                let failed = Failed { class: FailureClass::Released, reason, lost: Vec::new(), used };
                 decide::fail(&self.state, policy, &lease, failed, at).unwrap_or_default()
             };
             self.record_all(events)?;
@@ -243,10 +246,9 @@ impl Engine {
             return Ok(());
         }
         let held_ms = self.tables.held_ms(self.now_ms);
-        let moment = Moment { slots: &slots, held_ms: &held_ms, teams: &self.limits.teams };
-        let at = self.clock.unix();
-        let leased = decide::place(&self.state, &moment, &mut self.tables.shares, at);
-        for event in leased {
+        let (teams, at) = (&self.limits.teams, self.clock.unix());
+        let moment = Moment { slots: &slots, held_ms: &held_ms, teams, at };
+        for event in decide::place(&self.state, &moment, &mut self.tables.shares) {
             self.offer_one(event)?;
         }
         self.batch.assign = false;
@@ -254,7 +256,7 @@ impl Engine {
     }
 
     fn offer_one(&mut self, leased: Event) -> Result<(), EngineError> {
-        let Event::JobLeased { lease, worker, .. } = &leased else { return Ok(()) };
+        let Event::JobLeased { lease, worker, .. } = &leased else { return self.record(leased) };
         let (lease, connection) = (lease.clone(), self.tables.connection_of(worker));
         self.batch.spans.push(lease_span(&lease, worker));
         self.record(leased)?;
@@ -282,6 +284,7 @@ impl Engine {
     /// Keeps the tables in step with an event that was just applied.
     pub(super) fn note(&mut self, event: &Event) {
         self.note_standing(event);
+        self.note_budget(event);
         match event {
             Event::JobLeased { lease, worker, .. } => {
                 let deadline_ms = self.now_ms + self.limits.lease_ms;
@@ -334,6 +337,9 @@ impl Engine {
             | Event::Logged { .. }
             | Event::MatrixPaused { .. }
             | Event::MatrixResumed { .. }
+            | Event::MatrixBudgeted { .. }
+            | Event::BudgetReached { .. }
+            | Event::SpendGranted { .. }
             | Event::WorkerQuarantined { .. }
             | Event::WorkerDraining { .. }
             | Event::WorkerLifted { .. }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::named::Named;
+use super::rejected;
 use crate::config::Limits;
 use crate::engine::Handle;
 use crate::engine::command::{Command, ConnectionId, Hello, Outbound};
@@ -47,6 +48,10 @@ impl v1::leases_server::Leases for LeasesService {
         // The answer begins at once: what is wrong with the hello is the stream's end.
         Ok(Response::new(ReceiverStream::new(receiver).map(told::message).boxed()))
     }
+
+    async fn spend(&self, request: Request<v1::SpendRequest>) -> Result<Response<v1::SpendResponse>, Status> {
+        self.grant(request.into_inner()).await.map(Response::new)
+    }
 }
 
 /// A worker's side of the stream, as it is read.
@@ -64,6 +69,13 @@ impl Drop for Worker {
 }
 
 impl LeasesService {
+    async fn grant(&self, request: v1::SpendRequest) -> Result<v1::SpendResponse, Status> {
+        let lease = convert::lease(request.lease)?;
+        let has = convert::from_json("limit_json", &request.limit_json)?;
+        let granted = self.engine.ask(|reply| Command::Grant { lease, has, reply }).await?;
+        Ok(v1::SpendResponse { limit_json: convert::to_json(&granted.map_err(rejected)?) })
+    }
+
     async fn serve(self, mut inbound: Streaming<v1::WorkerMessage>, outbound: mpsc::Sender<Outbound>) {
         // The engine ends the stream of one worker; the coordinator's stop ends all.
         let end = self.stop.child_token();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use assay_domain::budget::Cap;
 use assay_domain::{MatrixId, UnixMillis};
 use assay_proto::convert;
 use assay_proto::v1;
@@ -134,6 +135,32 @@ impl v1::matrices_server::Matrices for MatricesService {
         Ok(Response::new(v1::ResumeResponse { changed }))
     }
 
+    async fn set_budget(
+        &self,
+        request: Request<v1::SetBudgetRequest>,
+    ) -> Result<Response<v1::SetBudgetResponse>, Status> {
+        let v1::SetBudgetRequest { matrix_id, usd, hours } = request.into_inner();
+        for (name, number) in [("usd", usd), ("hours", hours)] {
+            if number.is_some_and(|number| !(number.is_finite() && number > 0.0)) {
+                let given = number.unwrap_or_default();
+                return Err(Status::invalid_argument(format!(
+                    "{name} is {given}: a number above 0 is needed"
+                )));
+            }
+        }
+        let (matrix, budget) = (MatrixId::new(matrix_id), Cap::of(usd, hours));
+        let changed = self.steer(Steering::Budget { matrix, budget }).await?;
+        Ok(Response::new(v1::SetBudgetResponse { changed }))
+    }
+
+    async fn budgets(
+        &self,
+        _request: Request<v1::BudgetsRequest>,
+    ) -> Result<Response<v1::BudgetsResponse>, Status> {
+        let balances = self.engine.ask(|reply| Command::Budgets { reply }).await?;
+        Ok(Response::new(v1::BudgetsResponse { balances_json: convert::to_json(&balances) }))
+    }
+
     async fn explain(
         &self,
         request: Request<v1::ExplainRequest>,
@@ -238,6 +265,7 @@ fn summary(line: MatrixLine) -> v1::MatrixSummary {
         finished_at_unix_ms: line.finished_at,
         cancelled: line.cancelled,
         paused: line.paused,
+        held: line.held,
         jobs: line.jobs.into_iter().collect(),
     }
 }

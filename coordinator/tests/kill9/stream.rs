@@ -102,5 +102,6 @@ fn info(id: &str) -> WorkerInfo {
         memory_mib: 1024,
         kinds: WorkKind::ALL.to_vec(),
         version: String::from("0"),
+        usd_per_hour: None,
     }
 }

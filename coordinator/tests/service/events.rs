@@ -11,7 +11,7 @@ async fn open(world: &World, request: v1::ReadEventsRequest) -> Streaming<v1::Re
     EventsClient::new(world.channel()).read(request).await.unwrap().into_inner()
 }
 
-async fn all(world: &World, request: v1::ReadEventsRequest) -> Vec<v1::ReadEventsResponse> {
+pub(crate) async fn all(world: &World, request: v1::ReadEventsRequest) -> Vec<v1::ReadEventsResponse> {
     let mut stream = open(world, request).await;
     let mut found = Vec::new();
     while let Some(event) = stream.message().await.unwrap() {

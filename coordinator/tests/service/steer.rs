@@ -174,7 +174,7 @@ async fn a_worker_that_fails_different_jobs_is_quarantined_also_after_a_restart_
 #[tokio::test(flavor = "multi_thread")]
 async fn teams_take_turns_within_their_limits() {
     let mut limits = assay_coordinator::config::Limits { drain_ms: 500, ..Default::default() };
-    limits.teams.named.insert(String::from("small"), Team { weight: 1, running_max: Some(1) });
+    limits.teams.named.insert(String::from("small"), Team { running_max: Some(1), ..Team::default() });
     let world = World::with(limits).await;
     world.upload_matrix().await;
     let mut submitted = Vec::new();

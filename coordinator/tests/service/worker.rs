@@ -35,6 +35,7 @@ pub(crate) fn info(id: &str, kinds: &[WorkKind]) -> WorkerInfo {
         memory_mib: 1024,
         kinds: kinds.to_vec(),
         version: "0".into(),
+        usd_per_hour: None,
     }
 }
 
@@ -158,6 +159,7 @@ impl<'a> Worker<'a> {
             class: class.into(),
             reason: reason.into(),
             suspects: suspects.iter().map(suspect).collect(),
+            used_json: String::new(),
         };
         self.answer(Said::Failed(v1::FailedBatch { items: vec![item] })).await
     }

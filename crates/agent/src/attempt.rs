@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assay_artifacts::TransferError;
+use assay_domain::budget::Amount;
 use assay_domain::job::{FailureClass, Usage};
 use assay_domain::{Artifact, Assignment, Lease, Progress, Rejection};
 use assay_proto::convert::{lease_ref, to_json};
@@ -24,6 +25,7 @@ use crate::executor::{AttemptContext, Executor, Failure, Finished, Inputs, Share
 use crate::lease::{LeaseClock, Lost};
 use crate::link::{Link, Refusal};
 use crate::record::Record;
+use crate::spending::Spending;
 use crate::stop::Stop;
 
 pub(crate) struct Attempt<E> {
@@ -34,6 +36,7 @@ pub(crate) struct Attempt<E> {
     pub(crate) stop: Stop,
     /// Its own folder: made here, removed at the end.
     pub(crate) folder: PathBuf,
+    pub(crate) spending: Spending,
     /// When it was offered.
     pub(crate) offered: Instant,
     /// What an hour of this machine costs, USD.
@@ -78,6 +81,7 @@ impl<E: Executor> Attempt<E> {
             () = self.stop.silenced() => {}
             () = self.record.log.pump(&self.courier.link) => {}
             () = self.record.keep() => {}
+            () = self.spending.keep(&self.stop) => {}
         }
         self.say_why();
         // The cancelled run is awaited: the next attempt must find a free device.
@@ -129,7 +133,7 @@ impl<E: Executor> Attempt<E> {
             clock.confirmed().await;
             self.fetch(progress).instrument(tracing::info_span!(names::DOWNLOAD)).await
         };
-        let inputs = self.stop.unless_cancelled(fetched).await.unwrap_or_else(|| Err(released()))?;
+        let inputs = self.stop.unless_cancelled(fetched).await.unwrap_or_else(|| Err(self.stop.failure()))?;
         let download_s = started.elapsed().as_secs_f64();
         let ran = self.run(inputs, progress).instrument(tracing::info_span!(names::RUN)).await;
         // Checked, not only timed: a process that stood still finds its results before its timers.
@@ -138,13 +142,14 @@ impl<E: Executor> Attempt<E> {
         }
         // A run that failed after it was told to stop failed because of that.
         let Finished { outputs, mut usage } =
-            ran.map_err(|failure| if self.stop.is_cancelled() { released() } else { failure })?;
+            ran.map_err(|failure| if self.stop.is_cancelled() { self.stop.failure() } else { failure })?;
         usage.usd_per_hour = self.usd_per_hour;
         usage.phases.insert(0, (String::from("download"), download_s));
         let started = Instant::now();
         let uploaded = self.upload(&outputs, progress).instrument(tracing::info_span!(names::UPLOAD));
         let artifacts = self.stop.unless_silenced(uploaded).await.unwrap_or_else(|| Err(released()))?;
         usage.phases.push((String::from("upload"), started.elapsed().as_secs_f64()));
+        usage.used = Some(self.spending.used());
         Ok((artifacts, usage))
     }
 
@@ -184,6 +189,7 @@ impl<E: Executor> Attempt<E> {
             progress: progress.clone(),
             record: self.record.clone(),
             stop: self.stop.clone(),
+            spending: self.spending.clone(),
             courier: self.courier.clone(),
         };
         let run = self.executor.run(AttemptContext { shared: Arc::new(shared) });
@@ -224,7 +230,8 @@ impl<E: Executor> Attempt<E> {
             tracing::warn!(class = class_text(failure.class), reason = failure.reason, "attempt failed");
         }
         // A refusal means that the attempt is not current any more: there is nobody to tell.
-        let _ = say_failed(&self.courier.link, &self.assignment.lease, &failure).await;
+        let used = self.spending.used();
+        let _ = say_failed(&self.courier.link, &self.assignment.lease, &failure, used).await;
     }
 
     fn ended(&self, outcome: &'static str) {
@@ -255,12 +262,18 @@ impl<E: Executor> Attempt<E> {
 }
 
 /// Says until it is heard that an attempt failed.
-pub(crate) async fn say_failed(link: &Link, lease: &Lease, failure: &Failure) -> Result<(), Refusal> {
+pub(crate) async fn say_failed(
+    link: &Link,
+    lease: &Lease,
+    failure: &Failure,
+    used: Amount,
+) -> Result<(), Refusal> {
     let item = FailedItem {
         lease: Some(lease_ref(lease)),
         class: class_text(failure.class).to_owned(),
         reason: failure.reason.clone(),
         suspects: failure.suspects.iter().map(suspect).collect(),
+        used_json: to_json(&used),
     };
     link.until_heard(Body::Failed(FailedBatch { items: vec![item] })).await
 }
@@ -284,6 +297,7 @@ const fn class_text(class: FailureClass) -> &'static str {
         FailureClass::Crashed => "crashed",
         FailureClass::Released => "released",
         FailureClass::InputLost => "input_lost",
+        FailureClass::Budget => "budget",
     }
 }
 
@@ -301,6 +315,7 @@ mod tests {
             FailureClass::Crashed,
             FailureClass::Released,
             FailureClass::InputLost,
+            FailureClass::Budget,
         ] {
             assert_eq!(to_json(&class), format!("\"{}\"", class_text(class)));
         }

@@ -84,8 +84,6 @@ pub struct AgentConfig {
     pub work_dir: PathBuf,
     /// Attempts that run at the same time.
     pub slots: u32,
-    /// What an hour of this machine costs, USD; goes with what its jobs used.
-    pub usd_per_hour: Option<f64>,
     /// All limits.
     pub limits: AgentLimits,
 }
@@ -93,14 +91,7 @@ pub struct AgentConfig {
 impl AgentConfig {
     /// One slot and the default limits.
     pub fn new(coordinator: Coordinator, worker: WorkerInfo, work_dir: impl Into<PathBuf>) -> Self {
-        Self {
-            coordinator,
-            worker,
-            work_dir: work_dir.into(),
-            slots: 1,
-            usd_per_hour: None,
-            limits: AgentLimits::default(),
-        }
+        Self { coordinator, worker, work_dir: work_dir.into(), slots: 1, limits: AgentLimits::default() }
     }
 }
 

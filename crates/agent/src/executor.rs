@@ -20,6 +20,7 @@ use crate::courier::Courier;
 use crate::lease::Lost;
 use crate::link::Refusal;
 use crate::record::Record;
+use crate::spending::Spending;
 use crate::stop::Stop;
 use crate::stored_lines::StoredLines;
 
@@ -93,6 +94,7 @@ pub(crate) struct Shared {
     pub(crate) progress: watch::Sender<Progress>,
     pub(crate) record: Record,
     pub(crate) stop: Stop,
+    pub(crate) spending: Spending,
     pub(crate) courier: Courier,
 }
 
@@ -209,6 +211,22 @@ impl AttemptContext {
     /// lease was lost or the agent shuts down, another attempt goes on with it.
     pub fn cancelled_by_a_person(&self) -> bool {
         matches!(self.shared.stop.why_silenced(), Some(Lost::Stopped(reason)) if reason == CANCELLED)
+    }
+
+    /// What calls may cost, USD, when a budget counts them.
+    pub fn usd_limit(&self) -> Option<f64> {
+        self.shared.spending.usd_limit()
+    }
+
+    /// Asks for more than a limit of so many USD that the run came to: [`Self::usd_limit`] is higher afterwards, or this is the
+    /// failure to return.
+    pub async fn more_usd(&self, has: f64) -> Result<(), Failure> {
+        self.shared.spending.more_usd(has).await
+    }
+
+    /// Says what the attempt's calls have cost by now, USD. It goes with its end, however that comes.
+    pub fn paid_usd(&self, usd: f64) {
+        self.shared.spending.paid(usd);
     }
 
     /// Cancelled when the run must stop: the lease is lost, a person cancelled, or the agent shuts down.

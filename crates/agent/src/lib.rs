@@ -20,5 +20,6 @@ mod link;
 mod log;
 mod record;
 mod segments;
+mod spending;
 mod stop;
 mod stored_lines;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assay_artifacts::{Cache, TransferError, TransferLimits, Transfers};
+use assay_domain::budget::Amount;
 use assay_domain::job::FailureClass;
 use assay_domain::{Assignment, Lease};
 use assay_proto::convert::{self, lease_ref};
@@ -25,6 +26,7 @@ use crate::lease::Lost;
 use crate::link::{self, Connection, Event, Link};
 use crate::log;
 use crate::record::Record;
+use crate::spending::Spending;
 use crate::stop::Stop;
 
 /// Why a stopped attempt is handed back instead of dropped.
@@ -200,6 +202,7 @@ impl<E: Executor> Life<E> {
             lease,
             limits,
         };
+        let spending = Spending::new(self.link.clone(), &assignment);
         let record = Record::new(&work_dir.join("logs"), &folder, &courier);
         Attempt {
             assignment: Arc::new(assignment),
@@ -208,8 +211,9 @@ impl<E: Executor> Life<E> {
             record,
             stop,
             folder,
+            spending,
             offered: Instant::now(),
-            usd_per_hour: self.config.usd_per_hour,
+            usd_per_hour: self.config.worker.usd_per_hour,
         }
     }
 
@@ -230,7 +234,7 @@ impl<E: Executor> Life<E> {
         let link = self.link.clone();
         self.refusals.spawn(async move {
             // A refusal of the refusal means that the lease is gone already.
-            let _ = say_failed(&link, &lease, &failure).await;
+            let _ = say_failed(&link, &lease, &failure, Amount::ZERO).await;
         });
     }
 

@@ -52,6 +52,8 @@ pub struct Introduction {
     pub memory_mib: u64,
     /// What it runs.
     pub kinds: Vec<WorkKind>,
+    /// What an hour of it costs, USD; none for a machine of one's own.
+    pub usd_per_hour: Option<f64>,
 }
 
 /// A worker's identity: new with every process, readable by people.
@@ -71,6 +73,7 @@ pub fn introduce(introduction: Introduction, version: &str) -> std::io::Result<W
         memory_mib: introduction.memory_mib,
         kinds: introduction.kinds,
         version: version.to_owned(),
+        usd_per_hour: introduction.usd_per_hour,
     })
 }
 

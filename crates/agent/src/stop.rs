@@ -1,10 +1,13 @@
-//! The two ways to end an attempt from outside: handed back (it still speaks), or lost (it must say nothing).
+//! The ways to end an attempt from outside: handed back or failed (it still speaks), or lost (it must say nothing).
 
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::attempt::released;
+
+use crate::executor::Failure;
 use crate::lease::Lost;
 
 #[derive(Clone, Default)]
@@ -12,12 +15,24 @@ pub(crate) struct Stop {
     cancelled: CancellationToken,
     silenced: CancellationToken,
     why: Arc<OnceLock<Lost>>,
+    failure: Arc<OnceLock<Failure>>,
 }
 
 impl Stop {
     /// The agent shuts down: the run must end, and the attempt is handed back unless it finished.
     pub(crate) fn hand_back(&self) {
         self.cancelled.cancel();
+    }
+
+    /// The run must end, and this is why the attempt failed, unless it finished.
+    pub(crate) fn fail(&self, failure: Failure) {
+        self.failure.get_or_init(|| failure);
+        self.cancelled.cancel();
+    }
+
+    /// What is said of a run that was cancelled.
+    pub(crate) fn failure(&self) -> Failure {
+        self.failure.get().cloned().unwrap_or_else(released)
     }
 
     /// The lease is gone: the run must end and nothing more is said about it.

@@ -37,13 +37,14 @@ pub struct Entry {
 }
 
 /// The names of all events.
-pub const KINDS: [&str; 22] = [
+pub const KINDS: [&str; 25] = [
     "epoch_raised",
     "matrix_submitted",
     "job_reused",
     "worker_registered",
     "worker_forgotten",
     "job_leased",
+    "spend_granted",
     "checkpointed",
     "logged",
     "job_succeeded",
@@ -55,6 +56,8 @@ pub const KINDS: [&str; 22] = [
     "job_cancelled",
     "matrix_paused",
     "matrix_resumed",
+    "matrix_budgeted",
+    "budget_reached",
     "worker_quarantined",
     "worker_draining",
     "worker_lifted",
@@ -80,6 +83,7 @@ pub fn entry(event: &Event) -> Entry {
 fn lease(event: &Event) -> Option<&Lease> {
     match event {
         Event::JobLeased { lease, .. }
+        | Event::SpendGranted { lease, .. }
         | Event::Checkpointed { lease, .. }
         | Event::Logged { lease, .. }
         | Event::JobSucceeded { lease, .. }
@@ -97,6 +101,8 @@ fn lease(event: &Event) -> Option<&Lease> {
         | Event::JobCancelled { .. }
         | Event::MatrixPaused { .. }
         | Event::MatrixResumed { .. }
+        | Event::MatrixBudgeted { .. }
+        | Event::BudgetReached { .. }
         | Event::WorkerQuarantined { .. }
         | Event::WorkerDraining { .. }
         | Event::WorkerLifted { .. }
@@ -123,6 +129,16 @@ fn told(event: &Event) -> Told {
         Event::JobCancelled { at, .. } => asked("job_cancelled", at, String::from("cancelled")),
         Event::MatrixPaused { at, .. } => asked("matrix_paused", at, String::from("paused")),
         Event::MatrixResumed { at, .. } => asked("matrix_resumed", at, String::from("goes on")),
+        Event::MatrixBudgeted { budget, at, .. } => {
+            asked("matrix_budgeted", at, format!("may cost {budget} from now on"))
+        }
+        Event::BudgetReached { scope, needs, left, at, .. } => {
+            let what = format!(
+                "its next job needs about {needs}, and of the budget of {scope} there is {left} left: {}",
+                scope.remedy()
+            );
+            here("budget_reached", at, what)
+        }
         Event::WorkerDraining { worker, mode, at } => {
             asked("worker_draining", at, format!("{worker} is drained ({})", mode.as_str()))
         }
@@ -140,7 +156,13 @@ fn told(event: &Event) -> Told {
             here("worker_forgotten", at, format!("{worker} was gone for long and is forgotten"))
         }
         Event::JobReused { from, at, .. } => here("job_reused", at, format!("taken from {from}")),
-        Event::JobLeased { worker, at, .. } => here("job_leased", at, format!("leased to {worker}")),
+        Event::JobLeased { worker, account, at, .. } => {
+            let limit = account.limited.then(|| format!(", {} set aside", account.reserved));
+            here("job_leased", at, format!("leased to {worker}{}", limit.unwrap_or_default()))
+        }
+        Event::SpendGranted { lease, more, at } => {
+            there("spend_granted", at, lease, format!("asked for more and got {more}"))
+        }
         Event::Checkpointed { lease, step, at, .. } => {
             there("checkpointed", at, lease, format!("checkpoint at step {step}"))
         }
@@ -185,6 +207,7 @@ fn word(class: FailureClass) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::budget::{Account, Amount, Cap, Scope};
     use crate::{Attempt, Digest, Epoch, Fence, SubmitKey};
 
     fn matrix() -> Box<SubmittedMatrix> {
@@ -198,6 +221,7 @@ mod tests {
             plan: Vec::new(),
             schedule: crate::matrix::Schedule::default(),
             fixed_at: None,
+            budget: Cap::default(),
             at: UnixMillis(7),
         })
     }
@@ -219,13 +243,16 @@ mod tests {
         let events = [
             Event::EpochRaised { epoch: Epoch(2) },
             Event::WorkerForgotten { worker: worker.clone(), at },
-            Event::JobLeased { lease: lease.clone(), worker, at },
+            Event::JobLeased { lease: lease.clone(), worker, account: Account::default(), at },
+            Event::SpendGranted { lease: lease.clone(), more: Amount::ZERO, at },
             Event::AttemptLost { lease: lease.clone(), at },
             Event::AttemptFailed {
                 lease,
                 class: FailureClass::BadInput,
                 reason: String::from("no row"),
                 memory_mib: None,
+                used: None,
+                needs_permille: None,
                 at,
             },
             Event::JobFailed { job: job.clone(), reason: String::from("no row"), at },
@@ -233,6 +260,14 @@ mod tests {
             Event::MatrixCancelled { matrix: matrix.clone(), at },
             Event::MatrixPaused { matrix: matrix.clone(), at },
             Event::MatrixResumed { matrix: matrix.clone(), at },
+            Event::MatrixBudgeted { matrix: matrix.clone(), budget: Cap::default(), at },
+            Event::BudgetReached {
+                matrix: matrix.clone(),
+                scope: Scope::Matrix { matrix: matrix.clone() },
+                needs: Amount::ZERO,
+                left: Cap::default(),
+                at,
+            },
             Event::WorkerQuarantined { worker: WorkerId::new("w"), reason: String::new(), at },
             Event::WorkerDraining { worker: WorkerId::new("w"), mode: crate::state::DrainMode::Now, at },
             Event::WorkerLifted { worker: WorkerId::new("w"), at },

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::budget::Amount;
 use crate::event::{SubmittedMatrix, WorkerInfo};
 use crate::job::{FailureClass, Usage};
 use crate::segment::{AttemptLog, LATE_SEGMENTS_MAX, Lines};
@@ -14,11 +15,13 @@ use crate::{
     WorkerId,
 };
 
+pub use budget::{Balance, balances, grant, set_budget};
 pub use failure::{BackOff, Policy};
 pub use schedule::place;
 pub use standing::{drain, lift, lift_due, to_hand_back};
 pub use steer::{cancel, cancel_job, pause, unpause};
 
+mod budget;
 mod failure;
 mod lost;
 mod retry;
@@ -229,6 +232,8 @@ pub struct Failed {
     pub reason: String,
     /// Objects of its inputs that the coordinator itself found to be bad.
     pub lost: Vec<LostObject>,
+    /// What it used, as the worker says; all that was set aside for it counts when it does not.
+    pub used: Option<Amount>,
 }
 
 /// An attempt says that it failed: it is tried again unless that cannot help or was done often enough. Inputs that were lost are
@@ -244,10 +249,11 @@ pub fn fail(
         return Ok(Vec::new());
     }
     let (matrix, job) = current_job(state, lease)?;
-    let Failed { class, reason, lost } = failed;
-    let class = lost::class(matrix, lease, class, &lost);
+    let Failed { class, reason, lost, used } = failed;
+    let class = lost::class(matrix, lease, budget::class(job.attempt(lease.fence), class), &lost);
     let planned = matrix.submitted.plan.get(lease.job.ordinal as usize);
     let memory_mib = failure::memory_exceeded(state, job, class);
+    let needs_permille = budget::needs_permille(state, planned, job, lease, class);
     let no_larger = || failure::no_larger_worker(state, planned?.work.kind(), memory_mib?, &reason);
     let given_up = || policy.given_up(job, class.counts(), class.is_crash(), &reason);
     let final_reason = match class {
@@ -257,9 +263,14 @@ pub fn fail(
         FailureClass::Transient | FailureClass::Stalled | FailureClass::Crashed | FailureClass::Released => {
             given_up()
         }
+        // Nothing is leased before its budget has enough left for it.
+        FailureClass::Budget => None,
     };
     let quarantine = standing::quarantine(state, policy, lease, job, (class, &reason), at);
-    let mut events = vec![Event::AttemptFailed { lease: lease.clone(), class, reason, memory_mib, at }];
+    let lease_ended = lease.clone();
+    let failed =
+        Event::AttemptFailed { lease: lease_ended, class, reason, memory_mib, used, needs_permille, at };
+    let mut events = vec![failed];
     events.extend(final_reason.map(|reason| Event::JobFailed { job: lease.job.clone(), reason, at }));
     events.extend(quarantine);
     lost::make_again(state, policy, &lost, at, &mut events);

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::budget::{Account, Amount, Cap, Scope};
 use crate::job::{FailureClass, PlannedJob, Usage};
 use crate::matrix::Schedule;
 use crate::state::DrainMode;
@@ -33,6 +34,9 @@ pub struct SubmittedMatrix {
     /// When the analysis was fixed, where it was with an earlier submission that this one tries again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fixed_at: Option<UnixMillis>,
+    /// What it may cost.
+    #[serde(default, skip_serializing_if = "Cap::is_none")]
+    pub budget: Cap,
     /// When.
     pub at: UnixMillis,
 }
@@ -54,6 +58,9 @@ pub struct WorkerInfo {
     pub kinds: Vec<WorkKind>,
     /// The build's version.
     pub version: String,
+    /// What an hour of it costs, USD, as its owner says; none for a machine of one's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usd_per_hour: Option<f64>,
 }
 
 /// One thing that has happened.
@@ -103,6 +110,18 @@ pub enum Event {
         lease: Lease,
         /// Who.
         worker: WorkerId,
+        /// What is set aside for it.
+        #[serde(default, skip_serializing_if = "Account::is_default")]
+        account: Account,
+        /// When.
+        at: UnixMillis,
+    },
+    /// An attempt asked for more than was set aside for it, and got it.
+    SpendGranted {
+        /// The attempt.
+        lease: Lease,
+        /// What is set aside besides.
+        more: Amount,
         /// When.
         at: UnixMillis,
     },
@@ -150,6 +169,12 @@ pub enum Event {
         /// Memory of the worker's device, MiB, where that was not enough.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         memory_mib: Option<u64>,
+        /// What it used; all that was set aside for it counts when it does not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        used: Option<Amount>,
+        /// How much more than its estimate the job takes, in thousandths, where its budget was not enough.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        needs_permille: Option<u32>,
         /// When.
         at: UnixMillis,
     },
@@ -210,6 +235,28 @@ pub enum Event {
         /// When.
         at: UnixMillis,
     },
+    /// A person changed what a matrix may cost.
+    MatrixBudgeted {
+        /// Which.
+        matrix: MatrixId,
+        /// The most from now on, what it has cost so far included.
+        budget: Cap,
+        /// When.
+        at: UnixMillis,
+    },
+    /// A matrix has jobs that could run, and a budget that has not enough left for them.
+    BudgetReached {
+        /// Which.
+        matrix: MatrixId,
+        /// What the budget is of.
+        scope: Scope,
+        /// What the next job needs.
+        needs: Amount,
+        /// What is left.
+        left: Cap,
+        /// When.
+        at: UnixMillis,
+    },
     /// Different jobs failed on a worker in a row: it gets no more.
     WorkerQuarantined {
         /// Which.
@@ -263,6 +310,8 @@ impl Event {
             | Self::MatrixCancelled { .. }
             | Self::MatrixPaused { .. }
             | Self::MatrixResumed { .. }
+            | Self::MatrixBudgeted { .. }
+            | Self::BudgetReached { .. }
             | Self::WorkerQuarantined { .. }
             | Self::WorkerDraining { .. }
             | Self::WorkerLifted { .. }
@@ -272,6 +321,7 @@ impl Event {
             | Self::JobFailed { job, .. }
             | Self::JobCancelled { job, .. } => Some(job),
             Self::JobLeased { lease, .. }
+            | Self::SpendGranted { lease, .. }
             | Self::Checkpointed { lease, .. }
             | Self::Logged { lease, .. }
             | Self::JobSucceeded { lease, .. }
@@ -296,6 +346,7 @@ impl Event {
             | Self::JobFailed { job, .. }
             | Self::JobCancelled { job, .. } => Some(&job.matrix),
             Self::JobLeased { lease, .. }
+            | Self::SpendGranted { lease, .. }
             | Self::Checkpointed { lease, .. }
             | Self::Logged { lease, .. }
             | Self::JobSucceeded { lease, .. }
@@ -304,6 +355,8 @@ impl Event {
             Self::MatrixCancelled { matrix, .. }
             | Self::MatrixPaused { matrix, .. }
             | Self::MatrixResumed { matrix, .. }
+            | Self::MatrixBudgeted { matrix, .. }
+            | Self::BudgetReached { matrix, .. }
             | Self::MatrixArchived { matrix, .. } => Some(matrix),
         }
     }

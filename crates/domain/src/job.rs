@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::budget::Amount;
 use crate::{Artifact, Digest, Fence, JobId, JobKey, Lease, UnixMillis};
 
 pub use judge::{ApiJudge, JudgeSpec, Provider, Thinking, key_in_file};
@@ -245,6 +246,9 @@ pub struct Usage {
     /// What an hour of the worker costs, USD, as its owner said; none for a machine of one's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usd_per_hour: Option<f64>,
+    /// What the attempt used by its own count: time of its device, and money for calls. None from workers that do not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used: Option<Amount>,
     /// Verdicts asked for that did not come. Such a job is done, and run again when it is submitted again.
     #[serde(default, skip_serializing_if = "is_none_missing")]
     pub missing: u64,
@@ -325,13 +329,16 @@ pub struct Assignment {
     pub traceparent: String,
     /// How long the lease lasts from each renewal, in milliseconds.
     pub lease_ms: u64,
+    /// What the attempt may cost before it asks for more, when a budget counts it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spend_limit: Option<Amount>,
 }
 
 impl FailureClass {
     /// Whether the attempt counts against its job.
     pub const fn counts(self) -> bool {
         match self {
-            Self::Released | Self::InputLost => false,
+            Self::Released | Self::InputLost | Self::Budget => false,
             Self::BadInput | Self::OutOfMemory | Self::Transient | Self::Stalled | Self::Crashed => true,
         }
     }
@@ -340,7 +347,7 @@ impl FailureClass {
     pub const fn may_be_its_workers(self) -> bool {
         match self {
             Self::Transient | Self::Stalled | Self::Crashed => true,
-            Self::BadInput | Self::OutOfMemory | Self::Released | Self::InputLost => false,
+            Self::BadInput | Self::OutOfMemory | Self::Released | Self::InputLost | Self::Budget => false,
         }
     }
 
@@ -348,7 +355,12 @@ impl FailureClass {
     pub const fn is_crash(self) -> bool {
         match self {
             Self::Stalled | Self::Crashed => true,
-            Self::BadInput | Self::OutOfMemory | Self::Transient | Self::Released | Self::InputLost => false,
+            Self::BadInput
+            | Self::OutOfMemory
+            | Self::Transient
+            | Self::Released
+            | Self::InputLost
+            | Self::Budget => false,
         }
     }
 }
@@ -372,4 +384,6 @@ pub enum FailureClass {
     /// An input was lost in the store: what made it runs again, and this counts against nothing. The coordinator's own finding,
     /// never a worker's word.
     InputLost,
+    /// It came to its spend limit and its budget had no more: tried again once there is, and counts against nothing.
+    Budget,
 }

@@ -1,11 +1,12 @@
 //! Everything Assay decides, without I/O: no clock, no files, no randomness but what is passed in.
 //!
-//! Reading order: the words (`id`, `artifact`, `job`), what a person submits (`matrix`), what becomes of it (`plan`), what
+//! Reading order: the words (`id`, `artifact`, `job`, `budget`), what a person submits (`matrix`), what becomes of it (`plan`), what
 //! happens (`event`, and for people `audit`), what is known (`state`), and who decides (`decide`).
 
 pub mod analysis;
 pub mod artifact;
 pub mod audit;
+pub mod budget;
 mod chain;
 pub mod decide;
 pub mod digest;

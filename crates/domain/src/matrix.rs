@@ -2,6 +2,7 @@
 //!
 //! A file's life: text -> [`parse`] -> [`Matrix`] -> the shell reads the files it names -> [`ResolvedMatrix`] -> `plan`.
 
+pub use budget::Budget;
 pub use cells::Cell;
 pub use error::{MatrixError, Place};
 pub use file::{
@@ -21,6 +22,7 @@ pub use resolved::{
 pub use schedule::Schedule;
 pub use schema::json_schema;
 
+mod budget;
 mod cells;
 mod error;
 mod file;

@@ -41,13 +41,19 @@ pub fn plan(resolved: &ResolvedMatrix) -> Result<Vec<PlannedJob>, Vec<MatrixErro
     if !errors.is_empty() {
         return Err(errors);
     }
-    let mut jobs = expand::Plan::of(resolved, &PriceTable::builtin()).map_err(|error| {
+    let mut jobs = expand::Plan::of(resolved, PriceTable::builtin()).map_err(|error| {
         whole(format!("the plan has no JSON form ({error})"), String::from("use finite numbers"))
     })?;
     if let Some(budget) = resolved.matrix.panel.budget_usd {
         budget::share(&mut jobs, budget).map_err(|what| {
             let rule = format!("panel.budget_usd allows {budget}: raise it, or ask fewer or cheaper judges");
             vec![resolved.matrix.places.error("panel/budget_usd", what, rule)]
+        })?;
+    }
+    if let Some(usd) = resolved.matrix.budget.usd {
+        budget::check(&jobs, usd).map_err(|what| {
+            let rule = format!("budget.usd allows {usd}: raise it, or ask fewer or cheaper judges");
+            vec![resolved.matrix.places.error("budget/usd", what, rule)]
         })?;
     }
     if jobs.len() > PLAN_JOBS_MAX {

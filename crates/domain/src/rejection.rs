@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::budget::Scope;
 use crate::{Fence, JobId, Lease, MatrixId, SubmitKey, WorkerId};
 
 /// A refused command. Nothing has changed.
@@ -67,6 +68,17 @@ pub enum Rejection {
         lease: Lease,
         /// The artifact that is missing.
         name: String,
+    },
+    /// An attempt may not cost more than was set aside for it.
+    #[error(
+        "the budget of {scope} has nothing left for attempt {lease}: it ends here, and its job goes on once there is more; {}",
+        scope.remedy()
+    )]
+    OverBudget {
+        /// The attempt.
+        lease: Lease,
+        /// What the budget is of.
+        scope: Scope,
     },
     /// A part of a log before the one that must come first.
     #[error("attempt {lease} says segment {given} of its log, but {next} is next: say that one first")]

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
+use crate::budget::{Amount, Cap, Month, Scope};
 use crate::event::{Event, SubmittedMatrix, WorkerInfo};
 use crate::{Digest, Epoch, JobId, JobKey, Lease, MatrixId, SubmitKey, UnixMillis, WorkerId};
 
@@ -14,6 +15,7 @@ pub(crate) use standing::model_of;
 pub(crate) use status::is_finished;
 
 mod job;
+mod spent;
 mod standing;
 mod status;
 
@@ -32,6 +34,9 @@ pub struct State {
     /// What is remembered of them besides.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub standings: BTreeMap<WorkerId, Standing>,
+    /// What attempts that have ended cost, by the month of their lease and by team.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub spent: BTreeMap<Month, BTreeMap<String, Amount>>,
 }
 
 /// Archived matrices that are kept in mind.
@@ -62,6 +67,12 @@ pub struct Matrix {
     /// Since when a person holds it back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused_at: Option<UnixMillis>,
+    /// What it may cost: as submitted, or as a person has said since.
+    #[serde(default, skip_serializing_if = "Cap::is_none")]
+    pub budget: Cap,
+    /// The budget that had not enough left for its next job, when nothing of it was leased since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_by: Option<Scope>,
 }
 
 /// Finished records that a command names, loaded before deciding.
@@ -117,9 +128,7 @@ impl State {
                 self.standings.remove(worker);
             }
             Event::MatrixCancelled { matrix, at } => {
-                if let Some(matrix) = self.matrix_mut(matrix) {
-                    matrix.cancel(*at);
-                }
+                self.settling(|known| *known == *matrix, |known| known.cancel(*at));
             }
             Event::MatrixArchived { matrix, .. } => {
                 self.ended.extend(self.matrix(matrix).map(Matrix::ended));
@@ -128,6 +137,12 @@ impl State {
             }
             Event::MatrixPaused { matrix, at } => self.pause(matrix, Some(*at)),
             Event::MatrixResumed { matrix, .. } => self.pause(matrix, None),
+            Event::MatrixBudgeted { matrix, budget, .. } => {
+                if let Some(matrix) = self.matrix_mut(matrix) {
+                    (matrix.budget, matrix.held_by) = (*budget, None);
+                }
+            }
+            Event::BudgetReached { matrix, scope, .. } => self.hold(matrix, Some(scope.clone())),
             Event::WorkerQuarantined { worker, reason, at } => {
                 let quarantine = Quarantine { reason: reason.clone(), since: *at };
                 self.on_standing(worker, |standing| standing.quarantine = Some(quarantine));
@@ -143,6 +158,7 @@ impl State {
             | Event::JobCancelled { job, .. } => self.on_job(job, event),
             Event::JobLeased { lease, worker, .. } => {
                 self.handed(&lease.job, worker);
+                self.hold(&lease.job.matrix, None);
                 self.on_job(&lease.job, event);
             }
             Event::JobSucceeded { lease, .. } => {
@@ -157,6 +173,7 @@ impl State {
             }
             Event::Checkpointed { lease, .. }
             | Event::Logged { lease, .. }
+            | Event::SpendGranted { lease, .. }
             | Event::AttemptLost { lease, .. } => self.on_job(&lease.job, event),
         }
     }
@@ -164,6 +181,12 @@ impl State {
     fn pause(&mut self, matrix: &MatrixId, at: Option<UnixMillis>) {
         if let Some(matrix) = self.matrix_mut(matrix) {
             matrix.paused_at = at;
+        }
+    }
+
+    fn hold(&mut self, matrix: &MatrixId, by: Option<Scope>) {
+        if let Some(matrix) = self.matrix_mut(matrix) {
+            matrix.held_by = by;
         }
     }
 
@@ -202,9 +225,7 @@ impl State {
     /// Tokens of older epochs are void: what they stood for is lost, and no worker's word about it counts.
     fn raise_epoch(&mut self, epoch: Epoch) {
         self.epoch = epoch;
-        for job in self.matrices.iter_mut().flat_map(|matrix| &mut matrix.jobs) {
-            job.voided(epoch);
-        }
+        self.settling(|_| true, |matrix| matrix.jobs.iter_mut().for_each(|job| job.voided(epoch)));
     }
 
     /// A matrix that is not archived.
@@ -255,9 +276,16 @@ impl State {
     }
 
     fn on_job(&mut self, id: &JobId, event: &Event) {
-        let matrix = self.matrix_mut(&id.matrix);
-        if let Some(job) = matrix.and_then(|matrix| matrix.jobs.get_mut(id.ordinal as usize)) {
-            job.apply(event);
+        let Some(matrix) = self.matrices.iter_mut().find(|matrix| matrix.submitted.id == id.matrix) else {
+            return;
+        };
+        let Some(job) = matrix.jobs.get_mut(id.ordinal as usize) else { return };
+        let before = job.current();
+        job.apply(event);
+        let ended = before.filter(|fence| job.current() != Some(*fence)).and_then(|fence| job.attempt(fence));
+        if let Some(ended) = ended.map(spent::Ended::of) {
+            let team = matrix.team().to_owned();
+            self.book(team, ended);
         }
     }
 }
@@ -265,7 +293,25 @@ impl State {
 impl Matrix {
     fn new(submitted: &SubmittedMatrix) -> Self {
         let jobs = submitted.plan.iter().map(|_| JobState::default()).collect();
-        Self { submitted: submitted.clone(), jobs, cancelled_at: None, paused_at: None }
+        let budget = submitted.budget;
+        Self {
+            submitted: submitted.clone(),
+            jobs,
+            cancelled_at: None,
+            paused_at: None,
+            budget,
+            held_by: None,
+        }
+    }
+
+    /// The team that it claims to be of; empty: none.
+    pub fn team(&self) -> &str {
+        self.submitted.schedule.team.as_deref().unwrap_or_default()
+    }
+
+    /// What its attempts have cost, and what is set aside for those that run.
+    pub fn holds(&self) -> Amount {
+        self.jobs.iter().fold(Amount::ZERO, |sum, job| sum.plus(job.holds()))
     }
 
     fn cancel(&mut self, at: UnixMillis) {

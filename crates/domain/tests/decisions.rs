@@ -1,5 +1,7 @@
 //! Decisions one by one: each of these is what a wrong version of `decide` or `apply` would break first.
 
+#[path = "decisions/budget.rs"]
+mod budget;
 #[path = "decisions/failures.rs"]
 mod failures;
 #[path = "decisions/lost.rs"]
@@ -45,6 +47,7 @@ fn submitted(id: &str) -> SubmittedMatrix {
         plan,
         schedule: assay_domain::matrix::Schedule::default(),
         fixed_at: None,
+        budget: assay_domain::budget::Cap::default(),
         at: AT,
     }
 }
@@ -103,8 +106,8 @@ impl Desk {
 
     fn decide_places(&mut self, slots: &[(&str, u32)]) -> Vec<Event> {
         let slots = slots.iter().map(|(name, count)| (WorkerId::new(*name), *count)).collect();
-        let moment = Moment { slots: &slots, held_ms: &BTreeMap::new(), teams: &self.teams };
-        decide::place(&self.state, &moment, &mut self.shares, AT)
+        let moment = Moment { slots: &slots, held_ms: &BTreeMap::new(), teams: &self.teams, at: AT };
+        decide::place(&self.state, &moment, &mut self.shares)
     }
 
     fn checkpoint(&mut self, lease: &Lease, step: u64) -> Result<usize, Rejection> {
@@ -141,7 +144,7 @@ impl Desk {
         class: FailureClass,
         lost: Vec<LostObject>,
     ) -> Result<usize, Rejection> {
-        let failed = Failed { class, reason: String::from("it broke"), lost };
+        let failed = Failed { class, reason: String::from("it broke"), lost, used: None };
         let events = decide::fail(&self.state, Policy::default(), lease, failed, AT)?;
         let count = events.len();
         self.record(events);
@@ -323,6 +326,7 @@ fn worker(name: &str) -> WorkerInfo {
         memory_mib: 1,
         kinds: vec![WorkKind::Train, WorkKind::Generate],
         version: String::new(),
+        usd_per_hour: None,
     }
 }
 

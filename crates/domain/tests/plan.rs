@@ -151,7 +151,7 @@ fn an_unavailable_judge_gets_no_jobs_and_a_line_in_the_report() {
     resolved.judges.get_mut("api").unwrap().unavailable = Some(why.clone());
     let jobs = plan(&resolved).unwrap();
     assert_eq!(count(&jobs, WorkKind::Judge), 0);
-    let table = PlanTable::of("trial", &jobs, &PriceTable::builtin());
+    let table = PlanTable::of("trial", &jobs, PriceTable::builtin());
     assert_eq!(table.unavailable_judges, [(String::from("api"), why)]);
 }
 
@@ -217,15 +217,15 @@ fn keys_do_not_depend_on_what_is_not_part_of_the_result() {
 #[test]
 fn prices_are_computed_and_unknown_ones_stay_unknown() {
     let jobs = plan(&resolved::resolve(resolved::parse(&small("")), 24)).unwrap();
-    let table = PlanTable::of("trial", &jobs, &PriceTable::builtin());
+    let table = PlanTable::of("trial", &jobs, PriceTable::builtin());
     assert!(table.total.api_usd.is_some_and(|usd| usd > 0.0));
     assert_eq!(table.total.api_calls, 16 * 2 * 2);
     assert!(table.workers.iter().all(|worker| worker.seconds > 0.0));
     let text = small("").replace("gpt-4o-mini", "someone-else");
     let jobs = plan(&resolved::resolve(resolved::parse(&text), 24)).unwrap();
-    assert_eq!(PlanTable::of("trial", &jobs, &PriceTable::builtin()).total.api_usd, None);
+    assert_eq!(PlanTable::of("trial", &jobs, PriceTable::builtin()).total.api_usd, None);
     let local = plan(&philosophy(None)).unwrap();
-    assert_eq!(PlanTable::of("demo", &local, &PriceTable::builtin()).total.api_usd, Some(0.0));
+    assert_eq!(PlanTable::of("demo", &local, PriceTable::builtin()).total.api_usd, Some(0.0));
 }
 
 #[test]
@@ -274,7 +274,7 @@ fn a_plan_says_what_to_know_before_it_is_paid_for() {
     let with = |model: &str| {
         let text = small("").replace("model: gpt-4o-mini", model);
         let jobs = plan(&resolved::resolve(resolved::parse(&text), 24)).unwrap();
-        PlanTable::of("trial", &jobs, &PriceTable::builtin())
+        PlanTable::of("trial", &jobs, PriceTable::builtin())
     };
     let source = "prices of 2026-11-22 by the litellm 1.109.1 price table (PyPI); the labs' own pages decide";
     let known = with("model: gpt-4o-mini");
@@ -294,7 +294,7 @@ fn a_plan_says_what_to_know_before_it_is_paid_for() {
 fn batches_cost_half_and_are_the_labs_alone() {
     let usd = |text: &str| {
         let jobs = plan(&resolved::resolve(resolved::parse(text), 24)).unwrap();
-        PlanTable::of("m", &jobs, &PriceTable::builtin()).total.api_usd.unwrap()
+        PlanTable::of("m", &jobs, PriceTable::builtin()).total.api_usd.unwrap()
     };
     let batched = small("").replace("model: gpt-4o-mini", "batch: true, model: gpt-4o-mini");
     assert!(batched.contains("batch: true"));

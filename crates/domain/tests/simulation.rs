@@ -6,6 +6,8 @@
 mod histories;
 #[path = "simulation/invariants.rs"]
 mod invariants;
+#[path = "simulation/ledger.rs"]
+mod ledger;
 #[path = "support/resolved.rs"]
 mod resolved;
 #[path = "simulation/world.rs"]
@@ -82,6 +84,7 @@ impl Simulation<'_> {
             7 if self.below(4) == 0 => self.coordinator.wall_ahead = self.below(1 << 40),
             8..10 => self.worker_dies(),
             10 => self.object_goes_bad(),
+            11 if self.below(8) == 0 => self.coordinator.month_ends(),
             11..60 => self.worker_speaks(),
             _ => self.deliver(),
         }
@@ -112,7 +115,8 @@ impl Simulation<'_> {
     }
 
     fn steer(&mut self) {
-        let (choice, branch) = (self.below(7), self.below(2) == 0);
+        let (choice, branch) = (self.below(8), self.below(2) == 0);
+        let budget = world::budget(self.rng.next_u64());
         let worker = self.workers[self.rng.next_u64() as usize % self.workers.len()].id.clone();
         let (count, mode) = (self.coordinator.state.matrices.len() as u64, DRAINS[self.below(3) as usize]);
         let place = self.below(count) as usize;
@@ -126,6 +130,14 @@ impl Simulation<'_> {
             2 => decide::pause(state, &id, at),
             3 => decide::unpause(state, &id, at),
             4 => decide::drain(state, &worker, mode, at),
+            // Never less than before: what is set aside stays so.
+            5 if self.coordinator.state.matrices[place].budget.is_none() => return,
+            5 => decide::set_budget(
+                state,
+                &id,
+                world::raised(&self.coordinator.state.matrices[place], budget),
+                at,
+            ),
             _ => decide::lift(state, &worker, at),
         };
         self.coordinator.steer(decided);
@@ -173,6 +185,8 @@ impl Simulation<'_> {
         let word = match worker.holds.first_mut() {
             None => Word::Ask(worker.id.clone()),
             Some(held) if choice < 3 => Word::Renew(held.lease.clone()),
+            Some(held) if held.refused => Word::Failed(worker.holds.remove(0).lease, FailureClass::Budget),
+            Some(held) if choice == 4 => Word::More(held.lease.clone(), held.limit),
             Some(held) if held.unread.iter().any(|key| objects.is_bad(key)) => {
                 let bad = held.unread.iter().filter(|key| objects.is_bad(key)).cloned().collect();
                 Word::Unread(worker.holds.remove(0).lease, bad)
@@ -199,6 +213,8 @@ impl Simulation<'_> {
             8..11 => FailureClass::Crashed,
             11 => FailureClass::Stalled,
             12..18 => FailureClass::OutOfMemory,
+            // A worker that says so without having been refused.
+            18 => FailureClass::Budget,
             _ => FailureClass::Released,
         }
     }
@@ -214,7 +230,17 @@ impl Simulation<'_> {
         if fate == 1 {
             return;
         }
-        if let Some(lease) = self.coordinator.hear(&word) {
+        let heard = self.coordinator.hear(&word);
+        if let Word::More(lease, _) = &word {
+            let held = self.workers.iter_mut().flat_map(|worker| &mut worker.holds);
+            if let Some(held) = held.into_iter().find(|held| held.lease == *lease) {
+                match self.coordinator.limit.take() {
+                    Some(limit) => held.limit = limit,
+                    None => held.refused = true,
+                }
+            }
+        }
+        if let Some(lease) = heard {
             let lost = self.faults && self.below(10) == 0;
             let Word::Ask(id) = &word else { panic!("an offer to someone who did not ask") };
             let worker = self.workers.iter_mut().find(|worker| worker.id == *id).expect("a known worker");
@@ -285,7 +311,10 @@ fn run(seed: u64, plans: &[Plan]) -> (usize, Seen) {
     let ids = (0..4).map(|number| WorkerId::new(format!("w-{number}")));
     let workers = ids.map(|id| Worker { id, holds: Vec::new(), last: None }).collect();
     let rng = ChaCha8Rng::seed_from_u64(seed);
-    let coordinator = Coordinator::new();
+    let mut coordinator = Coordinator::new();
+    if seed.is_multiple_of(4) {
+        coordinator.teams.month = world::MONTH;
+    }
     let mut simulation = Simulation {
         rng,
         coordinator,
@@ -351,6 +380,9 @@ fn whatever_happens_the_invariants_hold_and_everything_ends() {
         (seen.pauses, "matrices held back"),
         (seen.cancels, "jobs cancelled"),
         (seen.limits, "teams at their limit"),
+        (seen.reached, "budgets that keep something back"),
+        (seen.grants, "attempts that got more of a budget"),
+        (seen.refusals, "attempts that a budget ended"),
     ] {
         assert!(times > count / 20, "only {times} times in {count} histories: {what}");
     }

@@ -53,8 +53,13 @@ impl Panelist<'_> {
         while self.stopped.get().is_none() {
             let intents = self.intend(&questions)?;
             if intents.is_empty() {
+                let short = self.is_purse_smaller() && !questions.parts().is_empty();
+                if short && self.stopped.get().is_none() && self.asks_for_more().await? {
+                    continue;
+                }
                 break;
             }
+            self.tell_paid();
             self.store().await;
             let mut made = Vec::new();
             for intent in intents {
@@ -78,7 +83,7 @@ impl Panelist<'_> {
             let number = ledger.batches().len();
             let Some(intent) = questions.intent(self, part, number, ledger.usd())? else {
                 drop(ledger);
-                if intents.is_empty() {
+                if intents.is_empty() && !self.is_purse_smaller() {
                     self.stop_for_budget()?;
                 }
                 break;

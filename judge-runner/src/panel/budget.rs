@@ -20,6 +20,7 @@ pub(super) struct UnderWay<'a> {
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
+        self.panelist.tell_paid();
         self.panelist.under_way.fetch_sub(1, Ordering::AcqRel);
         self.panelist.paid.notify_waiters();
     }
@@ -39,7 +40,7 @@ impl Panelist<'_> {
 
     /// Whether the budget allows to have spent so much.
     pub(super) fn fits(&self, usd: f64) -> bool {
-        self.usd_max.is_none_or(|most| usd <= most + ROUNDING_USD)
+        self.usd_max.is_none_or(|most| usd <= most + ROUNDING_USD) && self.has(usd)
     }
 
     /// Writes down that a call is about to be made. None when it could pass the budget even after those under way have ended.
@@ -59,11 +60,19 @@ impl Panelist<'_> {
                 if self.fits(ledger.usd() + usd_max) {
                     ledger.asked(Asked { key: key.key.clone(), at_unix_ms: unix_ms(), usd_max })?;
                     self.under_way.fetch_add(1, Ordering::AcqRel);
+                    drop(ledger);
+                    self.tell_paid();
                     return Ok(Some(UnderWay { panelist: self }));
                 }
             }
             if self.under_way.load(Ordering::Acquire) == 0 {
-                self.stop_for_budget()?;
+                if self.is_purse_smaller() && self.stopped.get().is_none() {
+                    if self.asks_for_more().await? {
+                        continue;
+                    }
+                } else {
+                    self.stop_for_budget()?;
+                }
                 return Ok(None);
             }
             waiting.await;

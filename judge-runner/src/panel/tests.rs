@@ -3,6 +3,7 @@
 mod batches;
 mod budget;
 mod cancelled;
+mod purse;
 
 use std::collections::BTreeMap;
 

@@ -80,6 +80,7 @@ impl Stack {
             memory_mib: 0,
             kinds: vec![WorkKind::Train, WorkKind::Generate],
             version: String::from("0"),
+            usd_per_hour: None,
         };
         let place = Coordinator::At { url: self.url(), token: Token::new(&self.token()) };
         let config = AgentConfig::new(place, worker, self.folder.path().join("worker"));

@@ -66,6 +66,7 @@ fn state() -> State {
         plan: vec![planned(0), planned(1)],
         schedule: Default::default(),
         fixed_at: None,
+        budget: Default::default(),
         at,
     };
     let failed = |lease| Event::AttemptFailed {
@@ -73,13 +74,15 @@ fn state() -> State {
         class: FailureClass::Crashed,
         reason: "signal 9".into(),
         memory_mib: None,
+        used: None,
+        needs_permille: None,
         at: UnixMillis(12),
     };
     for event in [
         Event::MatrixSubmitted { matrix: Box::new(matrix) },
-        Event::JobLeased { lease: lease_n(1), worker: worker.clone(), at },
+        Event::JobLeased { lease: lease_n(1), worker: worker.clone(), account: Default::default(), at },
         failed(lease_n(1)),
-        Event::JobLeased { lease: lease_n(2), worker, at: UnixMillis(13) },
+        Event::JobLeased { lease: lease_n(2), worker, account: Default::default(), at: UnixMillis(13) },
     ] {
         state.apply(&event);
     }

@@ -1,5 +1,6 @@
 //! What people see of a matrix, computed from the state.
 
+use assay_domain::decide::Balance;
 use assay_domain::job::Usage;
 use assay_domain::state::{AttemptRecord, JobState, Matrix, Outcome, Phase};
 use assay_domain::{Artifact, FileRef, JobId, Lease, Progress};
@@ -22,8 +23,14 @@ pub fn matrix_summary(matrix: &Matrix) -> v1::MatrixSummary {
         finished_at_unix_ms: finished.or_else(|| ended_without_jobs(matrix)).map_or(0, |at| at.0),
         cancelled: matrix.cancelled_at.is_some(),
         paused: matrix.paused_at.is_some(),
+        held: held(matrix),
         jobs,
     }
+}
+
+fn held(matrix: &Matrix) -> String {
+    let scope = matrix.held_by.as_ref().filter(|_| !matrix.is_finished());
+    scope.map(|scope| format!("the budget of {scope} is used up: {}", scope.remedy())).unwrap_or_default()
 }
 
 fn ended_without_jobs(matrix: &Matrix) -> Option<assay_domain::UnixMillis> {
@@ -45,6 +52,7 @@ pub fn matrix_view(
     v1::MatrixView {
         summary: Some(matrix_summary(matrix)),
         jobs: jobs.collect(),
+        balance_json: to_json(&Balance::of(matrix)),
         resolved_json: if with_resolved { matrix.submitted.spec_json.clone() } else { String::new() },
     }
 }
@@ -119,5 +127,6 @@ fn attempt_view(attempt: &AttemptRecord) -> v1::AttemptView {
         ended_at_unix_ms: attempt.ended_at.map_or(0, |at| at.0),
         outcome: outcome.to_owned(),
         reason,
+        account_json: to_json(&attempt.account),
     }
 }

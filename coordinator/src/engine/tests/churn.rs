@@ -67,6 +67,7 @@ fn submitted(number: u64, plan: &[PlannedJob], at: UnixMillis) -> SubmittedMatri
         plan: plan.to_vec(),
         fixed_at: None,
         at,
+        budget: assay_domain::budget::Cap::default(),
         schedule: Default::default(),
     }
 }
@@ -76,7 +77,12 @@ fn life(lease: &Lease, work: &Work, at: UnixMillis) -> Vec<Event> {
     let digest = Digest::of(b"log");
     let segment = LogSegment { number: 1, last_line: 50, digest, bytes: 4_000, of: Lines::Log };
     let mut events = vec![
-        Event::JobLeased { lease: lease.clone(), worker: WorkerId::new("w"), at },
+        Event::JobLeased {
+            lease: lease.clone(),
+            worker: WorkerId::new("w"),
+            account: Default::default(),
+            at,
+        },
         Event::Logged { lease: lease.clone(), segment, at },
     ];
     if let Work::Train(spec) = work {

@@ -116,8 +116,9 @@ impl Worker {
             let class: FailureClass = convert::from_json("class", &convert::to_json(&item.class))?;
             let mut reason = item.reason;
             reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
+            let used = convert::from_json_or_empty("used_json", &item.used_json)?;
             let lost = self.lost(&lease, item.suspects).await?;
-            items.push(FailedItem { lease, failed: Failed { class, reason, lost } });
+            items.push(FailedItem { lease, failed: Failed { class, reason, lost, used } });
         }
         Ok(self.service.engine.ask(|reply| Command::Failed { items, reply }).await?)
     }

@@ -1,5 +1,6 @@
 //! A submission on its way to the engine: parsed, planned, its uploads seen, equal finished jobs found.
 
+use assay_domain::budget::Cap;
 use assay_domain::event::SubmittedMatrix;
 use assay_domain::matrix::{ResolvedMatrix, Schedule};
 use assay_domain::{Digest, MatrixId, PlannedJob, Rejection, SubmitKey};
@@ -77,6 +78,7 @@ impl MatricesService {
             plan: planned.plan,
             schedule: planned.schedule,
             fixed_at,
+            budget: planned.budget,
             at: self.clock.unix(),
         };
         let submission = Box::new(Submission { matrix, finished, absent, mode });
@@ -126,6 +128,7 @@ struct Planned {
     spec_json: String,
     plan: Vec<PlannedJob>,
     schedule: Schedule,
+    budget: Cap,
 }
 
 fn planned(resolved_json: &str, jobs_max: usize) -> Result<Planned, Status> {
@@ -140,8 +143,8 @@ fn planned(resolved_json: &str, jobs_max: usize) -> Result<Planned, Status> {
     let digest = Digest::of_value(&resolved).map_err(|error| internal("digesting the matrix", &error))?;
     let spec_json = convert::to_json(&resolved);
     check_size("resolved_json", spec_json.len(), RESOLVED_BYTES_MAX)?;
-    let schedule = resolved.matrix.schedule;
-    Ok(Planned { name, digest, spec_json, plan, schedule })
+    let (schedule, budget) = (resolved.matrix.schedule, resolved.matrix.budget.cap());
+    Ok(Planned { name, digest, spec_json, plan, schedule, budget })
 }
 
 fn check_plan(plan: &[PlannedJob], jobs_max: usize) -> Result<(), Status> {

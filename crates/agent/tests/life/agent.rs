@@ -84,6 +84,7 @@ impl Agent {
             memory_mib: 0,
             kinds: WorkKind::ALL.to_vec(),
             version: String::from("0"),
+            usd_per_hour: None,
         };
         let place = Place::At { url: format!("http://{}", coordinator.address), token: Token::new(token) };
         let mut config = AgentConfig::new(place, worker, folder.path());
@@ -146,6 +147,7 @@ pub(crate) fn assignment(ordinal: u32, attempt: u32) -> Assignment {
         history: Vec::new(),
         fixed_at: None,
         traceparent: assay_telemetry::propagate::traceparent_of(&MatrixId::new("m-test")),
+        spend_limit: None,
         lease_ms: LEASE_MS,
     }
 }

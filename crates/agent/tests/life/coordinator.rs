@@ -1,10 +1,11 @@
 //! A coordinator that does what the test says, behind real gRPC and HTTP servers on free ports.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use assay_domain::budget::{Amount, Scope};
 use assay_domain::{Lease, LogSegment, Rejection};
 use assay_proto::convert::{self, item_answer, lease, lease_ref};
 use assay_proto::v1::artifacts_server::ArtifactsServer;
@@ -41,6 +42,12 @@ pub(crate) struct Script {
     pub(crate) suspects: Vec<v1::SuspectObject>,
     /// Streams that are refused with this.
     pub(crate) refuse_streams: Option<Status>,
+    /// What the last failure said that it used.
+    pub(crate) used: Option<Amount>,
+    /// Limits that attempts get when they ask for more, one after the other; then they are refused.
+    pub(crate) limits: VecDeque<Amount>,
+    /// The limits that were asked about.
+    pub(crate) asked: Vec<Amount>,
 }
 
 pub(crate) struct Coordinator {
@@ -187,7 +194,9 @@ impl Shared {
             Body::Failed(mut batch) => {
                 let item = batch.items.remove(0);
                 let lease = lease(item.lease).unwrap();
-                self.script.lock().unwrap().suspects = item.suspects;
+                let used = convert::from_json_or_empty("used_json", &item.used_json).unwrap();
+                let mut script = self.script.lock().unwrap();
+                (script.suspects, script.used) = (item.suspects, used);
                 (Heard::Failed(lease.clone(), item.class, item.reason), lease)
             }
         };
@@ -287,5 +296,19 @@ impl Leases for Served {
             shared.stream.lock().unwrap().take();
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(said))))
+    }
+
+    async fn spend(&self, request: Request<v1::SpendRequest>) -> Result<Response<v1::SpendResponse>, Status> {
+        let request = request.into_inner();
+        let lease = lease(request.lease)?;
+        let mut script = self.0.script.lock().unwrap();
+        script.asked.push(convert::from_json("limit_json", &request.limit_json)?);
+        match script.limits.pop_front() {
+            Some(limit) => Ok(Response::new(v1::SpendResponse { limit_json: convert::to_json(&limit) })),
+            None => {
+                let scope = Scope::Matrix { matrix: lease.job.matrix.clone() };
+                Err(assay_proto::status::from_rejection(&Rejection::OverBudget { lease, scope }))
+            }
+        }
     }
 }

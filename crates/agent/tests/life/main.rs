@@ -6,6 +6,7 @@ mod agent;
 mod coordinator;
 mod logs;
 mod objects;
+mod spending;
 
 use std::fs;
 

@@ -19,7 +19,8 @@ pub(super) fn class(matrix: &Matrix, lease: &Lease, said: FailureClass, lost: &[
         | FailureClass::Transient
         | FailureClass::Stalled
         | FailureClass::Crashed
-        | FailureClass::Released => said,
+        | FailureClass::Released
+        | FailureClass::Budget => said,
     }
 }
 

@@ -10,7 +10,7 @@ pub use explain::{Explanation, Reason, WorkerReasons, explain};
 pub use obstacle::Obstacle;
 pub use share::{Shares, Team, Teams, WEIGHT_MAX};
 
-use round::Round;
+use round::{Pick, Round};
 
 mod explain;
 mod obstacle;
@@ -26,20 +26,24 @@ pub struct Moment<'a> {
     pub held_ms: &'a BTreeMap<JobId, u64>,
     /// What teams may have.
     pub teams: &'a Teams,
+    /// The wall clock, for the months of budgets.
+    pub at: UnixMillis,
 }
 
 /// Workers have room: the leases they get, each after those before it. A lease is one job on one worker; a gang would be several
-/// workers of one pick.
-pub fn place(state: &State, moment: &Moment<'_>, shares: &mut Shares, at: UnixMillis) -> Vec<Event> {
+/// workers of one pick. A budget that keeps back what would fit is told once.
+pub fn place(state: &State, moment: &Moment<'_>, shares: &mut Shares) -> Vec<Event> {
+    let at = moment.at;
     shares.forget_ended(state);
     let mut round = Round::new(state, moment, shares);
     let mut events = Vec::new();
-    while let Some((matrix, ordinal, worker)) = round.next() {
+    while let Some(Pick { matrix, ordinal, worker, account }) = round.next() {
         let attempts = matrix.jobs.get(ordinal as usize).map_or(0, |job| job.attempts.len());
         let fence = Fence { epoch: state.epoch, attempt: Attempt(attempts as u32 + 1) };
         let lease = Lease { job: id_of(matrix, ordinal), fence };
-        events.push(Event::JobLeased { lease, worker: worker.clone(), at });
+        events.push(Event::JobLeased { lease, worker: worker.clone(), account, at });
     }
+    events.extend(round.held());
     events
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Judge, Places, Preset, Schedule};
+use super::{Budget, Judge, Places, Preset, Schedule};
 use crate::job::{EarlyStopping, LossOn, Orders, SamplingDefaults};
 
 /// A projection that may carry an adapter.
@@ -91,6 +91,9 @@ pub struct Matrix {
     /// Who it is for and how urgent it is.
     #[serde(default, skip_serializing_if = "Schedule::is_default")]
     pub schedule: Schedule,
+    /// What it may cost.
+    #[serde(default, skip_serializing_if = "Budget::is_default")]
+    pub budget: Budget,
     /// When given, only combinations that one of these rules matches are run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub include: Vec<Rule>,

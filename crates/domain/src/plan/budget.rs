@@ -1,4 +1,5 @@
-//! A panel's budget over its judge jobs: each gets a share, so that together they never spend more, wherever they run.
+//! What a plan's judges cost, against budgets. A panel's is shared out over its judge jobs: together they never spend more, wherever
+//! they run.
 
 use crate::job::PlannedJob;
 
@@ -7,6 +8,18 @@ use crate::job::PlannedJob;
 /// # Errors
 /// Why the judges do not fit the budget. An unknown price fits none.
 pub(super) fn share(jobs: &mut [PlannedJob], budget: f64) -> Result<(), String> {
+    let sum = check(jobs, budget)?;
+    for job in jobs.iter_mut().filter(|job| job.estimate.api_calls > 0) {
+        job.estimate.api_usd_max = job.estimate.api_usd.map(|usd| budget * usd / sum);
+    }
+    Ok(())
+}
+
+/// What the calls of all jobs cost, USD, if a budget allows it.
+///
+/// # Errors
+/// Why the judges do not fit the budget. An unknown price fits none.
+pub(super) fn check(jobs: &[PlannedJob], budget: f64) -> Result<f64, String> {
     let mut sum = 0.0;
     for job in jobs.iter().filter(|job| job.estimate.api_calls > 0) {
         match job.estimate.api_usd {
@@ -17,8 +30,5 @@ pub(super) fn share(jobs: &mut [PlannedJob], budget: f64) -> Result<(), String> 
     if sum > budget {
         return Err(format!("the judges cost about {sum:.2} USD"));
     }
-    for job in jobs.iter_mut().filter(|job| job.estimate.api_calls > 0) {
-        job.estimate.api_usd_max = job.estimate.api_usd.map(|usd| budget * usd / sum);
-    }
-    Ok(())
+    Ok(sum)
 }

@@ -1,7 +1,10 @@
 //! How fast and how dear: kinds of worker, each figure with its source and date (`prices.json`); judges are in `judge_models`.
 
+use std::sync::LazyLock;
+
 use serde::{Deserialize, Serialize};
 
+use crate::event::WorkerInfo;
 use crate::job::{GenerateSpec, PlannedJob, Work};
 use crate::{DeviceKind, judge_models};
 
@@ -39,8 +42,11 @@ pub struct WorkerRate {
 
 impl PriceTable {
     /// The table that comes with this version.
-    pub fn builtin() -> Self {
-        serde_json::from_str(include_str!("prices.json")).expect("a test reads the table")
+    pub fn builtin() -> &'static Self {
+        static TABLE: LazyLock<PriceTable> = LazyLock::new(|| {
+            serde_json::from_str(include_str!("prices.json")).expect("a test reads the table")
+        });
+        &TABLE
     }
 
     /// What a judge's tokens cost; none for a model that the table does not know, never 0.
@@ -50,6 +56,15 @@ impl PriceTable {
 }
 
 impl WorkerRate {
+    /// The rate of a worker: that of its device's name, or the slowest of its kind of device. None for one without a device.
+    pub fn of(worker: &WorkerInfo) -> Option<&'static Self> {
+        let device = worker.device_name.to_lowercase();
+        let named = |rate: &&Self| rate.name.split('-').all(|part| device.contains(part));
+        let of_kind = || PriceTable::builtin().workers.iter().filter(|rate| rate.device == worker.device);
+        let slower = |a: &&Self, b: &&Self| a.train_tflops.total_cmp(&b.train_tflops);
+        of_kind().find(named).or_else(|| of_kind().min_by(slower))
+    }
+
     /// Seconds for a job, alone on such a worker; none for a job that needs no device.
     pub fn seconds(&self, job: &PlannedJob) -> Option<f64> {
         let flops = job.estimate.flops;

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::PriceTable;
+use crate::budget::{Amount, usd_micros};
+use crate::decide::Balance;
 use crate::job::{ApiJudge, Estimate, PlannedJob, Provider, Work};
 use crate::judge_models;
 use crate::{JobKey, WorkKind};
@@ -20,6 +22,9 @@ pub struct PlanTable {
     pub total: Estimate,
     /// Time and cost of the whole on each kind of worker, one worker alone.
     pub workers: Vec<WorkerTotal>,
+    /// The budgets that would count it, as far as they are known: its own, its team's, the month's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub budgets: Vec<Balance>,
     /// Judges that take no part: (name, why).
     pub unavailable_judges: Vec<(String, String)>,
     /// What to know before it is paid for: prices that are missing, models that are about to go, where prices come from.
@@ -72,6 +77,13 @@ pub struct WorkerTotal {
 }
 
 impl PlanTable {
+    /// What all of it is expected to cost on a kind of worker, judges included; their money is not counted where a price is
+    /// unknown.
+    pub fn expected(&self, worker: &WorkerTotal) -> Amount {
+        let usd = worker.usd + self.total.api_usd.unwrap_or_default();
+        Amount { usd_micros: usd_micros(usd), device_ms: (worker.seconds * 1e3).ceil() as u64 }
+    }
+
     /// Prices a plan.
     pub fn of(matrix: &str, plan: &[PlannedJob], prices: &PriceTable) -> Self {
         let jobs: Vec<PlanRow> = plan.iter().map(|job| row(job, prices)).collect();
@@ -84,6 +96,7 @@ impl PlanTable {
             kinds: kinds.filter(|total| total.jobs > 0).collect(),
             total: total(plan),
             workers: prices.workers.iter().map(|rate| worker_total(rate, plan)).collect(),
+            budgets: Vec::new(),
             unavailable_judges: unavailable(plan),
             notes: notes(plan),
             jobs,

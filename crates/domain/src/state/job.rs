@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::budget::{Account, Amount, Month};
 use crate::job::{FailureClass, Usage};
 use crate::segment::{AttemptLog, Lines};
 use crate::{Artifact, Epoch, Event, Fence, JobId, Lease, LogSegment, ObjectKey, UnixMillis, WorkerId};
@@ -134,6 +135,9 @@ pub struct AttemptRecord {
     pub ended_at: Option<UnixMillis>,
     /// How.
     pub outcome: Outcome,
+    /// What it may cost, and did.
+    #[serde(default, skip_serializing_if = "Account::is_default")]
+    pub account: Account,
     /// What of its log lies in the store.
     #[serde(default, skip_serializing_if = "AttemptLog::is_empty")]
     pub log: AttemptLog,
@@ -146,6 +150,11 @@ pub struct AttemptRecord {
 }
 
 impl AttemptRecord {
+    /// The month whose budgets it counts to: that of its lease, however long it runs.
+    pub fn month(&self) -> Month {
+        Month::of(self.started_at)
+    }
+
     /// What of its lines lies in the store.
     pub fn stored(&self, lines: Lines) -> &AttemptLog {
         match lines {
@@ -192,6 +201,25 @@ pub struct JobState {
     /// The most memory of a worker, MiB, that was not enough for it, as long as it has not succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_exceeded_mib: Option<u64>,
+    /// How much more than its estimate it takes, in thousandths, since a budget was not enough for it and it has not succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needs_permille: Option<u32>,
+}
+
+/// How an attempt's account is settled.
+enum Settled {
+    /// With what it says that it used.
+    Said(Amount),
+    /// It was stopped: with its time until then.
+    Elapsed,
+    /// Nobody knows: all that was set aside counts.
+    Full,
+}
+
+impl Settled {
+    fn said(used: Option<Amount>) -> Self {
+        used.map_or(Self::Full, Self::Said)
+    }
 }
 
 /// Resume states kept while a job runs.
@@ -276,6 +304,11 @@ impl JobState {
         self.attempts.iter().rev().take_while(since).filter(counts).count()
     }
 
+    /// What its attempts take of a budget.
+    pub fn holds(&self) -> Amount {
+        self.attempts.iter().fold(Amount::ZERO, |sum, attempt| sum.plus(attempt.account.holds()))
+    }
+
     /// One of its attempts.
     pub fn attempt(&self, fence: Fence) -> Option<&AttemptRecord> {
         self.attempts.iter().rev().find(|attempt| attempt.fence == fence)
@@ -287,15 +320,17 @@ impl JobState {
             Event::JobReused { from, outputs, usage, at, .. } => {
                 self.reused(from, outputs, usage.as_ref(), *at);
             }
-            Event::JobLeased { lease, worker, at } => self.leased(lease, worker, *at),
+            Event::JobLeased { lease, worker, account, at } => self.leased(lease, worker, *account, *at),
+            Event::SpendGranted { lease, more, .. } => self.granted(lease, *more),
             Event::Checkpointed { lease, step, adapter, resume, at } => {
                 self.checkpointed(lease, *step, adapter, resume, *at);
             }
             Event::Logged { lease, segment, .. } => self.logged(lease, segment),
             Event::JobSucceeded { lease, outputs, usage, at } => self.succeeded(lease, outputs, usage, *at),
-            Event::AttemptFailed { lease, class, reason, memory_mib, at } => {
+            Event::AttemptFailed { lease, class, reason, memory_mib, used, needs_permille, at } => {
                 self.memory_exceeded_mib = self.memory_exceeded_mib.max(*memory_mib);
-                self.attempt_failed(lease, *class, reason, *at);
+                self.needs_permille = self.needs_permille.max(*needs_permille);
+                self.attempt_failed(lease, *class, reason, *used, *at);
             }
             Event::AttemptLost { lease, at } => self.attempt_lost(lease, *at),
             Event::ArtifactLost { job, key, reason, at, .. } => match self.lines_in(job, key) {
@@ -312,6 +347,8 @@ impl JobState {
             | Event::MatrixCancelled { .. }
             | Event::MatrixPaused { .. }
             | Event::MatrixResumed { .. }
+            | Event::MatrixBudgeted { .. }
+            | Event::BudgetReached { .. }
             | Event::WorkerQuarantined { .. }
             | Event::WorkerDraining { .. }
             | Event::WorkerLifted { .. }
@@ -326,10 +363,10 @@ impl JobState {
         self.phase = Phase::Waiting;
         let reason = format!("epoch {epoch} voided it");
         let outcome = Outcome::Failed { class: FailureClass::Released, reason };
-        self.end_attempt(fence, outcome, self.changed_at.unwrap_or_default());
+        self.end_attempt(fence, outcome, Settled::Full, self.changed_at.unwrap_or_default());
     }
 
-    fn leased(&mut self, lease: &Lease, worker: &WorkerId, at: UnixMillis) {
+    fn leased(&mut self, lease: &Lease, worker: &WorkerId, account: Account, at: UnixMillis) {
         self.phase = Phase::Leased { fence: lease.fence, worker: worker.clone() };
         self.attempts.push(AttemptRecord {
             fence: lease.fence,
@@ -337,11 +374,18 @@ impl JobState {
             started_at: at,
             ended_at: None,
             outcome: Outcome::Running,
+            account,
             log: AttemptLog::default(),
             ledger: AttemptLog::default(),
             metrics: AttemptLog::default(),
         });
         self.changed_at = Some(at);
+    }
+
+    fn granted(&mut self, lease: &Lease, more: Amount) {
+        if let Some(attempt) = self.attempts.iter_mut().rev().find(|attempt| attempt.fence == lease.fence) {
+            attempt.account.reserved = attempt.account.reserved.plus(more);
+        }
     }
 
     fn checkpointed(
@@ -378,21 +422,29 @@ impl JobState {
         let is_new = |output: &&Artifact| adapters.iter().all(|adapter| adapter.name != output.name);
         let outputs = outputs.iter().filter(is_new).chain(&adapters).cloned().collect();
         self.phase = Phase::Succeeded { fence: lease.fence, outputs, usage: usage.clone() };
-        self.memory_exceeded_mib = None;
+        (self.memory_exceeded_mib, self.needs_permille) = (None, None);
         for checkpoint in self.checkpoints.values_mut() {
             checkpoint.resume = None;
         }
-        self.end_attempt(lease.fence, Outcome::Succeeded, at);
+        self.end_attempt(lease.fence, Outcome::Succeeded, Settled::said(usage.used), at);
     }
 
-    fn attempt_failed(&mut self, lease: &Lease, class: FailureClass, reason: &str, at: UnixMillis) {
+    fn attempt_failed(
+        &mut self,
+        lease: &Lease,
+        class: FailureClass,
+        reason: &str,
+        used: Option<Amount>,
+        at: UnixMillis,
+    ) {
         self.phase = Phase::Waiting;
-        self.end_attempt(lease.fence, Outcome::Failed { class, reason: reason.to_owned() }, at);
+        let outcome = Outcome::Failed { class, reason: reason.to_owned() };
+        self.end_attempt(lease.fence, outcome, Settled::said(used), at);
     }
 
     fn attempt_lost(&mut self, lease: &Lease, at: UnixMillis) {
         self.phase = Phase::Waiting;
-        self.end_attempt(lease.fence, Outcome::Lost, at);
+        self.end_attempt(lease.fence, Outcome::Lost, Settled::Full, at);
     }
 
     /// What the object belonged to is no more, and the job is to run again unless only a resume state went. Whatever else it
@@ -412,7 +464,8 @@ impl JobState {
             Phase::Succeeded { fence, outputs, .. } if outputs.iter().any(|output| output.has(key)) => {
                 let (fence, outcome) = (*fence, Outcome::Undone { reason: reason.to_owned() });
                 self.phase = Phase::Waiting;
-                self.end_attempt(fence, outcome, at);
+                // It was settled when it succeeded.
+                self.end_attempt(fence, outcome, Settled::Full, at);
             }
             Phase::Reused { outputs, .. } if outputs.iter().any(|output| output.has(key)) => {
                 self.phase = Phase::Waiting;
@@ -421,7 +474,8 @@ impl JobState {
             Phase::Leased { fence, .. } if adapter_lost => {
                 let (fence, class) = (*fence, FailureClass::InputLost);
                 self.phase = Phase::Waiting;
-                self.end_attempt(fence, Outcome::Failed { class, reason: reason.to_owned() }, at);
+                let outcome = Outcome::Failed { class, reason: reason.to_owned() };
+                self.end_attempt(fence, outcome, Settled::Elapsed, at);
             }
             Phase::Waiting
             | Phase::Leased { .. }
@@ -457,14 +511,21 @@ impl JobState {
             return;
         }
         if let Some(fence) = self.current() {
-            self.end_attempt(fence, Outcome::Cancelled, at);
+            self.end_attempt(fence, Outcome::Cancelled, Settled::Elapsed, at);
         }
         self.phase = Phase::Cancelled;
         self.changed_at = Some(at);
     }
 
-    fn end_attempt(&mut self, fence: Fence, outcome: Outcome, at: UnixMillis) {
+    fn end_attempt(&mut self, fence: Fence, outcome: Outcome, settled: Settled, at: UnixMillis) {
         if let Some(attempt) = self.attempts.iter_mut().rev().find(|attempt| attempt.fence == fence) {
+            let account = &mut attempt.account;
+            let spent = match settled {
+                Settled::Said(used) => account.cost(used),
+                Settled::Elapsed => account.cost_until(attempt.started_at, at),
+                Settled::Full => account.reserved,
+            };
+            account.spent.get_or_insert(spent);
             attempt.ended_at = Some(at);
             attempt.outcome = outcome;
         }

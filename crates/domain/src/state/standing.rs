@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use crate::budget::Amount;
 use crate::{Digest, JobId, PlannedJob, Source, UnixMillis};
 
 /// Base models of a worker that are kept in mind.
@@ -26,6 +27,9 @@ pub struct Standing {
     /// How it is taken out, when a person does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<Drain>,
+    /// What the attempts that ended on it have cost.
+    #[serde(default, skip_serializing_if = "Amount::is_zero")]
+    pub spent: Amount,
 }
 
 /// A worker gets no jobs because those it had failed.

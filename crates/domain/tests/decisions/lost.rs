@@ -238,6 +238,7 @@ fn a_loss_can_end_a_matrix_that_can_do_no_more() {
         class: FailureClass::Transient,
         reason: String::from("it broke"),
         lost: files.map(lost).to_vec(),
+        used: None,
     };
     let events = decide::fail(&desk.state, none, &epoch_1, failed, AT).unwrap();
     let ends = events.iter().filter(|event| matches!(event, Event::JobFailed { .. })).count();

@@ -87,7 +87,7 @@ fn a_job_goes_where_its_model_is_warm_then_where_it_is_cached_then_to_the_smalle
 fn turns_follow_the_weights_of_teams_and_matrices_and_whoever_comes_later_catches_nothing_up() {
     let weighted = |weight| Schedule { weight, ..team("x") };
     let mut desk = desk(vec![of("x-1", "a", weighted(1)), of("x-2", "a", weighted(3))], &[("w", 8)]);
-    let teams = [("x", Team { weight: 1, running_max: None }), ("y", Team { weight: 3, running_max: None })];
+    let teams = [("x", Team::default()), ("y", Team { weight: 3, ..Team::default() })];
     desk.teams.named = teams.map(|(name, team)| (name.to_owned(), team)).into();
     assert_eq!(turns(&mut desk, 40), BTreeMap::from([("x-1".into(), 10), ("x-2".into(), 30)]));
     let (_, events) = decide::submit(&desk.state, &ReadSet::default(), of("y-1", "a", team("y"))).unwrap();
@@ -106,7 +106,7 @@ fn within_a_team_the_higher_priority_goes_first_and_what_cannot_run_blocks_nobod
         let leased = desk.place(&[("w", 64)]);
         leased.iter().map(|(lease, _)| lease.job.matrix.to_string()).collect()
     };
-    desk.teams.named.insert(String::from("x"), Team { weight: 1, running_max: Some(3) });
+    desk.teams.named.insert(String::from("x"), Team { running_max: Some(3), ..Team::default() });
     let order = all(&mut desk);
     assert_eq!(order, ["x-2", "y-1", "x-2", "y-1", "x-1"], "the third of x is its last");
     let held = desk.explain("x-1", 1, &[("w", 64)]);
@@ -141,7 +141,7 @@ fn an_explanation_names_each_worker_with_what_would_change_it() {
     desk.record(decide::pause(&desk.state, &MatrixId::new("m-1"), AT).unwrap());
     assert_eq!(desk.explain("m-1", 0, &there).reasons[0].text, "its matrix is paused");
     let (matrix, nobody) = (&desk.state.matrices[0], BTreeMap::new());
-    let moment = Moment { slots: &nobody, held_ms: &BTreeMap::new(), teams: &desk.teams };
+    let moment = Moment { slots: &nobody, held_ms: &BTreeMap::new(), teams: &desk.teams, at: AT };
     let unknown = explain(&desk.state, matrix, 99, &moment);
     assert!(matches!(unknown, Err(Rejection::UnknownJob { .. })));
 }
@@ -149,7 +149,7 @@ fn an_explanation_names_each_worker_with_what_would_change_it() {
 impl Desk {
     fn explain(&self, matrix: &str, ordinal: u32, slots: &[(&str, u32)]) -> Explanation {
         let slots = slots.iter().map(|(name, count)| (WorkerId::new(*name), *count)).collect();
-        let moment = Moment { slots: &slots, held_ms: &BTreeMap::new(), teams: &self.teams };
+        let moment = Moment { slots: &slots, held_ms: &BTreeMap::new(), teams: &self.teams, at: AT };
         let matrix = self.state.matrix(&MatrixId::new(matrix)).expect("a known matrix");
         explain(&self.state, matrix, ordinal, &moment).expect("a job of it")
     }

@@ -50,7 +50,7 @@ fn different_jobs_that_fail_in_a_row_quarantine_their_worker_and_one_job_does_no
     assert!(reason.starts_with("3 different jobs failed on it in a row; the last, m-4/0"), "{reason}");
     assert_eq!(desk.place(&[("bad", 4)]), []);
     let slots = BTreeMap::from([(WorkerId::new("bad"), 1)]);
-    let moment = Moment { slots: &slots, held_ms: &BTreeMap::new(), teams: &desk.teams };
+    let moment = Moment { slots: &slots, held_ms: &BTreeMap::new(), teams: &desk.teams, at: AT };
     let explained = decide::schedule::explain(&desk.state, &desk.state.matrices[0], 0, &moment).unwrap();
     let of_bad = explained.workers.iter().find(|known| known.worker.as_str() == "bad").unwrap();
     assert!(matches!(of_bad.reasons[0].obstacle, Obstacle::Quarantined { .. }), "{explained:?}");

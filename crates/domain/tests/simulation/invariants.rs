@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use assay_domain::decide::Policy;
-use assay_domain::decide::schedule::{Moment, Shares, explain};
+use assay_domain::decide::schedule::{Moment, Obstacle, Reason, Shares, explain};
 use assay_domain::event::WorkerInfo;
 use assay_domain::job::FailureClass;
 use assay_domain::segment::LATE_SEGMENTS_MAX;
@@ -12,6 +12,7 @@ use assay_domain::{
     Artifact, Event, Fence, JobId, Lease, LogSegment, MatrixId, ObjectKey, Rejection, State, WorkerId,
 };
 
+use crate::ledger::Ledger;
 use crate::world::{Objects, Word};
 
 /// As in production.
@@ -40,6 +41,7 @@ pub(crate) struct Observer {
     /// What failed on a worker since something succeeded there.
     failed_on: BTreeMap<WorkerId, BTreeSet<JobId>>,
     looks: u64,
+    pub(crate) ledger: Ledger,
     pub(crate) seen: Seen,
 }
 
@@ -63,6 +65,10 @@ pub(crate) struct Seen {
     pub(crate) cancels: u64,
     /// Attempts after which a team ran as much as it may.
     pub(crate) limits: u64,
+    /// Budgets that kept back what would have fitted, attempts that got more, and those that a budget ended.
+    pub(crate) reached: u64,
+    pub(crate) grants: u64,
+    pub(crate) refusals: u64,
 }
 
 impl Seen {
@@ -78,6 +84,9 @@ impl Seen {
         self.pauses += other.pauses;
         self.cancels += other.cancels;
         self.limits += other.limits;
+        self.reached += other.reached;
+        self.grants += other.grants;
+        self.refusals += other.refusals;
     }
 }
 
@@ -87,6 +96,7 @@ impl Observer {
         let (Word::Renew(lease)
         | Word::Checkpointed(lease, _)
         | Word::Completed(lease)
+        | Word::More(lease, _)
         | Word::Unread(lease, _)
         | Word::Failed(lease, _)) = word
         else {
@@ -113,6 +123,7 @@ impl Observer {
         {
             assert!(!self.archived.contains(matrix), "an archived matrix changed: {event:?}");
         }
+        self.ledger.note(state, event);
         match event {
             Event::EpochRaised { epoch } => {
                 assert!(state.epoch < *epoch, "the epoch went back");
@@ -120,7 +131,14 @@ impl Observer {
             }
             Event::MatrixSubmitted { .. }
             | Event::WorkerRegistered { .. }
+            | Event::MatrixBudgeted { .. }
             | Event::HistoryForgotten { .. } => {}
+            Event::BudgetReached { matrix, scope, .. } => {
+                let known = state.matrix(matrix).expect("a known matrix");
+                assert_ne!(known.held_by.as_ref(), Some(scope), "{matrix} was told that before");
+                self.seen.reached += 1;
+            }
+            Event::SpendGranted { lease, .. } => self.must_be_current(lease),
             Event::WorkerForgotten { worker, .. } => {
                 let busy = state.open_leases().into_iter().find(|(_, holder)| holder == worker);
                 assert!(busy.is_none(), "{worker} was forgotten with {busy:?}");
@@ -271,6 +289,7 @@ impl Observer {
     fn attempt_ended(&mut self, state: &State, lease: &Lease, event: &Event) {
         let lost = matches!(event, Event::AttemptLost { .. });
         let class = if let Event::AttemptFailed { class, .. } = event { Some(*class) } else { None };
+        self.seen.refusals += u64::from(class == Some(FailureClass::Budget));
         self.seen.lost_attempts += u64::from(lost);
         if lost || matches!(class, Some(FailureClass::Crashed | FailureClass::Stalled)) {
             *self.crashes.entry(lease.job.clone()).or_default() += 1;
@@ -328,6 +347,9 @@ impl Observer {
     /// Checks the state between batches.
     pub(crate) fn after(&mut self, state: &State, policy: Policy) {
         self.looks += 1;
+        if self.looks.is_multiple_of(8) {
+            self.ledger.agrees(state);
+        }
         for matrix in &state.matrices {
             assert!(!matrix.is_finished(), "{} is finished and not archived", matrix.submitted.id);
             let statuses = matrix.statuses();
@@ -387,10 +409,9 @@ pub(crate) fn placement_is_right(
 ) {
     let fitting = state.matrices.iter().filter(|matrix| has_one_for(state, moment, matrix, worker));
     let turn = fitting.map(|matrix| (shares.rank(matrix), matrix)).min_by_key(|(rank, _)| *rank);
-    let given = leased.first().map(|event| {
-        let Event::JobLeased { lease, .. } = event else { panic!("placing gave {event:?}") };
-        lease
-    });
+    let given = leased
+        .iter()
+        .find_map(|event| if let Event::JobLeased { lease, .. } = event { Some(lease) } else { None });
     match (given, turn) {
         (None, None) => {}
         (Some(lease), Some((least, _))) => {
@@ -428,8 +449,23 @@ fn has_one_for(state: &State, moment: &Moment<'_>, matrix: &Matrix, worker: &Wor
     let mut ready = statuses.iter().enumerate().filter(|(_, status)| **status == Status::Ready);
     ready.any(|(ordinal, _)| {
         let held = moment.held_ms.contains_key(&id(ordinal));
-        !held && matrix.jobs[ordinal].memory_exceeded_mib.is_none_or(exceeds)
+        let fits = !held && matrix.jobs[ordinal].memory_exceeded_mib.is_none_or(exceeds);
+        fits && may_cost(state, moment, matrix, ordinal as u32, worker)
     })
+}
+
+/// Whether no budget stands between a job and a worker: what is explained of the one job alone.
+fn may_cost(state: &State, moment: &Moment<'_>, matrix: &Matrix, ordinal: u32, worker: &WorkerId) -> bool {
+    let team = matrix.submitted.schedule.team.as_deref().unwrap_or_default();
+    let caps = [matrix.budget, moment.teams.of(team).budget, moment.teams.month];
+    if caps.iter().all(assay_domain::budget::Cap::is_none) {
+        return true;
+    }
+    let explained = explain(state, matrix, ordinal, moment).expect("a job of it");
+    let its_worker = explained.workers.iter().find(|known| known.worker == *worker).expect("it is known");
+    let budget =
+        |reason: &Reason| matches!(reason.obstacle, Obstacle::Budget { .. } | Obstacle::Unpriced { .. });
+    !its_worker.reasons.iter().any(budget)
 }
 
 /// A retry is refused only where it must be, and takes all that is done and there.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use assay_domain::budget::{Amount, Cap};
 use assay_domain::decide::schedule::{Moment, Shares, Team, Teams};
 use assay_domain::decide::{self, BackOff, Failed, Memory, Policy};
 use assay_domain::event::{SubmittedMatrix, WorkerInfo};
@@ -45,6 +46,8 @@ pub(crate) enum Word {
     Logged(Lease, u32),
     Completed(Lease),
     Failed(Lease, FailureClass),
+    /// It has come to its limit and asks for more.
+    More(Lease, Amount),
     /// It could not read these objects.
     Unread(Lease, Vec<ObjectKey>),
 }
@@ -66,6 +69,10 @@ pub(crate) struct Coordinator {
     pub(crate) now: u64,
     /// How far the wall clock is ahead of it.
     pub(crate) wall_ahead: u64,
+    /// Months that the wall clock is ahead.
+    months: u64,
+    /// What the last question for more was answered.
+    pub(crate) limit: Option<Amount>,
     pub(crate) policy: Policy,
     pub(crate) observer: Observer,
     pub(crate) objects: Objects,
@@ -100,6 +107,8 @@ impl Coordinator {
             shares: Shares::default(),
             now: 1,
             wall_ahead: 0,
+            months: 0,
+            limit: None,
             policy: Policy::default(),
             observer: Observer::default(),
             objects: Objects::default(),
@@ -110,7 +119,12 @@ impl Coordinator {
 
     /// The wall clock, which jumps.
     pub(crate) fn at(&self) -> UnixMillis {
-        UnixMillis(self.now + self.wall_ahead)
+        UnixMillis(self.now + self.wall_ahead + self.months * MONTH_MS)
+    }
+
+    /// The wall clock goes into another month; leases do not follow it.
+    pub(crate) fn month_ends(&mut self) {
+        self.months += 1;
     }
 
     /// Journal, then apply: what the engine does.
@@ -120,9 +134,11 @@ impl Coordinator {
         }
         for event in events {
             self.observer.before(&self.state, &self.objects, &event);
+            self.observer.ledger.is_kept(&self.state, &self.teams, &event);
             self.note(&event);
             self.log.push(event.clone());
             self.state.apply(&event);
+            self.observer.ledger.note_cut(&self.state, &event);
             self.amend(&event);
             self.hold(&event);
             self.note_quarantine(&event);
@@ -215,6 +231,7 @@ impl Coordinator {
             plan: plan.jobs.clone(),
             schedule: schedule(number),
             fixed_at: None,
+            budget: budget(number),
             at: self.at(),
         };
         let decided = decide::submit(&self.state, &read, matrix);
@@ -254,13 +271,17 @@ impl Coordinator {
                 let winner = self.archived_winner(lease);
                 let outputs = self.outputs_of(lease);
                 let read = ReadSet { winner, ..ReadSet::default() };
-                let decided =
-                    decide::complete(&self.state, &read, lease, outputs, Usage::default(), self.at());
+                let usage = Usage { used: self.used(lease), ..Usage::default() };
+                let decided = decide::complete(&self.state, &read, lease, outputs, usage, self.at());
                 self.take(decided, current);
                 None
             }
             Word::Failed(lease, class) => {
                 self.failed(lease, *class, Vec::new(), current);
+                None
+            }
+            Word::More(lease, has) => {
+                self.more(lease, *has, current);
                 None
             }
             Word::Unread(lease, keys) => {
@@ -301,9 +322,40 @@ impl Coordinator {
     }
 
     fn failed(&mut self, lease: &Lease, class: FailureClass, lost: Vec<LostObject>, current: bool) {
-        let failed = Failed { class, reason: String::from("it broke"), lost };
+        let failed = Failed { class, reason: String::from("it broke"), lost, used: self.used(lease) };
         let decided = decide::fail(&self.state, self.policy, lease, failed, self.at());
         self.take(decided, current);
+    }
+
+    /// What an attempt says that it used: less than it may, now and then a little more, and some do not say.
+    fn used(&self, lease: &Lease) -> Option<Amount> {
+        let account = self.state.job(&lease.job)?.attempt(lease.fence)?.account;
+        let draw = (self.now * 7_919 + u64::from(lease.fence.attempt.0)) % 100;
+        let time = match draw {
+            0..5 => return None,
+            5..8 => 1_100,
+            _ => draw as u32 * 10,
+        };
+        let device_ms = account.reserved.permille(time).device_ms;
+        let usd_micros = if device_ms == 0 { account.reserved.permille(time).usd_micros } else { 0 };
+        Some(Amount { usd_micros, device_ms })
+    }
+
+    fn more(&mut self, lease: &Lease, has: Amount, current: bool) {
+        self.limit = None;
+        match decide::grant(&self.state, &self.teams, lease, has, self.at()) {
+            Ok((limit, events)) => {
+                self.observer.seen.grants += u64::from(!events.is_empty());
+                self.limit = Some(limit);
+                self.record(events);
+            }
+            Err(Rejection::OverBudget { .. }) => assert!(current, "a stale attempt was looked at"),
+            Err(Rejection::StaleAttempt { .. }) => {
+                assert!(!current, "the current attempt {lease} was refused");
+                self.limit = Some(has);
+            }
+            Err(other) => panic!("{other}"),
+        }
     }
 
     /// What a person's submission does first: files that are not there are sent.
@@ -354,19 +406,18 @@ impl Coordinator {
         let held_ms: BTreeMap<JobId, u64> =
             self.holds.iter().map(|(job, until)| (job.clone(), left(until))).collect();
         let slots = BTreeMap::from([(worker.clone(), 1)]);
-        let moment = Moment { slots: &slots, held_ms: &held_ms, teams: &self.teams };
+        let moment = Moment { slots: &slots, held_ms: &held_ms, teams: &self.teams, at: self.at() };
         let before = self.shares.clone();
-        let at = self.at();
-        let mut events = decide::place(&self.state, &moment, &mut self.shares, at);
+        let events = decide::place(&self.state, &moment, &mut self.shares);
+        let lease = events.iter().find_map(|event| {
+            if let Event::JobLeased { lease, .. } = event { Some(lease.clone()) } else { None }
+        });
         // The second opinion costs more than all else: every third time is often enough.
         if self.now.is_multiple_of(3) {
             invariants::placement_is_right(&self.state, &moment, &before, worker, &events);
         }
-        let event = events.pop()?;
-        let Event::JobLeased { lease, .. } = &event else { panic!("placing gave {event:?}") };
-        let lease = lease.clone();
-        self.record(vec![event]);
-        Some(lease)
+        self.record(events);
+        lease
     }
 
     /// Workers of two sizes, and now and then one comes back with less.
@@ -384,6 +435,8 @@ impl Coordinator {
             memory_mib: self.memory_mib(worker),
             kinds: WorkKind::ALL.to_vec(),
             version: String::from("1"),
+            // A millionth of a USD for each millisecond.
+            usd_per_hour: (worker.as_str() > "w-0").then_some(3.6),
         };
         let events = decide::register(&self.state, info, self.at());
         self.record(events);
@@ -425,6 +478,13 @@ impl Coordinator {
             let decided = decide::unpause(&self.state, &id, self.at());
             self.steer(decided);
         }
+        for id in self.state.matrices.iter().map(|m| m.submitted.id.clone()).collect::<Vec<_>>() {
+            let decided = decide::set_budget(&self.state, &id, Cap::default(), self.at());
+            self.steer(decided);
+        }
+        let teams = self.teams.named.values_mut().chain([&mut self.teams.other]);
+        teams.for_each(|team| team.budget = Cap::default());
+        self.teams.month = Cap::default();
         let drained = self.state.standings.iter().filter(|(_, standing)| standing.drain.is_some());
         for worker in drained.map(|(worker, _)| worker.clone()).collect::<Vec<_>>() {
             let decided = decide::lift(&self.state, &worker, self.at());
@@ -481,8 +541,34 @@ impl Coordinator {
 /// One team that may run little, one of more weight, and those of no team.
 fn teams() -> Teams {
     let named = [("few", 1, Some(1)), ("many", 3, None)];
-    let named = named.map(|(name, weight, running_max)| (name.to_owned(), Team { weight, running_max }));
-    Teams { named: named.into(), other: Team::default() }
+    let named = named.map(|(name, weight, running_max)| {
+        let budget = if weight == 3 { MONTH } else { Cap::default() };
+        (name.to_owned(), Team { weight, running_max, budget })
+    });
+    Teams { named: named.into(), ..Teams::default() }
+}
+
+const MONTH_MS: u64 = 31 * 86_400_000;
+
+/// What a month may cost: some of its matrices, not all.
+pub(crate) const MONTH: Cap = Cap { usd_micros: Some(600_000), device_ms: Some(900_000) };
+
+/// What matrices may cost: many anything, some too little.
+pub(crate) fn budget(number: u64) -> Cap {
+    let part = 40_000 + number % 7 * 40_000;
+    match number % 5 {
+        0 => Cap { usd_micros: Some(part), device_ms: None },
+        1 => Cap { usd_micros: None, device_ms: Some(part) },
+        2 => Cap { usd_micros: Some(part), device_ms: Some(part) },
+        _ => Cap::default(),
+    }
+}
+
+/// A budget that is not lower than it was.
+pub(crate) fn raised(matrix: &Matrix, by: Cap) -> Cap {
+    let more = |now: Option<u64>, by: Option<u64>| now.map(|now| now + by.unwrap_or(0));
+    let Cap { usd_micros, device_ms } = matrix.budget;
+    Cap { usd_micros: more(usd_micros, by.usd_micros), device_ms: more(device_ms, by.device_ms) }
 }
 
 fn schedule(number: u64) -> Schedule {
@@ -531,6 +617,10 @@ pub(crate) struct Held {
     pub(crate) steps: Vec<u64>,
     /// What it has to fetch before it begins.
     pub(crate) unread: Vec<ObjectKey>,
+    /// What it may cost, as far as it has heard.
+    pub(crate) limit: Amount,
+    /// It asked for more and got nothing.
+    pub(crate) refused: bool,
 }
 
 impl Worker {
@@ -545,6 +635,8 @@ impl Worker {
         };
         self.last = Some(lease.clone());
         let unread = coordinator.inputs(&lease.job).into_iter().map(|file| file.key).collect();
-        self.holds.push(Held { lease, steps, unread });
+        let attempt = coordinator.state.job(&lease.job).and_then(|job| job.attempt(lease.fence));
+        let limit = attempt.map(|attempt| attempt.account.reserved).unwrap_or_default();
+        self.holds.push(Held { lease, steps, unread, limit, refused: false });
     }
 }

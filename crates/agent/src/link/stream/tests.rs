@@ -17,6 +17,7 @@ async fn the_link_is_up_before_anyone_hears_of_the_welcome() {
         memory_mib: 0,
         kinds: Vec::new(),
         version: String::new(),
+        usd_per_hour: None,
     };
     let place = Coordinator::At { url: String::from("http://127.0.0.1:1"), token: Token::new("token") };
     let config = Arc::new(AgentConfig::new(place, worker, "unused"));

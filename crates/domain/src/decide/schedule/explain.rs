@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::obstacle::{Obstacle, of_job, of_pair, of_team, of_worker};
 use super::{Moment, id_of, share};
+use crate::decide::budget::Books;
 use crate::state::{Matrix, Status};
 use crate::{JobId, Rejection, State, WorkerId};
 
@@ -61,12 +62,14 @@ pub fn explain(
     let known = matrix.jobs.get(ordinal as usize).ok_or_else(unknown)?;
     let status = matrix.status(ordinal);
     let can_run = matches!(status, Status::Ready | Status::Waiting);
-    let team = share::team_of(matrix);
+    let team = matrix.team();
     let limited = of_team(moment.teams, team, share::running(state, team)).filter(|_| can_run);
     let reasons = of_job(matrix, planned, status, moment.held_ms).chain(limited);
+    let books = Books::new(state, moment.teams, moment.at);
     let workers = state.workers.values().filter(|_| can_run).map(|worker| {
         let pair = of_pair(state, planned.work.kind(), known.memory_exceeded_mib, worker);
-        let reasons = pair.chain(of_worker(state, &worker.id, moment));
+        let budget = books.account(matrix, planned, known, worker).err().map(|told| *told);
+        let reasons = pair.chain(budget).chain(of_worker(state, &worker.id, moment));
         WorkerReasons { worker: worker.id.clone(), reasons: reasons.map(Reason::from).collect() }
     });
     Ok(Explanation {

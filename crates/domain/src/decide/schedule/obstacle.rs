@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::share::{Team, Teams};
 use super::{Moment, id_of};
+use crate::budget::{Amount, Cap, Scope};
 use crate::decide::failure;
 use crate::event::WorkerInfo;
 use crate::state::{DrainMode, JobState, Matrix, Phase, Status};
@@ -31,6 +32,10 @@ pub enum Obstacle {
     BackOff { left_ms: u64, failures: usize },
     /// Its team runs as much as it may.
     TeamLimit { team: String, running: u32, limit: u32 },
+    /// A budget has less left than the job is expected to cost there.
+    Budget { scope: Scope, needs: Amount, left: Cap },
+    /// A budget counts money, and what the job's calls cost is unknown.
+    Unpriced { scope: Scope },
     /// The worker is not connected.
     Gone,
     /// The worker gets no jobs because those it had failed.
@@ -71,6 +76,12 @@ impl fmt::Display for Obstacle {
             Self::TeamLimit { team, running, limit } => {
                 write!(f, "team `{team}` runs {running} jobs, of {limit} that it may")
             }
+            Self::Budget { scope, needs, left } => {
+                write!(f, "it needs about {needs} there, and of the budget of {scope} there is {left} left")
+            }
+            Self::Unpriced { scope } => {
+                write!(f, "what its calls cost is unknown, and the budget of {scope} counts money")
+            }
             Self::Gone => f.write_str("the worker is not connected"),
             Self::Quarantined { reason } => write!(f, "the worker is in quarantine: {reason}"),
             Self::Draining { .. } => f.write_str("the worker is drained"),
@@ -99,6 +110,10 @@ impl Obstacle {
             Self::BackOff { .. } => String::from("the end of that time"),
             Self::TeamLimit { team, .. } => {
                 format!("the end of a job of team `{team}`, or a higher limit at the coordinator")
+            }
+            Self::Budget { scope, .. } => scope.remedy(),
+            Self::Unpriced { scope } => {
+                format!("a judge whose price is known, or no money in the budget of {scope}")
             }
             Self::Gone => String::from("the worker's return; one that is gone for long is forgotten"),
             Self::Quarantined { .. } => String::from("`assay fleet lift WORKER`, or some time"),

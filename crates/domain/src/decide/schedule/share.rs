@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::budget::Cap;
 use crate::state::{Matrix, Phase};
 use crate::{MatrixId, State};
 
@@ -21,11 +22,13 @@ pub struct Team {
     pub weight: u32,
     /// Jobs that it may run at once.
     pub running_max: Option<u32>,
+    /// What it may cost in a calendar month.
+    pub budget: Cap,
 }
 
 impl Default for Team {
     fn default() -> Self {
-        Self { weight: 1, running_max: None }
+        Self { weight: 1, running_max: None, budget: Cap::default() }
     }
 }
 
@@ -36,21 +39,21 @@ pub struct Teams {
     pub named: BTreeMap<String, Team>,
     /// Each of all others.
     pub other: Team,
+    /// What all of them together may cost in a calendar month.
+    pub month: Cap,
 }
 
 impl Teams {
+    /// Whether anyone has a budget for a month.
+    pub fn has_budgets(&self) -> bool {
+        let mut teams = self.named.values().chain([&self.other]);
+        !self.month.is_none() || teams.any(|team| !team.budget.is_none())
+    }
+
     /// What a team may have.
     pub fn of(&self, team: &str) -> Team {
         self.named.get(team).copied().unwrap_or(self.other)
     }
-}
-
-/// The team of matrices that name none.
-const NO_TEAM: &str = "";
-
-/// The team that a matrix claims.
-pub(super) fn team_of(matrix: &Matrix) -> &str {
-    matrix.submitted.schedule.team.as_deref().unwrap_or(NO_TEAM)
 }
 
 /// Jobs that run for a matrix.
@@ -60,7 +63,7 @@ pub(super) fn running_of(matrix: &Matrix) -> u32 {
 
 /// Jobs that run for a team.
 pub(super) fn running(state: &State, team: &str) -> u32 {
-    state.matrices.iter().filter(|matrix| team_of(matrix) == team).map(running_of).sum()
+    state.matrices.iter().filter(|matrix| matrix.team() == team).map(running_of).sum()
 }
 
 /// The turns had so far. Not stored: after a restart all begin equal.
@@ -104,7 +107,7 @@ impl Shares {
     /// What decides between two matrices that have a job that fits, the smaller first: the team's turn, the priority, the
     /// matrix's turn.
     pub fn rank(&self, matrix: &Matrix) -> (u64, i32, u64) {
-        let team = team_of(matrix);
+        let team = matrix.team();
         let within = self.matrices.get(team);
         let turn = within.map_or(0, |flows| flows.start(&matrix.submitted.id));
         (self.teams.start(team), -matrix.submitted.schedule.priority, turn)
@@ -112,14 +115,14 @@ impl Shares {
 
     /// A matrix has its turn.
     pub(super) fn take(&mut self, matrix: &Matrix, teams: &Teams) {
-        let (team, id) = (team_of(matrix).to_owned(), &matrix.submitted.id);
+        let (team, id) = (matrix.team().to_owned(), &matrix.submitted.id);
         self.teams.take(&team, teams.of(&team).weight);
         self.matrices.entry(team).or_default().take(id, matrix.submitted.schedule.weight);
     }
 
     /// Who has nothing under way has no turns either.
     pub(super) fn forget_ended(&mut self, state: &State) {
-        let here = |team: &str| state.matrices.iter().any(|matrix| team_of(matrix) == team);
+        let here = |team: &str| state.matrices.iter().any(|matrix| matrix.team() == team);
         self.teams.ends.retain(|team, _| here(team));
         self.matrices.retain(|team, _| here(team));
         for flows in self.matrices.values_mut() {
