@@ -1,6 +1,7 @@
 //! What happened, as people read it: who did what to what, when. Nothing secret is in it.
 
-use crate::event::SubmittedMatrix;
+use crate::budget::{Account, Cap};
+use crate::event::{SubmittedMatrix, WorkerInfo};
 use crate::job::FailureClass;
 use crate::{Event, JobId, Lease, MatrixId, UnixMillis, WorkerId};
 
@@ -129,16 +130,8 @@ fn told(event: &Event) -> Told {
         Event::JobCancelled { at, .. } => asked("job_cancelled", at, String::from("cancelled")),
         Event::MatrixPaused { at, .. } => asked("matrix_paused", at, String::from("paused")),
         Event::MatrixResumed { at, .. } => asked("matrix_resumed", at, String::from("goes on")),
-        Event::MatrixBudgeted { budget, at, .. } => {
-            asked("matrix_budgeted", at, format!("may cost {budget} from now on"))
-        }
-        Event::BudgetReached { scope, needs, left, at, .. } => {
-            let what = format!(
-                "its next job needs about {needs}, and of the budget of {scope} there is {left} left: {}",
-                scope.remedy()
-            );
-            here("budget_reached", at, what)
-        }
+        Event::MatrixBudgeted { budget, at, .. } => asked("matrix_budgeted", at, budgeted(*budget)),
+        Event::BudgetReached { at, .. } => here("budget_reached", at, reached(event)),
         Event::WorkerDraining { worker, mode, at } => {
             asked("worker_draining", at, format!("{worker} is drained ({})", mode.as_str()))
         }
@@ -148,18 +141,13 @@ fn told(event: &Event) -> Told {
             here("worker_quarantined", at, format!("{worker} gets no more jobs: {reason}"))
         }
         Event::WorkerRegistered { worker, at } => {
-            let what =
-                format!("registered: {}, {}, version {}", worker.host, worker.device_name, worker.version);
-            ("worker_registered", Some(*at), Who::Worker(worker.id.clone()), what)
+            ("worker_registered", Some(*at), Who::Worker(worker.id.clone()), registered(worker))
         }
         Event::WorkerForgotten { worker, at } => {
             here("worker_forgotten", at, format!("{worker} was gone for long and is forgotten"))
         }
         Event::JobReused { from, at, .. } => here("job_reused", at, format!("taken from {from}")),
-        Event::JobLeased { worker, account, at, .. } => {
-            let limit = account.limited.then(|| format!(", {} set aside", account.reserved));
-            here("job_leased", at, format!("leased to {worker}{}", limit.unwrap_or_default()))
-        }
+        Event::JobLeased { worker, account, at, .. } => here("job_leased", at, leased(worker, account)),
         Event::SpendGranted { lease, more, at } => {
             there("spend_granted", at, lease, format!("asked for more and got {more}"))
         }
@@ -195,6 +183,25 @@ fn told(event: &Event) -> Told {
     }
 }
 
+fn registered(worker: &WorkerInfo) -> String {
+    format!("registered: {}, {}, version {}", worker.host, worker.device_name, worker.version)
+}
+
+fn leased(worker: &WorkerId, account: &Account) -> String {
+    let limit = account.limited.then(|| format!(", {} set aside", account.reserved));
+    format!("leased to {worker}{}", limit.unwrap_or_default())
+}
+
+fn budgeted(budget: Cap) -> String {
+    format!("may cost {budget} from now on")
+}
+
+fn reached(event: &Event) -> String {
+    let Event::BudgetReached { scope, needs, left, .. } = event else { return String::new() };
+    let remedy = scope.remedy();
+    format!("its next job needs about {needs}, and of the budget of {scope} there is {left} left: {remedy}")
+}
+
 fn submitted(matrix: &SubmittedMatrix) -> String {
     format!("submitted {}: {} jobs, submit key {}", matrix.name, matrix.plan.len(), matrix.submit_key)
 }
@@ -207,7 +214,7 @@ fn word(class: FailureClass) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::budget::{Account, Amount, Cap, Scope};
+    use crate::budget::{Amount, Scope};
     use crate::{Attempt, Digest, Epoch, Fence, SubmitKey};
 
     fn matrix() -> Box<SubmittedMatrix> {

@@ -10,6 +10,8 @@ mod invariants;
 mod ledger;
 #[path = "support/resolved.rs"]
 mod resolved;
+#[path = "simulation/spending.rs"]
+mod spending;
 #[path = "simulation/world.rs"]
 mod world;
 
@@ -116,7 +118,7 @@ impl Simulation<'_> {
 
     fn steer(&mut self) {
         let (choice, branch) = (self.below(8), self.below(2) == 0);
-        let budget = world::budget(self.rng.next_u64());
+        let budget = spending::budget(self.rng.next_u64());
         let worker = self.workers[self.rng.next_u64() as usize % self.workers.len()].id.clone();
         let (count, mode) = (self.coordinator.state.matrices.len() as u64, DRAINS[self.below(3) as usize]);
         let place = self.below(count) as usize;
@@ -135,7 +137,7 @@ impl Simulation<'_> {
             5 => decide::set_budget(
                 state,
                 &id,
-                world::raised(&self.coordinator.state.matrices[place], budget),
+                spending::raised(&self.coordinator.state.matrices[place], budget),
                 at,
             ),
             _ => decide::lift(state, &worker, at),
@@ -313,7 +315,7 @@ fn run(seed: u64, plans: &[Plan]) -> (usize, Seen) {
     let rng = ChaCha8Rng::seed_from_u64(seed);
     let mut coordinator = Coordinator::new();
     if seed.is_multiple_of(4) {
-        coordinator.teams.month = world::MONTH;
+        coordinator.teams.month = spending::MONTH;
     }
     let mut simulation = Simulation {
         rng,
