@@ -14,6 +14,8 @@ pub enum Need {
     Gguf,
     /// A Python interpreter with torch, transformers, peft and trl.
     Python,
+    /// Chromium, for the report's page.
+    Browser,
 }
 
 impl Need {
@@ -22,6 +24,7 @@ impl Need {
             Self::Model => "ASSAY_TEST_MODEL",
             Self::Gguf => "ASSAY_TEST_GGUF",
             Self::Python => "ASSAY_TEST_PYTHON",
+            Self::Browser => "ASSAY_TEST_BROWSER",
         }
     }
 
@@ -30,6 +33,7 @@ impl Need {
             Self::Model => "model",
             Self::Gguf => "gguf",
             Self::Python => "python",
+            Self::Browser => "browser",
         }
     }
 }

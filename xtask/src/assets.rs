@@ -28,6 +28,7 @@ impl Assets {
             ("ASSAY_TEST_MODEL", model.clone()),
         ];
         variables.extend(ready.python.clone().map(|python| ("ASSAY_TEST_PYTHON", python)));
+        variables.extend(browser().map(|browser| ("ASSAY_TEST_BROWSER", browser)));
         Ok(Self { model, variables })
     }
 
@@ -39,4 +40,12 @@ impl Assets {
     pub(crate) fn variables(&self) -> impl Iterator<Item = (&'static str, &Path)> {
         self.variables.iter().map(|(name, path)| (*name, path.as_path()))
     }
+}
+
+/// A Chromium of this machine, under any of its names; its tests say so where there is none.
+fn browser() -> Option<PathBuf> {
+    let paths = std::env::var_os("PATH")?;
+    let names = ["chromium", "chromium-browser", "google-chrome"];
+    let found = std::env::split_paths(&paths).flat_map(|folder| names.map(|name| folder.join(name)));
+    found.into_iter().find(|path| path.is_file())
 }

@@ -22,9 +22,18 @@ pub fn html(report: &Report) -> String {
     // Scripts run only with this nonce: markup that a response might smuggle in would have none.
     let nonce: String =
         report.reproducibility.matrix_digest.chars().filter(char::is_ascii_hexdigit).take(32).collect();
+    let body = body(report);
     let mut page = head(report, &nonce);
     page.push_str("<main>\n");
-    page.push_str(&lead(report));
+    page.push_str(&lead(report, &body));
+    page.push_str(&body);
+    page.push_str("</main>\n");
+    page.push_str(&format!("<script nonce=\"{nonce}\">\n{SCRIPT}</script>\n</body>\n</html>\n"));
+    page
+}
+
+fn body(report: &Report) -> String {
+    let mut page = String::new();
     page.push_str(&section("win-rates", &rates(report)));
     page.push_str(&section(
         "judges",
@@ -39,8 +48,6 @@ pub fn html(report: &Report) -> String {
     page.push_str(&section("jobs", &[blocks(&sections::execution(report))]));
     page.push_str(&section("imported", &[blocks(&sections::imported(report, Detail::Full))]));
     page.push_str(&section("method", &[blocks(&sections::about(report, Detail::Full))]));
-    page.push_str("</main>\n");
-    page.push_str(&format!("<script nonce=\"{nonce}\">\n{SCRIPT}</script>\n</body>\n</html>\n"));
     page
 }
 
@@ -56,7 +63,8 @@ fn head(report: &Report, nonce: &str) -> String {
     )
 }
 
-fn lead(report: &Report) -> String {
+/// Title, warnings, and where the parts of the body are.
+fn lead(report: &Report, body: &str) -> String {
     let mut text = format!("<header>\n<h1>{}</h1>\n", escape(&format!("Report of {}", report.matrix)));
     if report.smoke {
         text.push_str(&format!(
@@ -78,8 +86,12 @@ fn lead(report: &Report) -> String {
         ("responses", "Responses"),
         ("jobs", "Jobs"),
         ("method", "Method"),
+        ("fixed-before-any-response", "Fixed beforehand"),
+        ("to-get-the-same-numbers-again", "Reproduce"),
     ];
-    let links: String = links.iter().map(|(id, name)| format!("<a href=\"#{id}\">{name}</a>")).collect();
+    let there = |id: &str| body.contains(&format!(" id=\"{id}\""));
+    let links = links.iter().filter(|(id, _)| there(id));
+    let links: String = links.map(|(id, name)| format!("<a href=\"#{id}\">{name}</a>")).collect();
     text.push_str(&format!("<nav aria-label=\"Sections\">{links}</nav>\n</header>\n"));
     text
 }
@@ -108,7 +120,7 @@ fn section(id: &str, parts: &[String]) -> String {
 
 fn blocks(blocks: &[Block]) -> String {
     let block = |block: &Block| match block {
-        Block::Heading(heading) => format!("<h2>{}</h2>\n", escape(heading)),
+        Block::Heading(heading) => heading_with_id(heading),
         Block::Text(paragraph) => format!("<p>{}</p>\n", escape(paragraph)),
         Block::List(items) => list(items),
         Block::Table(table) => grid(table),
@@ -117,6 +129,15 @@ fn blocks(blocks: &[Block]) -> String {
         }
     };
     blocks.iter().map(block).collect()
+}
+
+/// Sections have short ids, headings have their words; one that is a section's own has none.
+fn heading_with_id(heading: &str) -> String {
+    let words = heading.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let id = words.collect::<Vec<_>>().join("-").to_lowercase();
+    // With one word it might be the section's.
+    let id = if id.contains('-') { format!(" id=\"{id}\"") } else { String::new() };
+    format!("<h2{id}>{}</h2>\n", escape(heading))
 }
 
 fn list(items: &[String]) -> String {
