@@ -1,18 +1,23 @@
 //! What a worker is handed for an attempt, computed from the state.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use assay_domain::event::WorkerInfo;
 use assay_domain::job::{AttemptSummary, JobSummary, Source};
 use assay_domain::segment::Lines;
 use assay_domain::state::{AttemptRecord, Matrix, Outcome, Phase};
-use assay_domain::{Artifact, Assignment, FileRef, JobId, Lease, PlannedJob, UnixMillis, WorkKind};
+use assay_domain::{Artifact, Assignment, FileRef, JobId, Lease, PlannedJob, UnixMillis, WorkKind, WorkerId};
 
 /// Inputs that no plan names: what was stored part by part, by role.
 pub(super) type Parts = Vec<(String, Artifact)>;
 
+/// All that are registered.
+type Workers = BTreeMap<WorkerId, WorkerInfo>;
+
 /// The assignment of a lease; none when its job is not in the matrix. `ledgers` are those that it reads.
 pub(super) fn assignment(
     matrix: &Matrix,
+    workers: &Workers,
     lease: &Lease,
     ledgers: Parts,
     lease_ms: u64,
@@ -32,7 +37,7 @@ pub(super) fn assignment(
         inputs: inputs(matrix, planned, ledgers)?,
         resume,
         secret,
-        history: if kind == WorkKind::Report { history(matrix) } else { Vec::new() },
+        history: if kind == WorkKind::Report { history(matrix, workers) } else { Vec::new() },
         fixed_at: (kind == WorkKind::Report).then(|| fixed_at(matrix)),
         traceparent: assay_proto::convert::traceparent(&matrix.submitted.id),
         lease_ms,
@@ -100,7 +105,7 @@ fn fixed_at(matrix: &Matrix) -> UnixMillis {
     matrix.submitted.fixed_at.unwrap_or(matrix.submitted.at)
 }
 
-fn history(matrix: &Matrix) -> Vec<JobSummary> {
+fn history(matrix: &Matrix, workers: &Workers) -> Vec<JobSummary> {
     let jobs = matrix.submitted.plan.iter().zip(&matrix.jobs);
     jobs.map(|(planned, job)| {
         let (usage, reused_from) = match &job.phase {
@@ -112,7 +117,7 @@ fn history(matrix: &Matrix) -> Vec<JobSummary> {
             job: JobId { matrix: matrix.submitted.id.clone(), ordinal: planned.ordinal },
             label: planned.label.clone(),
             kind: planned.work.kind(),
-            attempts: job.attempts.iter().map(attempt).collect(),
+            attempts: job.attempts.iter().map(|record| attempt(record, workers)).collect(),
             usage,
             reused_from,
         }
@@ -120,7 +125,7 @@ fn history(matrix: &Matrix) -> Vec<JobSummary> {
     .collect()
 }
 
-fn attempt(record: &AttemptRecord) -> AttemptSummary {
+fn attempt(record: &AttemptRecord, workers: &Workers) -> AttemptSummary {
     let outcome = match &record.outcome {
         Outcome::Running => String::from("running"),
         Outcome::Succeeded => String::from("succeeded"),
@@ -135,5 +140,6 @@ fn attempt(record: &AttemptRecord) -> AttemptSummary {
         started_at: record.started_at.0,
         ended_at: record.ended_at.map(|at| at.0),
         outcome,
+        usd_per_hour: workers.get(&record.worker).and_then(|worker| worker.usd_per_hour),
     }
 }

@@ -263,7 +263,7 @@ impl Engine {
         let offer = match self.state.matrix(&lease.job.matrix) {
             Some(matrix) => {
                 let ledgers = self.ledgers(matrix, &lease)?;
-                assignment(matrix, &lease, ledgers, self.limits.lease_ms)
+                assignment(matrix, &self.state.workers, &lease, ledgers, self.limits.lease_ms)
             }
             None => None,
         };

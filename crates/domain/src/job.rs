@@ -288,6 +288,9 @@ pub struct AttemptSummary {
     pub ended_at: Option<u64>,
     /// `running`, `succeeded`, `failed: ...`, `lost`, `cancelled`.
     pub outcome: String,
+    /// What an hour of the worker costs, USD, where its owner said so and it is still known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usd_per_hour: Option<f64>,
 }
 
 /// A job as the report shows it.

@@ -24,7 +24,8 @@ impl WorkerCost {
     }
 }
 
-/// By kind, for kinds that need a device. A worker tells its price with what it finished; that goes for all its attempts.
+/// By kind, for kinds that need a device. A worker says its price when it registers, and with what it finished: that goes for
+/// all its attempts, also of one that never finished anything.
 #[must_use]
 pub fn worker_cost(jobs: &[JobSummary]) -> BTreeMap<WorkKind, WorkerCost> {
     let told =
@@ -38,7 +39,7 @@ pub fn worker_cost(jobs: &[JobSummary]) -> BTreeMap<WorkKind, WorkerCost> {
             let Some(ended_at) = attempt.ended_at else { continue };
             let seconds = ended_at.saturating_sub(attempt.started_at) as f64 / 1000.0;
             cost.seconds += seconds;
-            match prices.get(attempt.worker.as_str()) {
+            match attempt.usd_per_hour.as_ref().or_else(|| prices.get(attempt.worker.as_str())) {
                 Some(price) => cost.usd += seconds / 3600.0 * price,
                 None => cost.unpriced_s += seconds,
             }
@@ -61,6 +62,7 @@ mod tests {
             started_at: 1_000,
             ended_at: Some(1_000 + seconds * 1_000),
             outcome: String::from("succeeded"),
+            usd_per_hour: None,
         };
         JobSummary {
             job: JobId { matrix: MatrixId::new("m-1"), ordinal: 0 },
@@ -86,5 +88,15 @@ mod tests {
         assert_eq!((train.seconds, train.known_usd()), (7200.0, Some(4.0)));
         let generate = costs[&WorkKind::Generate];
         assert_eq!((generate.unpriced_s, generate.known_usd(), generate.usd), (60.0, None, 2.0));
+    }
+
+    #[test]
+    fn a_worker_that_never_finished_anything_costs_what_it_said_when_it_came() {
+        let mut lost = job(WorkKind::Train, &[("gone", 3600), ("mine", 1800)], None);
+        lost.attempts[0].usd_per_hour = Some(3.0);
+        let train = worker_cost(std::slice::from_ref(&lost))[&WorkKind::Train];
+        assert_eq!((train.usd, train.unpriced_s, train.known_usd()), (3.0, 1800.0, None));
+        lost.attempts[1].usd_per_hour = Some(1.0);
+        assert_eq!(worker_cost(&[lost])[&WorkKind::Train].known_usd(), Some(3.5));
     }
 }

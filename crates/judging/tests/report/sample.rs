@@ -349,6 +349,7 @@ fn history() -> Vec<JobSummary> {
             started_at: 1_767_225_600_000 + u64::from(ordinal) * 90_000,
             ended_at: Some(1_767_225_600_000 + u64::from(ordinal) * 90_000 + (seconds * 1000.0) as u64),
             outcome: outcome.into(),
+            usd_per_hour: None,
         };
         let attempts = if lost {
             vec![attempt(1, "lost"), attempt(2, "succeeded")]
