@@ -17,6 +17,7 @@ mod export;
 mod files;
 mod objects;
 mod restore;
+pub(crate) mod schedule;
 mod stored;
 mod verify;
 
@@ -25,6 +26,7 @@ pub use command::AdminArgs;
 pub use compact::{Compacted, compact};
 pub use export::{Exported, export};
 pub use restore::{Restored, restore};
+pub use schedule::BackupSchedule;
 pub use verify::{Verified, verify};
 
 /// Why nothing was done.

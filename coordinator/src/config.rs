@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use assay_domain::decide::schedule::Teams;
 
+use crate::admin::BackupSchedule;
 use crate::journal::JournalConfig;
 
 pub use teams::{MonthBudget, TeamBudget, TeamSetting, teams};
@@ -18,6 +19,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where to listen: loopback only; port 0 picks one.
     pub listen: SocketAddr,
+    /// When backups are taken, if they are.
+    pub backups: Option<BackupSchedule>,
     /// All bounds.
     pub limits: Limits,
 }
@@ -28,6 +31,7 @@ impl Config {
         Self {
             data_dir: data_dir.into(),
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            backups: None,
             limits: Limits::default(),
         }
     }

@@ -265,6 +265,10 @@ impl Engine {
             Command::LogLines { lines } => self.log_lines(lines),
             Command::Durable { reply } => self.answer(reply, self.journal.last_sequence()),
             Command::Tick { reply } => self.answer(reply, ()),
+            Command::Note { event, reply } => {
+                self.record(event)?;
+                self.answer(reply, ());
+            }
             Command::Stop => return Ok(Flow::Stop),
         }
         Ok(Flow::GoOn)

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use assay_coordinator::admin::BackupSchedule;
 use assay_coordinator::config::{Config, MonthBudget, TeamBudget, TeamSetting, teams};
 use clap::Args;
 
@@ -40,6 +41,15 @@ pub(crate) struct Serve {
     /// Finished matrices are forgotten so many days after their end; all are kept without it.
     #[arg(long, env = "ASSAY_HISTORY_DAYS", value_parser = clap::value_parser!(u64).range(1..=36_500))]
     history_days: Option<u64>,
+    /// Takes backups by itself: the folder for them, on another disk than the data folder.
+    #[arg(long, value_name = "DIR", requires = "backup_every")]
+    backup_to: Option<PathBuf>,
+    /// From one backup to the next, such as 6h, 30m or 1d.
+    #[arg(long, value_name = "TIME", requires = "backup_to", value_parser = duration_ms)]
+    backup_every: Option<u64>,
+    /// How many backups are kept; the oldest go once a newer one was read back.
+    #[arg(long, value_name = "N", requires = "backup_to", default_value_t = 7, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    backup_keep: u64,
     /// When a connection that says nothing is closed, in milliseconds.
     #[arg(long, hide = true, value_parser = clap::value_parser!(u64).range(1..))]
     silent_socket_ms: Option<u64>,
@@ -56,6 +66,39 @@ impl Serve {
         limits.teams = teams(&self.team_weight, &self.team_running_max, &self.team_budget, month);
         limits.history_ms = self.history_days.map_or(limits.history_ms, |days| days * DAY_MS);
         limits.silent_socket_ms = self.silent_socket_ms.unwrap_or(limits.silent_socket_ms);
+        let keep = usize::try_from(self.backup_keep).unwrap_or(usize::MAX);
+        let schedule = self.backup_to.zip(self.backup_every);
+        config.backups = schedule.map(|(folder, every_ms)| BackupSchedule { folder, every_ms, keep });
         config
+    }
+}
+
+/// A whole number with its unit.
+fn duration_ms(text: &str) -> Result<u64, String> {
+    let rule =
+        || String::from("write a whole number with its unit, such as 6h, 30m, 90s or 1d, from 1s to 365d");
+    let unit_ms = match text.chars().last() {
+        Some('s') => 1_000,
+        Some('m') => 60_000,
+        Some('h') => 3_600_000,
+        Some('d') => DAY_MS,
+        Some(_) | None => return Err(rule()),
+    };
+    let number: u64 = text[..text.len() - 1].parse().map_err(|_| rule())?;
+    let ms = number.checked_mul(unit_ms).filter(|ms| (1_000..=365 * DAY_MS).contains(ms));
+    ms.ok_or_else(rule)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_a_unit_and_a_range() {
+        assert_eq!(duration_ms("6h"), Ok(21_600_000));
+        assert_eq!(duration_ms("90s"), Ok(90_000));
+        for bad in ["", "h", "6", "0s", "-1h", "1.5h", "366d", "6 h", "6ö", "99999999999999999999d"] {
+            assert!(duration_ms(bad).unwrap_err().contains("such as 6h"), "{bad}");
+        }
     }
 }

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 use crate::admin::BACKUP_FILE;
+use crate::admin::schedule::Backups;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::disk::{Disk, RealDisk};
@@ -151,7 +152,7 @@ impl Server {
         let bind = |source| ServerError::Bind { listen: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
-        let opened = open(&config, &clock, probe).await?;
+        let opened = open(&config, &clock, probe.clone()).await?;
         let stop = CancellationToken::new();
         let fatal = Fatal::new();
         let routes = routes(&config, &opened, &clock, address, &stop, &fatal)?;
@@ -176,6 +177,11 @@ impl Server {
             drain: Duration::from_millis(config.limits.drain_ms),
         };
         server.announce()?;
+        if let Some(schedule) = config.backups {
+            let (engine, stop) = (server.engine.clone(), server.stop.clone());
+            let backups = Backups { schedule, data_dir: config.data_dir, probe, clock, engine, stop };
+            tokio::spawn(backups.run());
+        }
         Ok(server)
     }
 

@@ -36,6 +36,23 @@ impl Staged {
         Ok(Staged { folder, target: target.to_path_buf(), finished: false })
     }
 
+    /// Removes what interrupted ones left in a folder under such a name.
+    pub(super) fn remove_unfinished(folder: &Path, prefix: &str) -> Result<(), AdminError> {
+        let entries = match fs::read_dir(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries.map_err(AdminError::io("list", folder))?,
+        };
+        for entry in entries {
+            let entry = entry.map_err(AdminError::io("list", folder))?;
+            let name = entry.file_name();
+            let name = name.to_str().unwrap_or_default();
+            if name.starts_with(prefix) && name.ends_with(".unfinished") {
+                fs::remove_dir_all(entry.path()).map_err(AdminError::io("remove", &entry.path()))?;
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn folder(&self) -> &Path {
         &self.folder
     }

@@ -4,8 +4,9 @@
 
 use std::collections::BTreeMap;
 
+use assay_domain::job::Usage;
 use assay_domain::state::{FinishedJob, JobState, Matrix};
-use assay_domain::{Digest, JobId, JobKey, MatrixId, PlannedJob, SubmitKey, UnixMillis, WorkKind};
+use assay_domain::{Artifact, Digest, JobId, JobKey, MatrixId, PlannedJob, SubmitKey, UnixMillis, WorkKind};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +22,10 @@ const JOBS: &str = "jobs";
 /// A line of the list, newest first.
 const LINES: &str = "lines";
 const SUBMIT_KEYS: &str = "submit_keys";
+/// A finished job by its key, as the matrix has it that was archived last.
 const JOB_KEYS: &str = "job_keys";
+/// The ordinal of a finished job, by its key and each matrix that has it.
+const JOB_HOLDERS: &str = "job_holders";
 /// Judge jobs that were tried, by key, newest first.
 const JUDGED: &str = "judged";
 
@@ -101,6 +105,24 @@ pub(crate) struct JobRecord {
     pub(crate) state: JobState,
 }
 
+/// A finished job by its key. Its first fields are those of [`FinishedJob`], as which it is read.
+#[derive(Serialize, Deserialize)]
+struct Held {
+    job: JobId,
+    outputs: Vec<Artifact>,
+    usage: Option<Usage>,
+    /// The matrix from whose record this is; none in indexes of earlier builds.
+    #[serde(default)]
+    held_by: Option<MatrixId>,
+}
+
+impl Held {
+    fn of(finished: FinishedJob, matrix: &MatrixId) -> Self {
+        let FinishedJob { job, outputs, usage } = finished;
+        Self { job, outputs, usage, held_by: Some(matrix.clone()) }
+    }
+}
+
 /// Finished matrices.
 #[derive(Debug)]
 pub(crate) struct Archive {
@@ -151,7 +173,7 @@ impl Archive {
     }
 
     /// Removes the finished matrices that ended before a time, one by one; the sequence stays, so that an interruption does no
-    /// harm. A job key that a matrix which stays has taken over may be forgotten with them.
+    /// harm. A job that a matrix which stays has as well is still found by its key.
     pub(crate) fn forget(&mut self, before: UnixMillis) -> Result<(), EngineError> {
         for line in self.older(before)? {
             let Some(matrix) = self.matrix(&line.id)? else { continue };
@@ -161,18 +183,41 @@ impl Archive {
                 let id = JobId { matrix: line.id.clone(), ordinal: planned.ordinal };
                 delete(JOBS, &job_key(&id));
                 delete(JUDGED, &judged_key(&planned.key, matrix.submitted.at, &id));
-                if self.finished(&planned.key)?.is_some_and(|finished| finished.job.matrix == line.id) {
-                    delete(JOB_KEYS, planned.key.0.as_bytes());
-                }
+                delete(JOB_HOLDERS, &holder_key(&planned.key, &line.id));
             }
             let id = line.id.as_str().as_bytes();
             delete(SPECS, id);
             delete(MATRICES, id);
             delete(LINES, &line.cursor().key());
             delete(SUBMIT_KEYS, matrix.submitted.submit_key.as_str().as_bytes());
+            for planned in &matrix.submitted.plan {
+                changes.extend(self.without(&planned.key, &line.id)?);
+            }
             self.writer.apply(self.applied_sequence(), changes)?;
         }
         Ok(())
+    }
+
+    /// What becomes of a key when a matrix is forgotten: another that has the job takes it over.
+    fn without(&self, key: &JobKey, matrix: &MatrixId) -> Result<Option<Change>, EngineError> {
+        let Some(held) = self.value::<Held>(JOB_KEYS, key.0.as_bytes())? else { return Ok(None) };
+        // Before there were holders, whoever ran it had it.
+        if held.held_by.as_ref().unwrap_or(&held.job.matrix) != matrix {
+            return Ok(None);
+        }
+        let mut others = Vec::new();
+        self.each(JOB_HOLDERS, key.0.as_bytes(), |holder| {
+            others.push(decode::<JobId>(holder)?);
+            Ok(())
+        })?;
+        let key = key.0.as_bytes().to_vec();
+        for id in others.into_iter().filter(|id| id.matrix != *matrix) {
+            if let Some(finished) = self.job(&id)?.and_then(|record| record.state.finished(&id)) {
+                let value = encode(&Held::of(finished, &id.matrix))?;
+                return Ok(Some(Change::Put { tree: JOB_KEYS, key, value }));
+            }
+        }
+        Ok(Some(Change::Delete { tree: JOB_KEYS, key }))
     }
 
     fn older(&self, before: UnixMillis) -> Result<Vec<MatrixLine>, EngineError> {
@@ -293,7 +338,8 @@ fn push_changes(matrix: &Matrix, changes: &mut Vec<Change>) -> Result<(), Engine
             put(JUDGED, &judged_key(&planned.key, matrix.submitted.at, &id), encode(&id)?);
         }
         if let Some(finished) = matrix.finished_job(planned.ordinal) {
-            put(JOB_KEYS, planned.key.0.as_bytes(), encode(&finished)?);
+            put(JOB_HOLDERS, &holder_key(&planned.key, &id.matrix), encode(&id)?);
+            put(JOB_KEYS, planned.key.0.as_bytes(), encode(&Held::of(finished, &id.matrix))?);
         }
     }
     put(SPECS, id, matrix.submitted.spec_json.clone().into_bytes());
@@ -354,6 +400,11 @@ fn job_key(id: &JobId) -> Vec<u8> {
 /// Ascending keys are descending times.
 fn judged_key(key: &JobKey, submitted: UnixMillis, id: &JobId) -> Vec<u8> {
     [key.0.as_bytes().as_slice(), &(!submitted.0).to_be_bytes(), &job_key(id)].concat()
+}
+
+/// A job's key has a fixed length.
+fn holder_key(key: &JobKey, matrix: &MatrixId) -> Vec<u8> {
+    [key.0.as_bytes(), matrix.as_str().as_bytes()].concat()
 }
 
 fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, EngineError> {

@@ -13,8 +13,8 @@ use assay_domain::job::Usage;
 use assay_domain::segment::Lines;
 use assay_domain::state::{FinishedJob, Matrix, Standing};
 use assay_domain::{
-    Artifact, Assignment, Attempt, Epoch, FileRef, JobId, JobKey, Lease, LogSegment, MatrixId, Progress,
-    Rejection, UnixMillis,
+    Artifact, Assignment, Attempt, Epoch, Event, FileRef, JobId, JobKey, Lease, LogSegment, MatrixId,
+    Progress, Rejection, UnixMillis,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -129,6 +129,11 @@ pub(crate) enum Command {
     },
     /// Looks at the clock and at what is due.
     Tick {
+        reply: Reply<()>,
+    },
+    /// Something that happened besides, for the audit.
+    Note {
+        event: Event,
         reply: Reply<()>,
     },
     Stop,

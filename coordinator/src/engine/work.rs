@@ -329,6 +329,8 @@ impl Engine {
             Event::MatrixArchived { matrix, .. } => self.tables.holds.retain(|job, _| job.matrix != *matrix),
             Event::EpochRaised { .. }
             | Event::HistoryForgotten { .. }
+            | Event::BackupTaken { .. }
+            | Event::BackupFailed { .. }
             | Event::MatrixSubmitted { .. }
             | Event::JobReused { .. }
             | Event::WorkerRegistered { .. }

@@ -15,7 +15,7 @@ use super::world::{World, probe};
 const NOW: UnixMillis = UnixMillis(1_790_000_000_000);
 
 /// `assay-coordinator admin ARGS`; its exit code and all it said.
-fn admin(args: &[&str], data_dir: &Path) -> (Option<i32>, String) {
+pub(crate) fn admin(args: &[&str], data_dir: &Path) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_assay-coordinator"));
     let Output { status, stdout, stderr } =
         command.arg("admin").args(args).arg("--data-dir").arg(data_dir).output().unwrap();
@@ -27,7 +27,7 @@ fn text(path: &Path) -> &str {
 }
 
 /// Does whatever is offered until a matrix has ended.
-async fn run_all(world: &World, worker: &mut Worker<'_>, matrix: &str) {
+pub(crate) async fn run_all(world: &World, worker: &mut Worker<'_>, matrix: &str) {
     while world
         .statuses(matrix)
         .await

@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod admin;
+mod backups;
 mod budget;
 mod events;
+mod history;
 mod life;
 mod logs;
 mod lost;

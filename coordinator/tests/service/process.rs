@@ -17,14 +17,20 @@ pub(crate) struct Process {
 impl Process {
     /// Starts one that closes silent connections after a while, with a limit of open files if one is given.
     pub(crate) fn start(silent_ms: u32, files: Option<u32>) -> Self {
+        Self::start_with(silent_ms, files, &[])
+    }
+
+    /// The same, with more flags.
+    pub(crate) fn start_with(silent_ms: u32, files: Option<u32>, flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let limit = files.map(|files| format!("ulimit -n {files}; ")).unwrap_or_default();
-        let serve = "exec \"$0\" serve --listen 127.0.0.1:0 --silent-socket-ms \"$2\" --data-dir \"$1\"";
+        let serve = "exec \"$0\" serve --listen 127.0.0.1:0 --data-dir \"$@\"";
         let mut command = Command::new("sh");
         command.arg("-c").arg(limit + serve).arg(env!("CARGO_BIN_EXE_assay-coordinator"));
         command
             .arg(folder.path().join("data"))
-            .arg(silent_ms.to_string())
+            .args(["--silent-socket-ms", &silent_ms.to_string()])
+            .args(flags)
             .env("ASSAY_LOG", "info")
             .stdin(Stdio::null());
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
@@ -37,6 +43,12 @@ impl Process {
         let announced: serde_json::Value = serde_json::from_str(&announced).unwrap();
         let world = World::outside(folder, announced["address"].as_str().unwrap());
         Self { child, world }
+    }
+
+    /// Kills it, as nobody can notice in time.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     pub(crate) fn address(&self) -> String {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use assay_coordinator::admin::BackupSchedule;
 use assay_coordinator::clock::Clock;
 use assay_coordinator::config::{Config, Limits};
 use assay_coordinator::index::ProbeCommand;
@@ -40,6 +41,7 @@ pub(crate) struct World {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) limits: Limits,
+    pub(crate) backups: Option<BackupSchedule>,
     server: Option<Server>,
     /// The address of a coordinator in a process of its own.
     outside: Option<String>,
@@ -59,8 +61,17 @@ impl World {
     }
 
     pub(crate) async fn with(limits: Limits) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut world = Self { folder, clock: Arc::default(), limits, server: None, outside: None };
+        Self::started(tempfile::tempdir().unwrap(), limits).await
+    }
+
+    /// On a folder that holds the folder `data` already.
+    pub(crate) async fn on(folder: tempfile::TempDir) -> Self {
+        Self::started(folder, Limits { drain_ms: 500, ..Limits::default() }).await
+    }
+
+    async fn started(folder: tempfile::TempDir, limits: Limits) -> Self {
+        let clock = Arc::default();
+        let mut world = Self { folder, clock, limits, backups: None, server: None, outside: None };
         world.start().await;
         world
     }
@@ -68,7 +79,8 @@ impl World {
     /// A coordinator that serves the folder `data` in a process of its own.
     pub(crate) fn outside(folder: tempfile::TempDir, address: &str) -> Self {
         let outside = Some(address.to_owned());
-        Self { folder, clock: Arc::default(), limits: Limits::default(), server: None, outside }
+        let limits = Limits::default();
+        Self { folder, clock: Arc::default(), limits, backups: None, server: None, outside }
     }
 
     pub(crate) async fn start(&mut self) {
@@ -76,7 +88,8 @@ impl World {
     }
 
     pub(crate) async fn try_start(&mut self) -> Result<(), ServerError> {
-        let config = Config { limits: self.limits.clone(), ..Config::new(self.data_dir()) };
+        let (limits, backups) = (self.limits.clone(), self.backups.clone());
+        let config = Config { limits, backups, ..Config::new(self.data_dir()) };
         self.server = Some(Server::start(config, self.clock.clone(), probe()).await?);
         Ok(())
     }

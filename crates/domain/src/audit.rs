@@ -1,6 +1,6 @@
 //! What happened, as people read it: who did what to what, when. Nothing secret is in it.
 
-use crate::budget::{Account, Cap};
+use crate::budget::{Account, Amount, Cap};
 use crate::event::{SubmittedMatrix, WorkerInfo};
 use crate::job::FailureClass;
 use crate::{Event, JobId, Lease, MatrixId, UnixMillis, WorkerId};
@@ -38,7 +38,7 @@ pub struct Entry {
 }
 
 /// The names of all events.
-pub const KINDS: [&str; 25] = [
+pub const KINDS: [&str; 27] = [
     "epoch_raised",
     "matrix_submitted",
     "job_reused",
@@ -64,6 +64,8 @@ pub const KINDS: [&str; 25] = [
     "worker_lifted",
     "matrix_archived",
     "history_forgotten",
+    "backup_taken",
+    "backup_failed",
 ];
 
 /// An event as people read it.
@@ -92,6 +94,8 @@ fn lease(event: &Event) -> Option<&Lease> {
         | Event::AttemptLost { lease, .. } => Some(lease),
         Event::EpochRaised { .. }
         | Event::HistoryForgotten { .. }
+        | Event::BackupTaken { .. }
+        | Event::BackupFailed { .. }
         | Event::MatrixSubmitted { .. }
         | Event::JobReused { .. }
         | Event::WorkerRegistered { .. }
@@ -148,9 +152,7 @@ fn told(event: &Event) -> Told {
         }
         Event::JobReused { from, at, .. } => here("job_reused", at, format!("taken from {from}")),
         Event::JobLeased { worker, account, at, .. } => here("job_leased", at, leased(worker, account)),
-        Event::SpendGranted { lease, more, at } => {
-            there("spend_granted", at, lease, format!("asked for more and got {more}"))
-        }
+        Event::SpendGranted { lease, more, at } => there("spend_granted", at, lease, granted(*more)),
         Event::Checkpointed { lease, step, at, .. } => {
             there("checkpointed", at, lease, format!("checkpoint at step {step}"))
         }
@@ -179,6 +181,8 @@ fn told(event: &Event) -> Told {
             at,
             format!("finished matrices that ended before {} are forgotten", before.0),
         ),
+        Event::BackupTaken { at, .. } => here("backup_taken", at, backed_up(event)),
+        Event::BackupFailed { reason, at } => here("backup_failed", at, format!("no backup: {reason}")),
         Event::MatrixArchived { at, .. } => here("matrix_archived", at, String::from("ended")),
     }
 }
@@ -192,6 +196,10 @@ fn leased(worker: &WorkerId, account: &Account) -> String {
     format!("leased to {worker}{}", limit.unwrap_or_default())
 }
 
+fn granted(more: Amount) -> String {
+    format!("asked for more and got {more}")
+}
+
 fn budgeted(budget: Cap) -> String {
     format!("may cost {budget} from now on")
 }
@@ -200,6 +208,16 @@ fn reached(event: &Event) -> String {
     let Event::BudgetReached { scope, needs, left, .. } = event else { return String::new() };
     let remedy = scope.remedy();
     format!("its next job needs about {needs}, and of the budget of {scope} there is {left} left: {remedy}")
+}
+
+fn backed_up(event: &Event) -> String {
+    let Event::BackupTaken { name, sequence, objects, object_bytes, missing, .. } = event else {
+        return String::new();
+    };
+    let lacking = if *missing == 0 { String::new() } else { format!("; {missing} objects are not in it") };
+    format!(
+        "backup {name} as of sequence {sequence}, with {objects} objects of {object_bytes} bytes, read back{lacking}"
+    )
 }
 
 fn submitted(matrix: &SubmittedMatrix) -> String {
@@ -214,7 +232,7 @@ fn word(class: FailureClass) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::budget::{Amount, Scope};
+    use crate::budget::Scope;
     use crate::{Attempt, Digest, Epoch, Fence, SubmitKey};
 
     fn matrix() -> Box<SubmittedMatrix> {
@@ -280,6 +298,15 @@ mod tests {
             Event::WorkerLifted { worker: WorkerId::new("w"), at },
             Event::MatrixArchived { matrix, at },
             Event::HistoryForgotten { before: at, at },
+            Event::BackupTaken {
+                name: String::from("b"),
+                sequence: 1,
+                objects: 2,
+                object_bytes: 3,
+                missing: 1,
+                at,
+            },
+            Event::BackupFailed { reason: String::from("a full disk"), at },
         ];
         for event in events {
             let told = entry(&event);

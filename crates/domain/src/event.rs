@@ -289,6 +289,29 @@ pub enum Event {
         /// When.
         at: UnixMillis,
     },
+    /// The coordinator took a backup by itself, and read it back.
+    BackupTaken {
+        /// Its folder's name.
+        name: String,
+        /// The last record in it.
+        sequence: u64,
+        /// Objects in it.
+        objects: usize,
+        /// Their bytes.
+        object_bytes: u64,
+        /// Objects that the state names and the store has not as they should be.
+        #[serde(default)]
+        missing: usize,
+        /// When.
+        at: UnixMillis,
+    },
+    /// A backup that was due could not be taken.
+    BackupFailed {
+        /// Why.
+        reason: String,
+        /// When.
+        at: UnixMillis,
+    },
     /// A matrix in which nothing can run any more left the working state for the query store.
     MatrixArchived {
         /// Which.
@@ -304,6 +327,8 @@ impl Event {
         match self {
             Self::EpochRaised { .. }
             | Self::HistoryForgotten { .. }
+            | Self::BackupTaken { .. }
+            | Self::BackupFailed { .. }
             | Self::WorkerRegistered { .. }
             | Self::WorkerForgotten { .. }
             | Self::MatrixSubmitted { .. }
@@ -335,6 +360,8 @@ impl Event {
         match self {
             Self::EpochRaised { .. }
             | Self::HistoryForgotten { .. }
+            | Self::BackupTaken { .. }
+            | Self::BackupFailed { .. }
             | Self::WorkerRegistered { .. }
             | Self::WorkerForgotten { .. }
             | Self::WorkerQuarantined { .. }

@@ -118,7 +118,7 @@ impl State {
         match event {
             Event::EpochRaised { epoch } => self.raise_epoch(*epoch),
             // Finished matrices are not here.
-            Event::HistoryForgotten { .. } => {}
+            Event::HistoryForgotten { .. } | Event::BackupTaken { .. } | Event::BackupFailed { .. } => {}
             Event::MatrixSubmitted { matrix } => self.matrices.push(Matrix::new(matrix)),
             Event::WorkerRegistered { worker, .. } => {
                 self.workers.insert(worker.id.clone(), worker.clone());
@@ -352,17 +352,8 @@ impl Matrix {
 
     /// A job as later submissions find it by its key.
     pub fn finished_job(&self, ordinal: u32) -> Option<FinishedJob> {
-        let id = || JobId { matrix: self.submitted.id.clone(), ordinal };
-        let job = self.jobs.get(ordinal as usize)?;
-        match &job.phase {
-            Phase::Succeeded { outputs, usage, .. } => {
-                Some(FinishedJob { job: id(), outputs: outputs.clone(), usage: Some(usage.clone()) })
-            }
-            Phase::Reused { from, outputs, usage } => {
-                Some(FinishedJob { job: from.clone(), outputs: outputs.clone(), usage: usage.clone() })
-            }
-            Phase::Waiting | Phase::Leased { .. } | Phase::Failed { .. } | Phase::Cancelled => None,
-        }
+        let id = JobId { matrix: self.submitted.id.clone(), ordinal };
+        self.jobs.get(ordinal as usize)?.finished(&id)
     }
 
     /// What is kept in mind of it when it is archived.

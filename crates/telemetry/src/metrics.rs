@@ -17,3 +17,9 @@ pub fn tokens(kind: &'static str, count: u64) {
     let counter = global::meter(SCOPE).u64_counter(names::TOKENS).build();
     counter.add(count, &[KeyValue::new("kind", kind)]);
 }
+
+/// A coordinator took a backup by itself, or could not; `outcome` is `taken` or `failed`.
+pub fn backup(outcome: &'static str) {
+    let counter = global::meter(SCOPE).u64_counter(names::BACKUPS).build();
+    counter.add(1, &[KeyValue::new("outcome", outcome)]);
+}

@@ -36,5 +36,7 @@ pub const KIND: &str = "assay.kind";
 pub const ATTEMPTS: &str = "assay.attempts";
 /// Histogram, seconds: how long an attempt took from offer to end, by kind and outcome.
 pub const ATTEMPT_SECONDS: &str = "assay.attempt.duration";
+/// Counter: backups that a coordinator took by itself or could not take, by outcome.
+pub const BACKUPS: &str = "assay.backups";
 /// Counter, tokens: processed in the main phase, by kind.
 pub const TOKENS: &str = "assay.tokens";

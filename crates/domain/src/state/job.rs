@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::FinishedJob;
 use crate::budget::{Account, Amount, Month};
 use crate::job::{FailureClass, Usage};
 use crate::segment::{AttemptLog, Lines};
@@ -304,6 +305,19 @@ impl JobState {
         self.attempts.iter().rev().take_while(since).filter(counts).count()
     }
 
+    /// As later submissions find it by its key; `id` is its own.
+    pub fn finished(&self, id: &JobId) -> Option<FinishedJob> {
+        match &self.phase {
+            Phase::Succeeded { outputs, usage, .. } => {
+                Some(FinishedJob { job: id.clone(), outputs: outputs.clone(), usage: Some(usage.clone()) })
+            }
+            Phase::Reused { from, outputs, usage } => {
+                Some(FinishedJob { job: from.clone(), outputs: outputs.clone(), usage: usage.clone() })
+            }
+            Phase::Waiting | Phase::Leased { .. } | Phase::Failed { .. } | Phase::Cancelled => None,
+        }
+    }
+
     /// What its attempts take of a budget.
     pub fn holds(&self) -> Amount {
         self.attempts.iter().fold(Amount::ZERO, |sum, attempt| sum.plus(attempt.account.holds()))
@@ -341,6 +355,8 @@ impl JobState {
             Event::JobCancelled { at, .. } => self.cancelled(*at),
             Event::EpochRaised { .. }
             | Event::HistoryForgotten { .. }
+            | Event::BackupTaken { .. }
+            | Event::BackupFailed { .. }
             | Event::WorkerRegistered { .. }
             | Event::WorkerForgotten { .. }
             | Event::MatrixSubmitted { .. }

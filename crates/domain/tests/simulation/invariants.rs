@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use assay_domain::budget::Scope;
 use assay_domain::decide::Policy;
 use assay_domain::decide::schedule::{Moment, Obstacle, Reason, Shares, explain};
 use assay_domain::event::WorkerInfo;
@@ -132,12 +133,10 @@ impl Observer {
             Event::MatrixSubmitted { .. }
             | Event::WorkerRegistered { .. }
             | Event::MatrixBudgeted { .. }
-            | Event::HistoryForgotten { .. } => {}
-            Event::BudgetReached { matrix, scope, .. } => {
-                let known = state.matrix(matrix).expect("a known matrix");
-                assert_ne!(known.held_by.as_ref(), Some(scope), "{matrix} was told that before");
-                self.seen.reached += 1;
-            }
+            | Event::HistoryForgotten { .. }
+            | Event::BackupTaken { .. }
+            | Event::BackupFailed { .. } => {}
+            Event::BudgetReached { matrix, scope, .. } => self.kept_back(state, matrix, scope),
             Event::SpendGranted { lease, .. } => self.must_be_current(lease),
             Event::WorkerForgotten { worker, .. } => {
                 let busy = state.open_leases().into_iter().find(|(_, holder)| holder == worker);
@@ -185,6 +184,12 @@ impl Observer {
                 self.archived.insert(matrix.clone());
             }
         }
+    }
+
+    fn kept_back(&mut self, state: &State, matrix: &MatrixId, scope: &Scope) {
+        let known = state.matrix(matrix).expect("a known matrix");
+        assert_ne!(known.held_by.as_ref(), Some(scope), "{matrix} was told that before");
+        self.seen.reached += 1;
     }
 
     /// Whether an attempt's log may go on: while it is current, and a little after.
