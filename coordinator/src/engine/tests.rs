@@ -11,7 +11,6 @@ use super::*;
 use crate::disk::{CrashDisk, Fault};
 
 mod churn;
-mod history;
 
 #[derive(Debug, Default)]
 struct Still(AtomicU64);

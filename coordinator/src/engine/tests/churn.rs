@@ -18,7 +18,7 @@ use crate::engine::*;
 
 #[path = "../../../tests/service/matrix.rs"]
 #[expect(dead_code, reason = "the tests of the services use more of it")]
-pub(super) mod matrix;
+mod matrix;
 
 const DAY_MS: u64 = 86_400_000;
 const DAYS: u64 = 365;
@@ -27,7 +27,7 @@ const MATRICES_A_DAY: u64 = 3;
 const MONTH_DAYS: u64 = 30;
 
 #[derive(Debug, Default)]
-pub(super) struct Calendar(pub(super) AtomicU64);
+struct Calendar(AtomicU64);
 
 impl Clock for Calendar {
     fn monotonic_ms(&self) -> u64 {
@@ -39,7 +39,7 @@ impl Clock for Calendar {
     }
 }
 
-pub(super) fn engine(data_dir: &Path, limits: Limits, clock: Arc<Calendar>) -> Engine {
+fn engine(data_dir: &Path, limits: Limits, clock: Arc<Calendar>) -> Engine {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let probe =
         ProbeCommand { program: "unused".into(), arguments: Vec::new(), deadline: Duration::from_secs(1) };
@@ -56,7 +56,7 @@ fn artifact(lease: &Lease, name: &str) -> Artifact {
     Artifact { name: name.to_owned(), files: vec![file] }
 }
 
-pub(super) fn submitted(number: u64, plan: &[PlannedJob], at: UnixMillis) -> SubmittedMatrix {
+fn submitted(number: u64, plan: &[PlannedJob], at: UnixMillis) -> SubmittedMatrix {
     SubmittedMatrix {
         id: MatrixId::new(format!("m-{number:012}")),
         submit_key: SubmitKey::new(format!("key {number}")),
@@ -100,7 +100,7 @@ fn life(lease: &Lease, work: &Work, at: UnixMillis) -> Vec<Event> {
 }
 
 /// One matrix from its submission to its end.
-pub(super) fn run_one(engine: &mut Engine, number: u64, plan: &[PlannedJob]) {
+fn run_one(engine: &mut Engine, number: u64, plan: &[PlannedJob]) {
     let at = engine.clock.unix();
     let matrix = submitted(number, plan, at);
     let id = matrix.id.clone();
