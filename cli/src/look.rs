@@ -1,6 +1,7 @@
 //! `assay status` and `fleet`: looking at what goes on.
 
 use assay_domain::event::WorkerInfo;
+use assay_domain::job::Offer;
 use assay_domain::state::Standing;
 use assay_proto::v1::{
     GetMatrixRequest, ListMatricesRequest, ListWorkersRequest, MatrixSummary, MatrixView, WorkerView,
@@ -99,19 +100,20 @@ pub(crate) async fn fleet(args: &args::Fleet) -> anyhow::Result<()> {
             .map(|worker| {
                 let standing = standing(worker);
                 json!({
-                    "worker": parse(&worker.worker_json), "standing": standing, "connected": worker.connected, "jobs": worker.job_ids,
+                    "worker": parse(&worker.worker_json), "standing": standing, "offer": offer(worker), "connected": worker.connected, "jobs": worker.job_ids,
                 })
             })
             .collect();
         return print::json(&all);
     }
-    let mut table = new_table(&["worker", "device", "connected", "jobs", "cost", "note"], &[]);
+    let mut table = new_table(&["worker", "device", "connected", "free", "jobs", "cost", "note"], &[]);
     for worker in &workers {
         let device = parse(&worker.worker_json).map_or_else(String::new, |info| info.device_name);
         let connected = if worker.connected { "yes" } else { "no" };
         let (jobs, standing) = (worker.job_ids.join(" "), standing(worker));
         let (cost, note) = (standing.spent.to_string(), note(&standing));
-        table.add_row([worker.worker_id.clone(), device, connected.to_owned(), jobs, cost, note]);
+        let free = free(offer(worker));
+        table.add_row([worker.worker_id.clone(), device, connected.to_owned(), free, jobs, cost, note]);
     }
     print::line(table);
     Ok(())
@@ -119,6 +121,19 @@ pub(crate) async fn fleet(args: &args::Fleet) -> anyhow::Result<()> {
 
 fn standing(worker: &WorkerView) -> Standing {
     serde_json::from_str(&worker.standing_json).unwrap_or_default()
+}
+
+fn offer(worker: &WorkerView) -> Offer {
+    serde_json::from_str(&worker.offer_json).unwrap_or_default()
+}
+
+/// What a worker has free, as far as it says so.
+fn free(offer: Offer) -> String {
+    let gib = |mib: u64, of: &str| format!("{:.1} GiB of {of}", mib as f64 / 1024.0);
+    let memory = offer.memory_free_mib.map(|mib| gib(mib, "memory"));
+    let disk = offer.disk_free_mib.map(|mib| gib(mib, "disk"));
+    let life = offer.life_left_s.map(|left| format!("for {}", print::seconds(left as f64)));
+    [memory, disk, life].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn note(standing: &Standing) -> String {

@@ -68,7 +68,7 @@ pub(crate) async fn drain(args: &args::Drain) -> anyhow::Result<()> {
         DrainMode::Finish => ("finish", "gets no more jobs, and ends those it has"),
         DrainMode::Checkpoint => (
             "checkpoint",
-            "gets no more jobs; a training goes on elsewhere after its next checkpoint, the rest now",
+            "gets no more jobs; a training is saved after its next step and goes on elsewhere, the rest now",
         ),
         DrainMode::Now => ("now", "gets no more jobs, and hands back those it has"),
     };

@@ -40,7 +40,7 @@ pub(crate) fn job_line(job: &JobView) -> String {
         line.push_str(&format!(" (from {})", job.reused_from));
     }
     if job.attempts.len() > 1 {
-        line.push_str(&format!(", attempt {}", job.attempts.len()));
+        line.push_str(&format!(", attempt {}{}", job.attempts.len(), kept(job)));
     }
     if let Some(usage) = usage(job).filter(|_| job.status == "succeeded") {
         let seconds: f64 = usage.phases.iter().map(|(_, seconds)| seconds).sum();
@@ -53,6 +53,17 @@ pub(crate) fn job_line(job: &JobView) -> String {
         line.push_str(&format!(": {}", job.reason));
     }
     line
+}
+
+/// What was kept of the attempts before: ` from step 6 of 12 (50 % kept)`.
+pub(crate) fn kept(job: &JobView) -> String {
+    match job.attempts.last().map(|attempt| attempt.resumed_from) {
+        None | Some(0) => String::new(),
+        Some(step) => {
+            let percent = step * 100 / job.steps.max(1);
+            format!(" from step {step} of {} ({percent} % kept)", job.steps)
+        }
+    }
 }
 
 /// A matrix as JSON, nested values as values.
@@ -90,6 +101,7 @@ fn job_json(job: &JobView, parse: impl Fn(&str) -> Value) -> Value {
                 "outcome": attempt.outcome,
                 "reason": attempt.reason,
                 "account": parse(&attempt.account_json),
+                "resumed_from": attempt.resumed_from,
             })
         })
         .collect();
@@ -100,6 +112,7 @@ fn job_json(job: &JobView, parse: impl Fn(&str) -> Value) -> Value {
         "status": job.status,
         "reason": job.reason,
         "needs": job.needs,
+        "steps": job.steps,
         "job_key": job.job_key,
         "reused_from": job.reused_from,
         "attempts": attempts,

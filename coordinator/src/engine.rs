@@ -254,7 +254,7 @@ impl Engine {
             Command::MayUpload { lease, artifact, reply } => self.may_upload(&lease, &artifact, reply)?,
             Command::Connect { hello, reply } => self.connect(*hello, reply)?,
             Command::Disconnected { connection } => self.disconnected(connection),
-            Command::Ready { connection, slots } => self.ready(connection, slots),
+            Command::Ready { connection, slots, offer } => self.ready(connection, slots, offer),
             Command::Renew { connection, renewals, reply } => self.renew(connection, renewals, reply),
             Command::Checkpointed { items, reply } => self.checkpointed(items, reply)?,
             Command::Completed { items, reply } => self.completed(items, reply)?,

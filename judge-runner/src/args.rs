@@ -26,6 +26,8 @@ pub(crate) enum Command {
 pub(crate) struct Run {
     #[command(flatten)]
     connection: shell::Connection,
+    #[command(flatten)]
+    life: shell::Life,
     /// Folder for the cache, attempts and the ledger of paid calls; default: `judge-runner` in the data folder.
     #[arg(long)]
     work_dir: Option<PathBuf>,
@@ -59,6 +61,7 @@ impl Run {
         // A cancelled judge waits for its batches' ends, and then stores what they gave.
         let end_ms = u64::try_from(BATCHES_END_MAX.as_millis()).unwrap_or(u64::MAX);
         config.limits.cancel_ms = config.limits.cancel_ms.saturating_add(end_ms);
+        config.ends_at = self.life.ends_at();
         Ok(config)
     }
 }

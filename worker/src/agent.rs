@@ -2,6 +2,7 @@
 
 use std::fs::{File, TryLockError};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -10,6 +11,7 @@ use assay_domain::WorkKind;
 
 use crate::args;
 use crate::executor::EngineExecutor;
+use crate::offer;
 use crate::process::{EngineConfig, EngineProcess};
 
 /// How long an engine may take to open its device.
@@ -39,13 +41,15 @@ async fn work(args: &args::Agent) -> anyhow::Result<()> {
         threads: threads(args.threads),
         memory_limit_mib: args.memory_limit_mib,
         start_limit: ENGINE_START_LIMIT,
+        pid: Arc::default(),
     };
     let process = EngineProcess::start(&engine).await.context("the engine does not start")?;
     let coordinator = args.connection.coordinator()?;
+    let gpu = offer::Gpu::of(engine.device);
     let introduction = shell::Introduction {
         device: engine.device,
-        device_name: process.device.clone(),
-        memory_mib: process.memory_mib,
+        device_name: gpu.as_ref().map_or_else(|| process.device.clone(), |gpu| gpu.name.clone()),
+        memory_mib: gpu.as_ref().map_or(process.memory_mib, |gpu| gpu.memory_mib),
         kinds: vec![WorkKind::Train, WorkKind::Generate, WorkKind::Score],
         usd_per_hour: args.usd_per_hour,
     };
@@ -55,6 +59,8 @@ async fn work(args: &args::Agent) -> anyhow::Result<()> {
         work_dir.clone(),
     );
     config.limits.cache_bytes_max = args.cache_bytes_max;
+    config.ends_at = args.life.ends_at();
+    config.memory = offer::memory(engine.device, process.memory_mib, Arc::clone(&engine.pid));
     let executor = EngineExecutor::new(engine, Duration::from_secs(args.stall_s), process);
     Ok(assay_agent::run(config, executor, stop).await?)
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use assay_agent::shell::Connection;
+use assay_agent::shell::{Connection, Life};
 use assay_domain::DeviceKind;
 use assay_model::export::Stored;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
@@ -73,6 +73,8 @@ impl From<Device> for DeviceKind {
 pub(crate) struct Agent {
     #[command(flatten)]
     pub(crate) connection: Connection,
+    #[command(flatten)]
+    pub(crate) life: Life,
     /// Where the engine computes.
     #[arg(long, value_enum, default_value = "cpu")]
     pub(crate) device: Device,

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use assay_domain::job::FailureClass;
@@ -14,7 +14,7 @@ use assay_domain::job::FailureClass;
 use crate::args;
 use crate::frames::{self, Command, EngineJob, FRAMES_VERSION, Message};
 
-pub(crate) use context::{Context, Stop, now};
+pub(crate) use context::{Asked, Context, Stop, now};
 
 mod context;
 mod generate;
@@ -47,22 +47,24 @@ pub(crate) fn main(args: &args::Engine) -> anyhow::Result<()> {
         memory_mib: usable_mib,
     };
     frames::write(&mut stream, &hello)?;
-    let cancel = Arc::new(AtomicBool::new(false));
-    let jobs = listen(stream.try_clone()?, Arc::clone(&cancel));
+    let asked = Arc::new(Asked::default());
+    let jobs = listen(stream.try_clone()?, Arc::clone(&asked));
     let mut models = model::Warm::new(device);
     while let Ok(job) = jobs.recv() {
-        cancel.store(false, Ordering::SeqCst);
-        let mut context = Context::new(&mut stream, &cancel);
+        asked.cancel.store(false, Ordering::SeqCst);
+        let mut context = Context::new(&mut stream, &asked);
         let last = run_one(*job, &mut models, &mut context);
+        // What was asked of this job is not asked of the next.
+        asked.save.store(false, Ordering::SeqCst);
         frames::write(&mut stream, &last)?;
     }
     Ok(())
 }
 
-fn listen(mut stream: UnixStream, cancel: Arc<AtomicBool>) -> Receiver<Box<EngineJob>> {
+fn listen(mut stream: UnixStream, asked: Arc<Asked>) -> Receiver<Box<EngineJob>> {
     let (jobs, received) = sync_channel(JOBS_MAX);
     std::thread::spawn(move || {
-        let ended = listen_until_end(&mut stream, &jobs, &cancel);
+        let ended = listen_until_end(&mut stream, &jobs, &asked);
         if let Err(error) = &ended {
             tracing::error!(%error, "the agent's frames cannot be read");
         }
@@ -75,7 +77,7 @@ fn listen(mut stream: UnixStream, cancel: Arc<AtomicBool>) -> Receiver<Box<Engin
 fn listen_until_end(
     stream: &mut UnixStream,
     jobs: &SyncSender<Box<EngineJob>>,
-    cancel: &AtomicBool,
+    asked: &Asked,
 ) -> io::Result<()> {
     while let Some(command) = frames::read(stream)? {
         match command {
@@ -90,7 +92,8 @@ fn listen_until_end(
                     return Err(io::Error::other("a job was sent while another one runs"));
                 }
             }
-            Command::Cancel => cancel.store(true, Ordering::SeqCst),
+            Command::Save => asked.save.store(true, Ordering::SeqCst),
+            Command::Cancel => asked.cancel.store(true, Ordering::SeqCst),
         }
     }
     Ok(())

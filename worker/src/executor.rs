@@ -73,6 +73,10 @@ impl EngineExecutor {
                     }
                 }
                 Some(uploaded) = uploads.next() => uploaded?,
+                () = cx.asked_to_save() => {
+                    // An engine that is gone says so itself.
+                    let _ = engine.send(&Command::Save).await;
+                }
                 () = cx.cancelled().cancelled() => return Ok(self.cancel(engine).await),
             }
         }

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Raised with every change of a frame.
-pub(crate) const FRAMES_VERSION: u32 = 2;
+pub(crate) const FRAMES_VERSION: u32 = 3;
 
 /// The longest frame; a longer one is a bug or a damaged stream, never data.
 pub(crate) const FRAME_BYTES_MAX: usize = 4 << 20;
@@ -24,6 +24,8 @@ pub(crate) enum Command {
     Hello { version: u32 },
     /// Does one job; a second one while it runs is a bug.
     Run(Box<EngineJob>),
+    /// A training saves a checkpoint after its next step; other jobs do not mind.
+    Save,
     /// Stops the running job between two steps.
     Cancel,
 }

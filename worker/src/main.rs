@@ -12,6 +12,7 @@ mod engine;
 mod executor;
 mod export;
 mod frames;
+mod offer;
 mod openmp;
 mod process;
 

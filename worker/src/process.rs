@@ -4,6 +4,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use assay_domain::DeviceKind;
@@ -32,6 +34,8 @@ pub(crate) struct EngineConfig {
     pub(crate) memory_limit_mib: u64,
     /// How long it may take to open its device.
     pub(crate) start_limit: Duration,
+    /// The engine that runs now; 0: none has.
+    pub(crate) pid: Arc<AtomicU32>,
 }
 
 /// A running engine.
@@ -53,6 +57,7 @@ impl EngineProcess {
         let threads = config.threads;
         let waiting = tokio::task::spawn_blocking(move || openmp::waiting(threads)).await?;
         let child = command(config, OwnedFd::from(theirs))?.envs(waiting).spawn()?;
+        config.pid.store(child.id().unwrap_or(0), Ordering::Relaxed);
         let codec = LengthDelimitedCodec::builder()
             .little_endian()
             .length_field_type::<u32>()

@@ -66,6 +66,44 @@ fn a_training_that_ends_early_hands_over_its_best_adapter_for_all_checkpoints_le
     assert!(adapter(3) == adapter(best) && adapter(4) == adapter(best), "{evals:?}");
 }
 
+/// Between two checkpoints of the plan: whoever goes on from there comes to the same adapter, bit for bit.
+#[test]
+fn a_checkpoint_that_is_asked_for_is_saved_after_the_next_step_and_changes_nothing() {
+    let Some(model) = need(Need::Model) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let recipe = json!({ "epochs": 6, "max_length": 32, "dropout": 0.1 });
+    let planned = |out: &str| job(&model, &dir.path().join(out), &recipe, 2, &[3, 6]);
+    let mut engine = Engine::start(1 << 20);
+    let steps = |messages: &[Value]| -> Vec<u64> {
+        messages.iter().filter_map(|message| message["Checkpoint"]["step"].as_u64()).collect()
+    };
+    let (calm, _) = engine.run(&planned("calm"));
+    assert_eq!(steps(&calm), [3, 6]);
+    // Said while the first step runs, or after it: the engine looks between two.
+    let save = |message: &Value| {
+        let first = message["Progress"]["phase"] == "train" && message["Progress"]["done"] == 1;
+        first.then(|| json!("Save"))
+    };
+    let (asked, _) = engine.run_and(&planned("asked"), save);
+    let saved: Vec<u64> = steps(&asked).into_iter().filter(|step| ![3, 6].contains(step)).collect();
+    assert!(saved.len() == 1 && steps(&asked).len() == 3, "{saved:?}");
+    let mut resumed = planned("resumed");
+    resumed["Run"]["Train"]["resume"] = json!(dir.path().join(format!("asked/resume@{}", saved[0])));
+    let (resumed, _) = Engine::start(1 << 20).run(&resumed);
+    let left: Vec<u64> = [3, 6].into_iter().filter(|step| *step > saved[0]).collect();
+    assert_eq!(steps(&resumed), left, "nobody asked this time");
+    let adapter = |out: &str, step: u64| {
+        let file = format!("{out}/adapter@{step}/adapter_model.safetensors");
+        std::fs::read(dir.path().join(file)).unwrap()
+    };
+    assert!(adapter("calm", 3) == adapter("asked", 3) && adapter("calm", 6) == adapter("asked", 6));
+    assert!(adapter("calm", 6) == adapter("resumed", 6), "bit for bit");
+    let losses = |messages: &[Value]| -> Vec<f64> {
+        of_type(&done(messages), "step").iter().map(|step| step["loss"].as_f64().unwrap()).collect()
+    };
+    assert_eq!(losses(&calm), losses(&resumed));
+}
+
 /// A train job: one pass is a step, as many rows as one has; `recipe` changes what is given here.
 fn job(model: &Path, out: &Path, recipe: &Value, valid_rows: u32, checkpoints: &[u64]) -> Value {
     let mut whole = json!({

@@ -35,9 +35,9 @@ impl Bars {
         let bar = self.jobs.entry(job.job_id.clone()).or_insert_with(|| {
             let bar = all.insert_before(whole, ProgressBar::new(0));
             bar.set_style(style(JOB_BAR));
-            bar.set_prefix(job.label.clone());
             bar
         });
+        bar.set_prefix(format!("{}{}", job.label, view::kept(job)));
         if let Some(progress) = view::progress(job) {
             bar.set_length(progress.total);
             bar.set_position(progress.done);

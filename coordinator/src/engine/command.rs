@@ -9,7 +9,7 @@ use assay_domain::budget::Amount;
 use assay_domain::decide::schedule::Explanation;
 use assay_domain::decide::{Balance, Failed};
 use assay_domain::event::{SubmittedMatrix, WorkerInfo};
-use assay_domain::job::Usage;
+use assay_domain::job::{Offer, Usage};
 use assay_domain::segment::Lines;
 use assay_domain::state::{FinishedJob, Matrix, Standing};
 use assay_domain::{
@@ -87,6 +87,7 @@ pub(crate) enum Command {
     Ready {
         connection: ConnectionId,
         slots: u32,
+        offer: Offer,
     },
     Renew {
         connection: ConnectionId,
@@ -226,6 +227,7 @@ pub(crate) struct LogLine {
 pub(crate) struct WorkerNow {
     pub(crate) info: WorkerInfo,
     pub(crate) standing: Standing,
+    pub(crate) offer: Offer,
     pub(crate) connected: bool,
     pub(crate) jobs: Vec<JobId>,
 }
@@ -294,6 +296,8 @@ pub(crate) enum Outbound {
         items: ItemAnswers,
     },
     Stops(Vec<(Lease, StopReason)>),
+    /// Trainings that are to save a checkpoint.
+    Saves(Vec<Lease>),
     /// The stream's end, with its reason.
     Refused(Box<tonic::Status>),
 }

@@ -99,9 +99,11 @@ impl Engine {
     }
 
     pub(super) fn workers(&mut self, reply: Reply<Vec<WorkerNow>>) {
+        let offers = self.tables.offers(self.now_ms);
         let now = |info: &assay_domain::event::WorkerInfo| WorkerNow {
             info: info.clone(),
             standing: self.state.standings.get(&info.id).cloned().unwrap_or_default(),
+            offer: offers.get(&info.id).copied().unwrap_or_default(),
             connected: self.tables.connection_of(&info.id).is_some(),
             jobs: self.jobs_of(&info.id),
         };

@@ -6,7 +6,7 @@ use assay_domain::decide::{self};
 use assay_domain::state::DrainMode;
 use assay_domain::{Event, JobId, Lease, MatrixId, Rejection, WorkerId};
 
-use super::command::{Reply, StopReason};
+use super::command::{Outbound, Reply, StopReason};
 use super::{Engine, EngineError};
 
 /// What a person changes.
@@ -86,7 +86,8 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let (slots, held_ms) = (self.tables.slots(), self.tables.held_ms(self.now_ms));
         let (teams, at) = (&self.limits.teams, self.clock.unix());
-        let moment = Moment { slots: &slots, held_ms: &held_ms, teams, at };
+        let offers = self.tables.offers(self.now_ms);
+        let moment = Moment { slots: &slots, offers: &offers, held_ms: &held_ms, teams, at };
         let outcome = match self.find(&job.matrix)? {
             Some(matrix) => explain(&self.state, &matrix, job.ordinal, &moment),
             None => Err(Rejection::UnknownMatrix { matrix: job.matrix.clone() }),
@@ -100,6 +101,14 @@ impl Engine {
         let (since_ms, limit_ms) = (&self.tables.quarantined, self.limits.quarantine_ms);
         let due = decide::lift_due(&self.state, limit_ms, since_ms, self.now_ms, self.clock.unix());
         self.record_all(due)
+    }
+
+    /// Asks a draining worker to save what can go on elsewhere; it is handed back when that is heard.
+    pub(super) fn ask_to_save(&mut self, worker: &WorkerId) {
+        let leases = decide::to_save(&self.state, worker);
+        if let Some(connection) = self.tables.connection_of(worker).filter(|_| !leases.is_empty()) {
+            self.say(connection, Outbound::Saves(leases));
+        }
     }
 
     /// Tells a draining worker which attempts it hands back now. What it says then is heard as from any other.
@@ -117,6 +126,7 @@ impl Engine {
         } else if let Event::WorkerDraining { worker, mode, .. } = event {
             tracing::info!(worker = %worker, ?mode, "draining");
             self.hand_back(worker, None);
+            self.ask_to_save(worker);
         } else if let Event::WorkerLifted { worker, .. } | Event::WorkerForgotten { worker, .. } = event {
             self.tables.quarantined.remove(worker);
         } else if let Event::Checkpointed { lease, .. } = event

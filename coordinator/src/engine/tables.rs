@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use assay_domain::decide::schedule::Shares;
+use assay_domain::job::Offer;
 use assay_domain::{JobId, Lease, ObjectKey, Progress, WorkerId};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -58,6 +59,16 @@ pub(super) struct Connection {
     pub(super) end: CancellationToken,
     /// How many more attempts it would take.
     pub(super) slots: u32,
+    /// What it said that it has to offer, less what it was given since, and when.
+    pub(super) offer: Offer,
+    pub(super) offered_ms: u64,
+}
+
+impl Connection {
+    /// One that has not said yet what it would take.
+    pub(super) fn new(worker: WorkerId, outbound: mpsc::Sender<Outbound>, end: CancellationToken) -> Self {
+        Self { worker, outbound, end, slots: 0, offer: Offer::default(), offered_ms: 0 }
+    }
 }
 
 impl Tables {
@@ -117,6 +128,17 @@ impl Tables {
     /// The workers that are there, each with its free places.
     pub(super) fn slots(&self) -> BTreeMap<WorkerId, u32> {
         self.connections.values().map(|connection| (connection.worker.clone(), connection.slots)).collect()
+    }
+
+    /// What workers have to offer now, where they say so.
+    pub(super) fn offers(&self, now_ms: u64) -> BTreeMap<WorkerId, Offer> {
+        let saying = self.connections.values().filter(|connection| connection.offer != Offer::default());
+        let now = |connection: &Connection| {
+            let passed_s = now_ms.saturating_sub(connection.offered_ms) / 1_000;
+            let life_left_s = connection.offer.life_left_s.map(|left_s| left_s.saturating_sub(passed_s));
+            (connection.worker.clone(), Offer { life_left_s, ..connection.offer })
+        };
+        saying.map(now).collect()
     }
 
     /// When something is due next.

@@ -3,9 +3,9 @@
 use assay_domain::budget::Amount;
 use assay_domain::decide::schedule::Moment;
 use assay_domain::decide::{self, BackOff, Failed, Memory};
-use assay_domain::job::FailureClass;
+use assay_domain::job::{Demand, FailureClass, Offer};
 use assay_domain::state::ReadSet;
-use assay_domain::{Event, FileRef, JobId, Lease, Progress, Rejection, WorkerId};
+use assay_domain::{DeviceKind, Event, FileRef, JobId, Lease, Progress, Rejection, WorkerId};
 
 use super::archive::winner_of;
 use super::assignment::{assignment, input_files};
@@ -35,11 +35,12 @@ impl Engine {
         self.record_all(decide::register(&self.state, worker, self.clock.unix()))?;
         let stale = self.attach(&id, &running);
         self.release_undelivered(&id, &running)?;
-        let connection = self.tables.connect(Connection { worker: id.clone(), outbound, end, slots: 0 });
+        let connection = self.tables.connect(Connection::new(id.clone(), outbound, end));
         let (epoch, lease_ms) = (self.state.epoch, self.limits.lease_ms);
         // The first message of the stream: sent with the batch, before anything that is said to this connection later.
         self.say(connection, Outbound::Welcome { epoch, lease_ms, stale });
         self.hand_back(&id, None);
+        self.ask_to_save(&id);
         self.answer(reply, Ok(Connected { connection }));
         self.batch.visible = true;
         Ok(())
@@ -86,9 +87,10 @@ impl Engine {
         self.batch.visible = true;
     }
 
-    pub(super) fn ready(&mut self, connection: ConnectionId, slots: u32) {
+    pub(super) fn ready(&mut self, connection: ConnectionId, slots: u32, offer: Offer) {
         if let Some(connection) = self.tables.connections.get_mut(&connection) {
             connection.slots = slots.min(self.limits.slots_max);
+            (connection.offer, connection.offered_ms) = (offer, self.now_ms);
             self.batch.assign = true;
         }
     }
@@ -247,7 +249,8 @@ impl Engine {
         }
         let held_ms = self.tables.held_ms(self.now_ms);
         let (teams, at) = (&self.limits.teams, self.clock.unix());
-        let moment = Moment { slots: &slots, held_ms: &held_ms, teams, at };
+        let offers = self.tables.offers(self.now_ms);
+        let moment = Moment { slots: &slots, offers: &offers, held_ms: &held_ms, teams, at };
         for event in decide::place(&self.state, &moment, &mut self.tables.shares) {
             self.offer_one(event)?;
         }
@@ -257,11 +260,15 @@ impl Engine {
 
     fn offer_one(&mut self, leased: Event) -> Result<(), EngineError> {
         let Event::JobLeased { lease, worker, .. } = &leased else { return self.record(leased) };
-        let (lease, connection) = (lease.clone(), self.tables.connection_of(worker));
-        self.batch.spans.push(lease_span(&lease, worker));
+        let (lease, worker, connection) = (lease.clone(), worker.clone(), self.tables.connection_of(worker));
+        self.batch.spans.push(lease_span(&lease, &worker));
         self.record(leased)?;
+        let device = self.state.workers.get(&worker).map_or(DeviceKind::None, |worker| worker.device);
+        let mut demand = Demand::default();
         let offer = match self.state.matrix(&lease.job.matrix) {
             Some(matrix) => {
+                let planned = matrix.submitted.plan.get(lease.job.ordinal as usize);
+                demand = planned.map(|planned| planned.demand).unwrap_or_default();
                 let ledgers = self.ledgers(matrix, &lease)?;
                 assignment(matrix, &self.state.workers, &lease, ledgers, self.limits.lease_ms)
             }
@@ -273,11 +280,14 @@ impl Engine {
         }
         if let Some(connection) = self.tables.connections.get_mut(&connection) {
             connection.slots = connection.slots.saturating_sub(1);
+            // Until the worker says what is left.
+            let memory_mib = demand.memory_on(device).whole_mib;
+            connection.offer = connection.offer.less(memory_mib, demand.disk_mib);
         }
         Ok(())
     }
 
-    fn say(&mut self, connection: ConnectionId, message: Outbound) {
+    pub(super) fn say(&mut self, connection: ConnectionId, message: Outbound) {
         self.batch.outbound.push((connection, message));
     }
 

@@ -27,6 +27,7 @@ impl v1::fleet_server::Fleet for FleetService {
             worker_id: worker.info.id.to_string(),
             worker_json: convert::to_json(&worker.info),
             standing_json: convert::to_json(&worker.standing),
+            offer_json: convert::to_json(&worker.offer),
             connected: worker.connected,
             job_ids: worker.jobs.iter().map(ToString::to_string).collect(),
         };

@@ -1,5 +1,5 @@
-//! Kill -9 of the real coordinator process at random moments, 50 times (200 in the full tier), while people submit and workers work: nothing
-//! acknowledged is lost, nothing runs twice to success, and everything gets done.
+//! Kill -9 of the real coordinator process, and of worker processes, at random moments, 50 times (200 in the full tier), and at chosen system calls, where some fail, while people
+//! submit and workers work: nothing acknowledged is lost, nothing runs twice to success, and everything gets done.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![expect(clippy::wildcard_enum_match_arm, reason = "whatever else it is, it fails the test")]
@@ -14,13 +14,16 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet, LocalSet};
 use tokio_util::sync::CancellationToken;
 
+use crew::Crew;
 use ledger::Ledger;
 use person::live;
 use place::{PATIENCE, Place, Places};
 use process::Process;
 use random::Random;
+use traced::{FAULTS, Fault, Trace};
 use worker::Worker;
 
+mod crew;
 mod ledger;
 #[path = "../service/matrix.rs"]
 mod matrix;
@@ -31,6 +34,7 @@ mod process;
 #[expect(dead_code, reason = "the other tests use more of it")]
 mod random;
 mod stream;
+mod traced;
 mod worker;
 
 const ROUNDS: u64 = 50;
@@ -38,6 +42,8 @@ const ROUNDS_LONG: u64 = 200;
 const SEED: u64 = 9;
 const PEOPLE: u64 = 3;
 const WORKERS: u64 = 3;
+/// How often a worker is killed beside its coordinator.
+const WORKER_PERCENT: u64 = 40;
 /// So many things are asked at most before a kill.
 const REQUESTS_MAX: u64 = 80;
 /// The kill comes up to so much later, in the middle of one.
@@ -45,6 +51,15 @@ const LATER_MAX_US: u64 = 4_000;
 /// How often one is killed before it serves, and how long after its start at most.
 const EARLY_PERCENT: u64 = 25;
 const EARLY_MAX_US: u64 = 80_000;
+
+/// How the coordinator meets its end, round after round.
+#[derive(Clone, Copy)]
+enum Ends {
+    /// Killed at random, so many times.
+    AtRandom(u64),
+    /// At system calls, each of `FAULTS` so many times.
+    AtSystemCalls(u64),
+}
 
 /// The killer.
 struct Killer {
@@ -90,6 +105,19 @@ impl Killer {
         process.kill().await;
     }
 
+    /// One that ends by itself, at a system call.
+    async fn fault(&mut self, round: u64, fault: Fault) {
+        let mut process = Process::traced(&self.data_dir, &self.log, &fault.strace(&self.data_dir));
+        match process.serves_or_ends().await {
+            Some((address, _)) => {
+                let token = std::fs::read_to_string(self.data_dir.join("token")).unwrap();
+                self.place.send_replace(Some(Place { round, address, token, last: false }));
+                process.ends().await;
+            }
+            None => self.early += 1,
+        }
+    }
+
     fn report(&mut self, rounds: u64, ledger: &Ledger) {
         self.recoveries.sort();
         let (median, max) =
@@ -124,10 +152,57 @@ async fn all_end(tasks: &mut JoinSet<()>) {
 
 #[tokio::test]
 async fn nothing_acknowledged_is_lost_and_nothing_succeeds_twice() {
-    LocalSet::new().run_until(kills(assay_tests::repeats(ROUNDS, ROUNDS_LONG))).await;
+    LocalSet::new().run_until(live_through(Ends::AtRandom(assay_tests::repeats(ROUNDS, ROUNDS_LONG)))).await;
 }
 
-async fn kills(last: u64) {
+#[tokio::test]
+async fn nothing_acknowledged_is_lost_where_system_calls_kill_or_fail() {
+    if traced::is_possible() {
+        LocalSet::new().run_until(live_through(Ends::AtSystemCalls(assay_tests::repeats(1, 4)))).await;
+    }
+}
+
+/// What a person was told is on disk: the journal's sync had ended before the answer went to the socket.
+#[tokio::test]
+async fn no_answer_leaves_before_the_sync_that_covers_it() {
+    if traced::is_possible() {
+        LocalSet::new().run_until(submits_traced(assay_tests::repeats(20, 200))).await;
+    }
+}
+
+async fn submits_traced(count: u64) {
+    let folder = tempfile::tempdir().unwrap();
+    let (data_dir, trace) = (folder.path().join("data"), folder.path().join("trace"));
+    let calls = "-etrace=write,writev,sendto,sendmsg,fdatasync";
+    let strace = ["-yy", "-s", "10000000", calls, "-o", trace.to_str().unwrap()].map(str::to_owned);
+    let mut process = Process::traced(&data_dir, &Rc::default(), &strace);
+    let (address, _) = process.serves().await;
+    let token = std::fs::read_to_string(data_dir.join("token")).unwrap();
+    let (_sender, current) = watch::channel(Some(Place { round: 1, address, token, last: true }));
+    let mut places = Places { current, traffic: Rc::new(watch::channel(0).0), http: reqwest::Client::new() };
+    let client = places.after(0).await;
+    let submits = (1..=count).map(|seed| submit_one(&client, seed));
+    let submitted = futures::future::join_all(submits).await;
+    process.stop().await;
+    let trace = Trace::read(&trace);
+    for matrix in submitted.into_iter().map(|submitted| submitted.unwrap().matrix_id) {
+        let (written, synced, left) = trace.of_matrix(&matrix);
+        assert!(
+            written < synced && synced < left,
+            "{matrix}: written {written}, synced {synced}, left {left}"
+        );
+    }
+    println!("{count} submits, {} syncs of the journal: no answer before its own", trace.syncs());
+}
+
+async fn submit_one(
+    client: &place::Client,
+    seed: u64,
+) -> Result<assay_proto::v1::SubmitResponse, place::Gone> {
+    person::submit(client, &format!("traced {seed}"), seed).await
+}
+
+async fn live_through(ends: Ends) {
     let folder = tempfile::tempdir().unwrap();
     let (sender, current) = watch::channel(None);
     let (traffic, counted) = watch::channel(0);
@@ -138,22 +213,45 @@ async fn kills(last: u64) {
     for number in 1..=PEOPLE {
         people.spawn_local(live(number, places.clone(), Rc::clone(&ledger), stop.clone()));
     }
-    for number in 1..=WORKERS {
+    let data_dir = folder.path().join("data");
+    // Where system calls are chosen, nothing else dies.
+    let mut crew = match ends {
+        Ends::AtRandom(_) => Some(Crew::start(WORKERS, &data_dir, &ledger, &places.traffic)),
+        Ends::AtSystemCalls(_) => None,
+    };
+    for number in (1..=WORKERS).filter(|_| crew.is_none()) {
         workers.spawn_local(Worker::new(number, Rc::clone(&ledger)).live(places.clone()));
     }
-    let mut killer = Killer::new(&folder.path().join("data"), sender, counted);
+    let mut killer = Killer::new(&data_dir, sender, counted);
+    let last = match ends {
+        Ends::AtRandom(rounds) => rounds,
+        Ends::AtSystemCalls(times) => times * FAULTS.len() as u64,
+    };
     let rounds = async {
         for round in 1..=last {
-            killer.round(round).await;
+            if let Some(crew) = &mut crew {
+                crew.maybe_kill_one(WORKER_PERCENT).await;
+            }
+            match ends {
+                Ends::AtRandom(_) => killer.round(round).await,
+                Ends::AtSystemCalls(_) => {
+                    killer.fault(round, FAULTS[(round - 1) as usize % FAULTS.len()]).await
+                }
+            }
         }
         stop.cancel();
         killer.serve(last + 1, true).await
     };
     let process = tokio::select! {
         process = async { tokio::join!(rounds, all_end(&mut people)).0 } => process,
-        () = all_end(&mut workers) => panic!("workers never end"),
+        () = all_end(&mut workers), if !workers.is_empty() => panic!("workers never end"),
     };
     workers.shutdown().await;
+    if let Some(crew) = &mut crew {
+        crew.all_live();
+        println!("{} workers killed", crew.killed);
+        assert!(crew.killed as u64 * 5 > last, "workers are killed as well");
+    }
     process.kill().await;
 
     // Once more from the disk alone.

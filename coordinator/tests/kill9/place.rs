@@ -10,7 +10,7 @@ use assay_proto::v1;
 use assay_proto::v1::artifacts_client::ArtifactsClient;
 use assay_proto::v1::matrices_client::MatricesClient;
 use tokio::sync::watch;
-use tonic::Status;
+use tonic::{Code, Status};
 
 /// Longer than anything here takes: what does not come fails the test instead of hanging it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -77,11 +77,13 @@ impl Client {
 
     /// What a call that failed means; a refusal by a living coordinator fails the test.
     pub(crate) fn gone(&self, status: &Status) -> Gone {
-        assert!(status.source().is_some(), "refused: {status:?}");
+        // One that stops because its disk failed may still say so.
+        let stopping = status.code() == Code::Unavailable;
+        assert!(stopping || status.source().is_some(), "refused: {status:?}");
         self.gone_for(status)
     }
 
-    fn gone_for(&self, error: &dyn std::fmt::Debug) -> Gone {
+    pub(crate) fn gone_for(&self, error: &dyn std::fmt::Debug) -> Gone {
         assert!(!self.place.last, "nobody killed this one: {error:?}");
         Gone
     }

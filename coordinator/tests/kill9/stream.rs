@@ -52,7 +52,7 @@ impl<'a> Stream<'a> {
     async fn next(&mut self) -> Result<Told, Gone> {
         match self.receiver.message().await {
             Ok(Some(message)) => Ok(message.body.unwrap()),
-            Ok(None) => panic!("the coordinator ended the stream"),
+            Ok(None) => Err(self.client.gone_for(&"the coordinator ended the stream")),
             Err(status) => Err(self.client.gone(&status)),
         }
     }

@@ -77,7 +77,7 @@ impl Worker {
     }
 
     async fn next(&mut self, stream: &mut Stream<'_>) -> Result<Attempt, Gone> {
-        stream.say(Said::Ready(v1::Ready { slots: 1 })).await?;
+        stream.say(Said::Ready(v1::Ready { slots: 1, ..Default::default() })).await?;
         let assignment = stream.offered().await?;
         self.ledger.borrow().offered(&assignment);
         let checkpoint = assignment.resume.as_ref().map(|(step, _)| *step);
@@ -121,7 +121,7 @@ impl Worker {
         let outputs = old.outputs.unwrap_or_default();
         match complete(stream, &lease, &outputs).await? {
             Ok(()) if said => self.ledger.borrow_mut().completed(lease, outputs),
-            Err(Rejection::StaleAttempt { .. }) => self.ledger.borrow_mut().refused += 1,
+            Err(Rejection::StaleAttempt { .. }) => self.ledger.borrow_mut().refused(),
             other => panic!("{lease} was answered {other:?}; said before: {said}"),
         }
         Ok(())

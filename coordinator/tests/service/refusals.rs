@@ -150,7 +150,10 @@ async fn a_stream_ends_with_the_reason_for_what_it_does_not_understand() {
     let no_class = v1::FailedItem { lease: Some(lease), class: "tired".into(), ..Default::default() };
     let bad_info = v1::Hello { worker_json: "{}".into(), ..hello("w", &[]) };
     for (messages, words) in [
-        (vec![Said::Ready(v1::Ready { slots: 1 })], "the first message of a stream is `hello`"),
+        (
+            vec![Said::Ready(v1::Ready { slots: 1, ..Default::default() })],
+            "the first message of a stream is `hello`",
+        ),
         (vec![Said::Hello(bad_info)], "`worker_json` does not hold"),
         (vec![good(), good()], "`hello` comes once"),
         (vec![good(), Said::Renew(v1::RenewBatch { renewals: vec![long] })], "over the limit of 16384 bytes"),

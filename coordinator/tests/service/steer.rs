@@ -2,7 +2,7 @@
 
 use assay_domain::decide::schedule::{Explanation, Obstacle, Reason, Team};
 use assay_domain::state::Standing;
-use assay_domain::{JobId, Work};
+use assay_domain::{Artifact, JobId, Work};
 use assay_proto::v1;
 use tonic::Code;
 
@@ -108,18 +108,24 @@ async fn a_job_is_cancelled_alone_or_with_its_branch() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_drained_worker_hands_its_training_over_after_the_next_checkpoint() {
+async fn a_drained_worker_is_asked_to_save_its_training_and_hands_it_over() {
     let world = World::new().await;
-    world.submit("k", 1).await;
+    let id = world.submit("k", 1).await.matrix_id;
     let mut first = Worker::connect(&world, "first", &[]).await;
     let train = first.offer().await;
     let Work::Train(spec) = &train.job.work else { panic!("{:?}", train.job.label) };
     assert!(drain(&world, "first", "checkpoint").await);
     assert!(!drain(&world, "first", "checkpoint").await);
     assert!(standing(&world, "first").await.drain.is_some());
-    // It goes on until then, and gets nothing more.
+    let held = std::slice::from_ref(&train.lease);
+    assert_eq!(first.asked_to_save().await, held);
+    // It goes on until that is there, and gets nothing more. Whoever comes back is asked again.
+    drop(first);
+    let mut first = Worker::connect(&world, "first", held).await;
+    assert_eq!(first.asked_to_save().await, held);
     first.renew(&train.lease, None).await.unwrap();
-    first.checkpoint(&train.lease, spec.checkpoints[0]).await.unwrap();
+    let step = spec.checkpoints[0] - 1;
+    first.checkpoint(&train.lease, step).await.unwrap();
     assert_eq!(first.stopped().await, (train.lease.clone(), String::from("drain")));
     first.fail(&train.lease, "released", "handed back").await.unwrap();
     first.ready(1).await;
@@ -127,7 +133,12 @@ async fn a_drained_worker_hands_its_training_over_after_the_next_checkpoint() {
     let mut second = Worker::connect(&world, "second", &[]).await;
     let again = second.offer().await;
     assert_eq!(again.lease.job, train.lease.job);
-    assert_eq!(again.resume.expect("a resume state").0, spec.checkpoints[0]);
+    assert_eq!(again.resume.as_ref().expect("a resume state").0, step);
+    let seen = &world.view(&id).await.jobs[0];
+    assert_eq!((seen.steps, seen.attempts[1].resumed_from), (spec.total_steps, step));
+    second.perform(&again).await;
+    let outputs: Vec<Artifact> = serde_json::from_str(&world.view(&id).await.jobs[0].outputs_json).unwrap();
+    assert!(outputs.iter().all(|output| output.name != Artifact::adapter_name(step)), "{outputs:?}");
     assert!(lift(&world, "first").await);
     assert_ne!(first.offered().await.lease.job, train.lease.job);
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use assay_domain::event::WorkerInfo;
-use assay_domain::job::{Progress, Usage};
+use assay_domain::job::{Offer, Progress, Usage};
 use assay_domain::{
     Artifact, Assignment, DeviceKind, Digest, FileRef, Lease, LogSegment, ObjectKey, Rejection, Work,
     WorkKind, WorkerId,
@@ -72,7 +72,16 @@ impl<'a> Worker<'a> {
     }
 
     pub(crate) async fn ready(&mut self, slots: u32) {
-        self.say(Said::Ready(v1::Ready { slots })).await;
+        self.say(Said::Ready(v1::Ready { slots, ..Default::default() })).await;
+    }
+
+    /// The same, with what it has to offer; answers when the coordinator has heard it.
+    pub(crate) async fn ready_with(&mut self, slots: u32, offer: Offer) {
+        let offer_json = convert::to_json(&offer);
+        self.say(Said::Ready(v1::Ready { slots, offer_json })).await;
+        // It reads in order: whatever this is answered, that was read before.
+        let nobody = convert::lease_of("m-none/0", 1, 1).unwrap();
+        assert!(self.renew(&nobody, None).await.is_err());
     }
 
     /// The next message, or how the stream ended.
@@ -112,6 +121,16 @@ impl<'a> Worker<'a> {
                 (convert::lease(item.lease).unwrap(), item.reason)
             }
             other => panic!("not a stop: {other:?}"),
+        }
+    }
+
+    /// The trainings that it is to save.
+    pub(crate) async fn asked_to_save(&mut self) -> Vec<Lease> {
+        match self.next().await.unwrap() {
+            Some(Told::Saves(batch)) => {
+                batch.leases.into_iter().map(|lease| convert::lease(Some(lease)).unwrap()).collect()
+            }
+            other => panic!("not asked to save: {other:?}"),
         }
     }
 

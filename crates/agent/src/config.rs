@@ -4,6 +4,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use assay_domain::event::WorkerInfo;
+use tokio::time::Instant;
+
+use crate::offer::Look;
 
 /// The secret that every RPC carries; never shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -84,6 +87,10 @@ pub struct AgentConfig {
     pub work_dir: PathBuf,
     /// Attempts that run at the same time.
     pub slots: u32,
+    /// What its device has free.
+    pub memory: Look,
+    /// When it will be gone; none for a machine without an end.
+    pub ends_at: Option<Instant>,
     /// All limits.
     pub limits: AgentLimits,
 }
@@ -91,7 +98,15 @@ pub struct AgentConfig {
 impl AgentConfig {
     /// One slot and the default limits.
     pub fn new(coordinator: Coordinator, worker: WorkerInfo, work_dir: impl Into<PathBuf>) -> Self {
-        Self { coordinator, worker, work_dir: work_dir.into(), slots: 1, limits: AgentLimits::default() }
+        Self {
+            coordinator,
+            worker,
+            work_dir: work_dir.into(),
+            slots: 1,
+            memory: Look::default(),
+            ends_at: None,
+            limits: AgentLimits::default(),
+        }
     }
 }
 
@@ -130,10 +145,14 @@ pub struct AgentLimits {
     pub log_segment_ms: u64,
     /// At an attempt's end, the last of its log is given up after this.
     pub log_end_ms: u64,
+    /// How often it looks at what it has to offer; told at once where that has changed much.
+    pub offer_ms: u64,
     /// A cancelled run that has not ended after this is dropped where it stands.
     pub cancel_ms: u64,
     /// Finished results are offered for this long before they are given up.
     pub complete_patience_ms: u64,
+    /// So long before the end of its life a worker takes nothing more and hands its trainings over.
+    pub hand_over_ms: u64,
     /// After a shutdown request, running attempts are handed back within this, or left to expire.
     pub drain_ms: u64,
     /// At the end, the coordinator is given this long to end its side of the stream.
@@ -165,8 +184,10 @@ impl Default for AgentLimits {
             log_interval_ms: 300,
             log_segment_ms: 30_000,
             log_end_ms: 10_000,
+            offer_ms: 15_000,
             cancel_ms: 120_000,
             complete_patience_ms: 3_600_000,
+            hand_over_ms: 90_000,
             drain_ms: 30_000,
             close_ms: 1_000,
             cache_bytes_max: 64 << 30,

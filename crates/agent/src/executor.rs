@@ -184,7 +184,10 @@ impl AttemptContext {
         };
         let body = Body::Checkpointed(CheckpointedBatch { items: vec![item] });
         match courier.link.until_heard(body).await {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.shared.stop.saved();
+                Ok(())
+            }
             Err(refusal) => {
                 let failure = Failure::new(FailureClass::Crashed, refusal.to_string());
                 if let Refusal::Rejected(rejection @ Rejection::StaleAttempt { .. }) = refusal {
@@ -193,6 +196,12 @@ impl AttemptContext {
                 Err(failure)
             }
         }
+    }
+
+    /// Returns when someone wants a checkpoint now: the attempt may be about to go to another worker. Runs that have none need not
+    /// listen. Safe to cancel.
+    pub async fn asked_to_save(&self) {
+        self.shared.stop.asked_to_save().await;
     }
 
     /// Adds a line to the attempt's metrics: one JSON object of its executor's. Never waits for anybody.

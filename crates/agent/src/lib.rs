@@ -5,6 +5,7 @@
 pub use config::{AgentConfig, AgentLimits, Coordinator, Token};
 pub use executor::{AttemptContext, Executor, Failure, Finished};
 pub use life::{AgentError, run};
+pub use offer::Look;
 pub use stored_lines::StoredLines;
 
 pub mod shell;
@@ -18,6 +19,7 @@ mod lease;
 mod life;
 mod link;
 mod log;
+mod offer;
 mod record;
 mod segments;
 mod spending;

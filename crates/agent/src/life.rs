@@ -25,6 +25,7 @@ use crate::executor::{Executor, Failure};
 use crate::lease::Lost;
 use crate::link::{self, Connection, Event, Link};
 use crate::log;
+use crate::offer::Offers;
 use crate::record::Record;
 use crate::spending::Spending;
 use crate::stop::Stop;
@@ -80,6 +81,12 @@ struct Life<E> {
     announced: watch::Sender<Vec<v1::LeaseRef>>,
     /// Refusals of offers on their way.
     refusals: JoinSet<()>,
+    /// What it has to offer, and when to look again.
+    offers: Offers,
+    /// When it begins to hand over, before its life ends; none once it has begun.
+    hand_over_at: Option<Instant>,
+    /// Whether it takes nothing more, as its life is about to end.
+    is_leaving: bool,
     /// Set once the agent shuts down.
     drain_until: Option<Instant>,
 }
@@ -105,8 +112,8 @@ impl<E: Executor> Life<E> {
         let config = Arc::new(config);
         let (announced, told) = watch::channel(Vec::new());
         let (link, connection, events) = link::connect(config.clone(), told);
+        let offers = Offers::new(&config);
         Ok(Self {
-            config,
             executor: Arc::new(executor),
             cache,
             transfers,
@@ -117,6 +124,10 @@ impl<E: Executor> Life<E> {
             running: BTreeMap::new(),
             announced,
             refusals: JoinSet::new(),
+            hand_over_at: hand_over_at(&config),
+            config,
+            is_leaving: false,
+            offers,
             drain_until: None,
         })
     }
@@ -136,6 +147,12 @@ impl<E: Executor> Life<E> {
                     Some(Event::Refused(why)) => return Err(AgentError::Refused { why }),
                     None => return Err(AgentError::Refused { why: String::from("the link ended") }),
                 },
+                () = self.offers.changed(), if drain_until.is_none() => self.say_ready().await,
+                () = at(self.hand_over_at), if drain_until.is_none() => self.hand_over().await,
+                () = at(self.config.ends_at), if drain_until.is_none() => {
+                    tracing::info!("this worker's life is over");
+                    self.drain().await;
+                }
                 () = shutdown.cancelled(), if drain_until.is_none() => self.drain().await,
                 () = at(drain_until) => {
                     tracing::warn!(attempts = self.running.len(), "left to expire: not handed back in time");
@@ -166,6 +183,14 @@ impl<E: Executor> Life<E> {
             coordinator_message::Body::Stops(batch) => {
                 for item in batch.items {
                     self.stop(item.lease, &item.reason);
+                }
+            }
+            coordinator_message::Body::Saves(batch) => {
+                for lease in batch.leases {
+                    let lease = convert::lease(Some(lease)).ok();
+                    if let Some(running) = lease.and_then(|lease| self.running.get(&lease)) {
+                        running.stop.save();
+                    }
                 }
             }
             coordinator_message::Body::Welcome(_) | coordinator_message::Body::Answers(_) => {}
@@ -262,6 +287,16 @@ impl<E: Executor> Life<E> {
         self.say_ready().await;
     }
 
+    /// Its life is about to end: trainings save what they have and go, the rest may still come to its end.
+    async fn hand_over(&mut self) {
+        tracing::info!(attempts = self.running.len(), "leaving soon: trainings are handed over");
+        (self.hand_over_at, self.is_leaving) = (None, true);
+        for running in self.running.values() {
+            running.stop.hand_over();
+        }
+        self.say_ready().await;
+    }
+
     async fn drain(&mut self) {
         tracing::info!(attempts = self.running.len(), "shutting down: attempts are handed back");
         self.drain_until = Some(Instant::now() + Duration::from_millis(self.config.limits.drain_ms));
@@ -271,14 +306,20 @@ impl<E: Executor> Life<E> {
         self.say_ready().await;
     }
 
-    async fn say_ready(&self) {
+    async fn say_ready(&mut self) {
+        let offer_json = convert::to_json(&self.offers.now());
+        let ready = v1::Ready { slots: self.free_slots(), offer_json };
         // Without a stream nobody needs to know: the next welcome says it again.
-        let _ = self.link.tell(Body::Ready(v1::Ready { slots: self.free_slots() })).await;
+        let _ = self.link.tell(Body::Ready(ready)).await;
     }
 
     fn free_slots(&self) -> u32 {
         let running = u32::try_from(self.running.len()).unwrap_or(u32::MAX);
-        if self.drain_until.is_some() { 0 } else { self.config.slots.saturating_sub(running) }
+        if self.drain_until.is_some() || self.is_leaving {
+            0
+        } else {
+            self.config.slots.saturating_sub(running)
+        }
     }
 
     fn announce(&self) {
@@ -290,6 +331,12 @@ impl<E: Executor> Life<E> {
         self.refusals.shutdown().await;
         self.connection.close(Duration::from_millis(self.config.limits.close_ms)).await;
     }
+}
+
+/// Some time before the end, of which the last part is for handing back.
+fn hand_over_at(config: &AgentConfig) -> Option<Instant> {
+    let before = Duration::from_millis(config.limits.hand_over_ms);
+    config.ends_at.map(|end| end.checked_sub(before).unwrap_or(end).max(Instant::now()))
 }
 
 async fn at(instant: Option<Instant>) {

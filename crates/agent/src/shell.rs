@@ -1,11 +1,13 @@
 //! What the `main` of every worker needs around [`crate::run`]: where the coordinator is, who we are, when to stop.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use assay_domain::event::WorkerInfo;
 use assay_domain::{DeviceKind, WorkKind, WorkerId};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Coordinator, Token};
@@ -39,6 +41,45 @@ impl Connection {
         })?;
         Ok(Coordinator::At { url, token: Token::new(&token) })
     }
+}
+
+/// The flags that say how long a worker will be there.
+#[derive(Debug, Clone, Args)]
+pub struct Life {
+    /// How long this worker will be there from now on, such as `90m`, `6h` or `2d`: it gets no job that would outlast it, and
+    /// hands over what it has before that.
+    #[arg(long, value_name = "TIME", value_parser = lasting)]
+    pub life: Option<Duration>,
+    /// The moment until which it will be there, in seconds since 1970: `$(date -d '+6 hours' +%s)`.
+    #[arg(long, value_name = "SECONDS", conflicts_with = "life")]
+    pub lives_until: Option<u64>,
+}
+
+impl Life {
+    /// The end, where one was given.
+    pub fn ends_at(&self) -> Option<Instant> {
+        let until = |seconds: u64| Duration::from_secs(seconds).saturating_sub(since_1970());
+        self.life.or(self.lives_until.map(until)).and_then(|left| Instant::now().checked_add(left))
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a moment of the calendar, given by a person")]
+fn since_1970() -> Duration {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
+}
+
+fn lasting(text: &str) -> Result<Duration, String> {
+    let rule = || String::from("write a number and s, m, h or d, such as 90m, 6h or 2d");
+    let unit = text.chars().next_back().ok_or_else(rule)?;
+    let unit_s = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        _ => return Err(rule()),
+    };
+    let number: u64 = text[..text.len() - unit.len_utf8()].parse().map_err(|_| rule())?;
+    number.checked_mul(unit_s).map(Duration::from_secs).ok_or_else(rule)
 }
 
 /// What a worker says of itself.
@@ -136,6 +177,29 @@ mod tests {
 
     fn given(flags: &[&str]) -> Connection {
         Flags::try_parse_from([&["worker"], flags].concat()).unwrap().connection
+    }
+
+    #[derive(Parser)]
+    struct Lives {
+        #[command(flatten)]
+        life: Life,
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_life_has_an_end_where_one_is_given() {
+        let given = |flags: &[&str]| Lives::try_parse_from([&["worker"], flags].concat());
+        let left = |flags: &[&str]| {
+            let end = given(flags).ok().unwrap().life.ends_at();
+            end.map(|end| end.saturating_duration_since(Instant::now()).as_secs())
+        };
+        assert_eq!(left(&[]), None);
+        assert_eq!((left(&["--life", "90m"]), left(&["--life", "2d"])), (Some(5400), Some(172_800)));
+        assert_eq!(left(&["--lives-until", "1000"]), Some(0), "that was long ago");
+        let soon = (since_1970().as_secs() + 3_600).to_string();
+        assert!((3_590..=3_600).contains(&left(&["--lives-until", &soon]).unwrap()));
+        for bad in [&["--life", "6"][..], &["--life", "h"], &["--life", "1s", "--lives-until", "1"]] {
+            assert!(given(bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

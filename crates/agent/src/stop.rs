@@ -1,8 +1,11 @@
-//! The ways to end an attempt from outside: handed back or failed (it still speaks), or lost (it must say nothing).
+//! What is done to an attempt from outside: it is asked to save what it has, handed back or failed (it still speaks), or lost (it
+//! must say nothing).
 
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::attempt::released;
@@ -16,6 +19,8 @@ pub(crate) struct Stop {
     silenced: CancellationToken,
     why: Arc<OnceLock<Lost>>,
     failure: Arc<OnceLock<Failure>>,
+    save: Arc<Notify>,
+    hand_over: Arc<AtomicBool>,
 }
 
 impl Stop {
@@ -33,6 +38,29 @@ impl Stop {
     /// What is said of a run that was cancelled.
     pub(crate) fn failure(&self) -> Failure {
         self.failure.get().cloned().unwrap_or_else(released)
+    }
+
+    /// The run should save a checkpoint soon, and go on.
+    pub(crate) fn save(&self) {
+        self.save.notify_one();
+    }
+
+    /// The run should save a checkpoint soon; once that is heard, the attempt is handed back.
+    pub(crate) fn hand_over(&self) {
+        self.hand_over.store(true, Ordering::SeqCst);
+        self.save();
+    }
+
+    /// A checkpoint is safe.
+    pub(crate) fn saved(&self) {
+        if self.hand_over.load(Ordering::SeqCst) {
+            self.hand_back();
+        }
+    }
+
+    /// Returns when a checkpoint is asked for; once for each time, or for several at once.
+    pub(crate) async fn asked_to_save(&self) {
+        self.save.notified().await;
     }
 
     /// The lease is gone: the run must end and nothing more is said about it.

@@ -18,7 +18,7 @@ use crate::{
 pub use budget::{Balance, balances, grant, set_budget};
 pub use failure::{BackOff, Policy};
 pub use schedule::place;
-pub use standing::{drain, lift, lift_due, to_hand_back};
+pub use standing::{drain, lift, lift_due, to_hand_back, to_save};
 pub use steer::{cancel, cancel_job, pause, unpause};
 
 mod budget;
@@ -176,7 +176,7 @@ pub fn logged(
     Ok(vec![Event::Logged { lease: lease.clone(), segment, at }])
 }
 
-/// A training attempt brings a checkpoint; an adapter accepted before for the same step stands, and its resume state counts only
+/// A training attempt brings a checkpoint, of the plan or asked for between two of the plan's; an adapter accepted before for the same step stands, and its resume state counts only
 /// where it is newer than all there are.
 pub fn checkpointed(
     state: &State,
@@ -186,12 +186,14 @@ pub fn checkpointed(
     resume: Artifact,
     at: UnixMillis,
 ) -> Result<Vec<Event>, Rejection> {
-    let (_, job) = current_job(state, lease)?;
+    let (matrix, job) = current_job(state, lease)?;
     let newest = job.resume().is_none_or(|(newest, _)| newest < step);
     if job.checkpoints.get(&step).is_some_and(|point| point.resume.is_some() || !newest) {
         return Ok(Vec::new());
     }
-    Ok(vec![Event::Checkpointed { lease: lease.clone(), step, adapter, resume, at }])
+    let planned = matrix.submitted.plan.get(lease.job.ordinal as usize);
+    let asked_for = !planned.is_some_and(|job| job.work.outputs().contains(&Artifact::adapter_name(step)));
+    Ok(vec![Event::Checkpointed { lease: lease.clone(), step, adapter, resume, asked_for, at }])
 }
 
 /// An attempt says that its job is done. A repeat by the attempt that won is heard and changes nothing.

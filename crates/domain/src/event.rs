@@ -135,6 +135,9 @@ pub enum Event {
         adapter: Artifact,
         /// For resume; the last two are kept until the job succeeds.
         resume: Artifact,
+        /// The plan has no checkpoint there: it was asked for, to go on elsewhere, and its adapter is no output.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        asked_for: bool,
         /// When.
         at: UnixMillis,
     },

@@ -5,12 +5,14 @@ use serde::{Deserialize, Serialize};
 use crate::budget::Amount;
 use crate::{Artifact, Digest, Fence, JobId, JobKey, Lease, UnixMillis};
 
+pub use demand::{Demand, Footprint, Gang, Offer};
 pub use judge::{ApiJudge, JudgeSpec, Provider, Thinking, key_in_file};
 pub use spec::{
     Comparison, EarlyStopping, GenerateSpec, HubCommit, JudgeInfo, LossOn, ModelSettings, Orders, Recipe,
     ReportSpec, Sampling, SamplingDefaults, ScoreSpec, System, TrainSpec, Training,
 };
 
+mod demand;
 mod judge;
 mod spec;
 
@@ -26,6 +28,18 @@ pub enum DeviceKind {
     Mps,
     /// No tensor device: a judge-runner.
     None,
+}
+
+impl DeviceKind {
+    /// The word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Cuda => "cuda",
+            Self::Mps => "mps",
+            Self::None => "none",
+        }
+    }
 }
 
 /// The five kinds of job.
@@ -188,6 +202,9 @@ pub struct PlannedJob {
     pub key: JobKey,
     /// How much it is expected to do.
     pub estimate: Estimate,
+    /// What it needs of a worker; never part of the job key.
+    #[serde(default, skip_serializing_if = "Demand::is_default")]
+    pub demand: Demand,
 }
 
 impl PlannedJob {

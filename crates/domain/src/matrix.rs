@@ -12,6 +12,7 @@ pub use file::{
 pub use judge::{Judge, JudgeKind};
 pub use meaning::{CELLS_MAX, JUDGE_TEMPLATES};
 pub(crate) use nearest::nearest;
+pub use needs::{NeededDevice, Needs};
 pub use parse::{MATRIX_BYTES_MAX, parse};
 pub use places::Places;
 pub use preset::Preset;
@@ -29,6 +30,7 @@ mod file;
 mod judge;
 mod meaning;
 mod nearest;
+mod needs;
 mod parse;
 mod places;
 mod preset;

@@ -7,6 +7,7 @@ use crate::matrix::{CELLS_MAX, MatrixError, ResolvedMatrix};
 
 pub use check::PLAN_JOBS_MAX;
 pub use kept::keep_analysis;
+pub(crate) use pace::{Lasts, lasts_on_each, rate_of};
 pub use price::{PriceTable, WorkerRate};
 pub use steps::{BEST, Schedule, steps_per_epoch};
 pub use table::{KindTotal, PlanRow, PlanTable, WorkerTotal};
@@ -15,10 +16,12 @@ pub(crate) use check::schedule_errors;
 
 mod budget;
 mod check;
+mod demand;
 mod estimate;
 mod expand;
 mod kept;
 mod label;
+mod pace;
 mod price;
 mod steps;
 mod table;

@@ -2,6 +2,8 @@
 
 #[path = "decisions/budget.rs"]
 mod budget;
+#[path = "decisions/demand.rs"]
+mod demand;
 #[path = "decisions/failures.rs"]
 mod failures;
 #[path = "decisions/lost.rs"]
@@ -20,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use assay_domain::decide::schedule::{Moment, Shares, Teams};
 use assay_domain::decide::{self, Failed, Memory, Policy};
 use assay_domain::event::{SubmittedMatrix, WorkerInfo};
-use assay_domain::job::{FailureClass, Usage};
+use assay_domain::job::{Demand, FailureClass, Offer, Usage};
 use assay_domain::plan::plan;
 use assay_domain::state::{DrainMode, ENDED_KEPT, FinishedJob, Outcome, Phase, ReadSet, Status};
 use assay_domain::{
@@ -36,7 +38,9 @@ fn submitted(id: &str) -> SubmittedMatrix {
                 recipes: [{name: r, accumulate: 2, warmup_steps: 2}]\nprompts: [{name: eval, file: p.jsonl}]\n\
                 sampling: [{name: s, max_new_tokens: 8}]\n\
                 panel: {judges: [{name: plain, kind: logprob, model: a, template: smoke-plain-v1}]}\n";
-    let plan = plan(&resolved::resolve(resolved::parse(text), 24)).expect("a good matrix");
+    let mut plan = plan(&resolved::resolve(resolved::parse(text), 24)).expect("a good matrix");
+    // Workers here have a few MiB; `demand` says what jobs need where that is what is tested.
+    plan.iter_mut().for_each(|job| job.demand = Demand::default());
     SubmittedMatrix {
         id: MatrixId::new(id),
         submit_key: SubmitKey::new(id),
@@ -57,12 +61,18 @@ struct Desk {
     events: usize,
     teams: Teams,
     shares: Shares,
+    offers: BTreeMap<WorkerId, Offer>,
 }
 
 impl Desk {
     fn empty() -> Self {
-        let mut desk =
-            Self { state: State::default(), events: 0, teams: Teams::default(), shares: Shares::default() };
+        let mut desk = Self {
+            state: State::default(),
+            events: 0,
+            teams: Teams::default(),
+            shares: Shares::default(),
+            offers: BTreeMap::new(),
+        };
         desk.record(vec![Event::EpochRaised { epoch: Epoch(1) }]);
         desk
     }
@@ -106,7 +116,8 @@ impl Desk {
 
     fn decide_places(&mut self, slots: &[(&str, u32)]) -> Vec<Event> {
         let slots = slots.iter().map(|(name, count)| (WorkerId::new(*name), *count)).collect();
-        let moment = Moment { slots: &slots, held_ms: &BTreeMap::new(), teams: &self.teams, at: AT };
+        let (offers, held_ms) = (&self.offers, &BTreeMap::new());
+        let moment = Moment { slots: &slots, offers, held_ms, teams: &self.teams, at: AT };
         decide::place(&self.state, &moment, &mut self.shares)
     }
 

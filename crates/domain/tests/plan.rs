@@ -1,5 +1,7 @@
 //! The plan of the example and of small matrices: jobs, inputs, keys and prices.
 
+#[path = "plan/demand.rs"]
+mod demand;
 #[path = "support/resolved.rs"]
 mod resolved;
 

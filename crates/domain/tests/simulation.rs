@@ -2,6 +2,8 @@
 //! restarts, restores, expiries, clocks that jump, cancels, second submissions, retries, and objects that go bad. `SIMULATION_SEEDS=N..M` runs these,
 //! `N..N+1` one of them; `cargo xtask simulate` runs a million.
 
+#[path = "simulation/demands.rs"]
+mod demands;
 #[path = "simulation/histories.rs"]
 mod histories;
 #[path = "simulation/invariants.rs"]

@@ -36,6 +36,7 @@ fn planned(ordinal: u32) -> PlannedJob {
         inputs: Vec::new(),
         key: JobKey(Digest::of(&ordinal.to_le_bytes())),
         estimate: assay_domain::job::Estimate::default(),
+        demand: assay_domain::job::Demand::default(),
     }
 }
 

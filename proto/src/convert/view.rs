@@ -3,7 +3,7 @@
 use assay_domain::decide::Balance;
 use assay_domain::job::Usage;
 use assay_domain::state::{AttemptRecord, JobState, Matrix, Outcome, Phase};
-use assay_domain::{Artifact, FileRef, JobId, Lease, Progress};
+use assay_domain::{Artifact, FileRef, JobId, Lease, Progress, Work};
 
 use super::to_json;
 use crate::v1;
@@ -79,6 +79,10 @@ pub fn job_view(matrix: &Matrix, ordinal: u32, progress: Option<Progress>) -> Op
         needs,
         job_key: planned.key.to_string(),
         ledger_json: String::new(),
+        steps: match &planned.work {
+            Work::Train(spec) => spec.total_steps,
+            Work::Generate(_) | Work::Score(_) | Work::Judge(_) | Work::Report(_) => 0,
+        },
     })
 }
 
@@ -106,7 +110,7 @@ fn outputs(job: &JobState) -> Vec<&Artifact> {
     match &job.phase {
         Phase::Succeeded { outputs, .. } | Phase::Reused { outputs, .. } => outputs.iter().collect(),
         Phase::Waiting | Phase::Leased { .. } | Phase::Failed { .. } | Phase::Cancelled => {
-            job.checkpoints.values().map(|checkpoint| &checkpoint.adapter).collect()
+            job.adapters().collect()
         }
     }
 }
@@ -128,5 +132,6 @@ fn attempt_view(attempt: &AttemptRecord) -> v1::AttemptView {
         outcome: outcome.to_owned(),
         reason,
         account_json: to_json(&attempt.account),
+        resumed_from: attempt.resumed_from.unwrap_or(0),
     }
 }

@@ -42,17 +42,24 @@ impl Stop {
     }
 }
 
+/// What the agent wants of the running job.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    pub(crate) cancel: AtomicBool,
+    pub(crate) save: AtomicBool,
+}
+
 /// The running job's side of the frames.
 pub(crate) struct Context<'a> {
     stream: &'a mut dyn Write,
-    cancel: &'a AtomicBool,
+    asked: &'a Asked,
     started: Instant,
     phases: Vec<(String, f64)>,
 }
 
 impl<'a> Context<'a> {
-    pub(crate) fn new(stream: &'a mut dyn Write, cancel: &'a AtomicBool) -> Self {
-        Self { stream, cancel, started: now(), phases: Vec::new() }
+    pub(crate) fn new(stream: &'a mut dyn Write, asked: &'a Asked) -> Self {
+        Self { stream, asked, started: now(), phases: Vec::new() }
     }
 
     /// To be called between steps.
@@ -61,7 +68,12 @@ impl<'a> Context<'a> {
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.cancel.load(Ordering::SeqCst)
+        self.asked.cancel.load(Ordering::SeqCst)
+    }
+
+    /// Whether a checkpoint was asked for; asked for once, answered once.
+    pub(crate) fn is_asked_to_save(&self) -> bool {
+        self.asked.save.swap(false, Ordering::SeqCst)
     }
 
     pub(crate) fn progress(&mut self, progress: Progress) -> Result<(), Stop> {

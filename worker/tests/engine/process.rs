@@ -32,11 +32,23 @@ impl Engine {
 
     /// All that it says of a job, and its writable memory when it began to train, in KiB.
     pub(crate) fn run(&mut self, job: &Value) -> (Vec<Value>, Option<u64>) {
+        self.run_and(job, |_| None)
+    }
+
+    /// The same; it is told what `answer` makes of what it says.
+    pub(crate) fn run_and(
+        &mut self,
+        job: &Value,
+        answer: impl Fn(&Value) -> Option<Value>,
+    ) -> (Vec<Value>, Option<u64>) {
         self.write(job);
         let (mut messages, mut loaded) = (Vec::new(), None);
         while let Some(message) = self.read() {
             if message["Progress"]["phase"] == "evaluate" && loaded.is_none() {
                 loaded = Some(self.data_kib());
+            }
+            if let Some(answer) = answer(&message) {
+                self.write(&answer);
             }
             let last = ["Done", "Failed", "Cancelled"].iter().any(|end| message.get(end).is_some());
             messages.push(message);

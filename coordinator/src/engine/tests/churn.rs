@@ -91,6 +91,7 @@ fn life(lease: &Lease, work: &Work, at: UnixMillis) -> Vec<Event> {
             step: *step,
             adapter: artifact(lease, &Artifact::adapter_name(*step)),
             resume: artifact(lease, &Artifact::resume_name(*step)),
+            asked_for: false,
             at,
         }));
     }

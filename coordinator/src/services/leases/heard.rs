@@ -27,7 +27,7 @@ impl Worker {
             Body::Hello(_) => {
                 return Err(Status::invalid_argument("`hello` comes once, at the stream's start"));
             }
-            Body::Ready(ready) => return self.ready(ready.slots).await,
+            Body::Ready(ready) => return self.ready(&ready).await,
             Body::Logs(batch) => return self.logs(batch).await,
             Body::Renew(batch) => self.renew(batch).await?,
             Body::Checkpointed(batch) => self.checkpointed(batch).await?,
@@ -43,8 +43,11 @@ impl Worker {
         Ok(())
     }
 
-    async fn ready(&self, slots: u32) -> Result<(), Status> {
-        Ok(self.service.engine.tell(Command::Ready { connection: self.connection, slots }).await?)
+    async fn ready(&self, ready: &v1::Ready) -> Result<(), Status> {
+        check_bytes("offer_json", ready.offer_json.len(), self.service.limits.progress_bytes_max)?;
+        let offer = convert::from_json_or_empty("offer_json", &ready.offer_json)?.unwrap_or_default();
+        let (connection, slots) = (self.connection, ready.slots);
+        Ok(self.service.engine.tell(Command::Ready { connection, slots, offer }).await?)
     }
 
     async fn renew(&self, batch: v1::RenewBatch) -> Result<ItemAnswers, Status> {

@@ -23,6 +23,9 @@ pub(super) fn message(outbound: Outbound) -> Result<v1::CoordinatorMessage, Stat
             Body::Answers(v1::AnswerBatch { answers: vec![v1::Answer { sequence, items }] })
         }
         Outbound::Stops(stops) => Body::Stops(v1::StopBatch { items: stops.iter().map(stop).collect() }),
+        Outbound::Saves(leases) => {
+            Body::Saves(v1::SaveBatch { leases: leases.iter().map(convert::lease_ref).collect() })
+        }
         Outbound::Refused(status) => return Err(*status),
     };
     Ok(v1::CoordinatorMessage { body: Some(body) })

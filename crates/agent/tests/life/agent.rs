@@ -75,6 +75,15 @@ impl Agent {
         token: &str,
         change: impl FnOnce(&mut AgentLimits),
     ) -> Self {
+        Self::with_config(coordinator, token, |config| change(&mut config.limits))
+    }
+
+    /// Told other things.
+    pub(crate) fn with_config(
+        coordinator: &Coordinator,
+        token: &str,
+        change: impl FnOnce(&mut AgentConfig),
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let worker = WorkerInfo {
             id: WorkerId::new("w-test"),
@@ -94,7 +103,7 @@ impl Agent {
         config.limits.log_interval_ms = 10;
         // Parts of logs go out with checkpoints and at the end, unless a test says otherwise.
         config.limits.log_segment_ms = 3_600_000;
-        change(&mut config.limits);
+        change(&mut config);
         let (runs_to, runs) = mpsc::channel(10);
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(assay_agent::run(config, Handing(runs_to), shutdown.clone()));
@@ -137,6 +146,7 @@ pub(crate) fn assignment(ordinal: u32, attempt: u32) -> Assignment {
         inputs: Vec::new(),
         key: JobKey(Digest::of(b"key")),
         estimate: Estimate::default(),
+        demand: assay_domain::job::Demand::default(),
     };
     Assignment {
         lease,

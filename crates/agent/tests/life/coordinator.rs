@@ -144,6 +144,11 @@ impl Coordinator {
         self.say(coordinator_message::Body::Stops(v1::StopBatch { items: vec![item] })).await;
     }
 
+    pub(crate) async fn save(&self, lease: &Lease) {
+        let leases = vec![lease_ref(lease)];
+        self.say(coordinator_message::Body::Saves(v1::SaveBatch { leases })).await;
+    }
+
     pub(crate) async fn break_stream(&self) {
         self.shared.break_stream().await;
     }

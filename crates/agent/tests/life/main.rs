@@ -4,6 +4,7 @@
 
 mod agent;
 mod coordinator;
+mod leaving;
 mod logs;
 mod objects;
 mod spending;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::job::Offer;
 use crate::state::Matrix;
 use crate::{Attempt, Event, Fence, JobId, Lease, State, UnixMillis, WorkerId};
 
@@ -16,12 +17,15 @@ mod explain;
 mod obstacle;
 mod round;
 mod share;
+mod wants;
 
 /// What only the coordinator's memory knows.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment<'a> {
     /// The workers that are connected, and how many more attempts each would take.
     pub slots: &'a BTreeMap<WorkerId, u32>,
+    /// What they said that they have to offer; of one that is not here nothing is known.
+    pub offers: &'a BTreeMap<WorkerId, Offer>,
     /// Jobs held back after a failure, each for how many ms more.
     pub held_ms: &'a BTreeMap<JobId, u64>,
     /// What teams may have.
@@ -30,8 +34,8 @@ pub struct Moment<'a> {
     pub at: UnixMillis,
 }
 
-/// Workers have room: the leases they get, each after those before it. A lease is one job on one worker; a gang would be several
-/// workers of one pick. A budget that keeps back what would fit is told once.
+/// Workers have room: the leases they get, each after those before it. A lease is one job on one worker; a gang
+/// ([`crate::job::Gang`]) will be several leases of one pick. A budget that keeps back what would fit is told once.
 pub fn place(state: &State, moment: &Moment<'_>, shares: &mut Shares) -> Vec<Event> {
     let at = moment.at;
     shares.forget_ended(state);

@@ -90,6 +90,16 @@ pub fn to_hand_back(state: &State, worker: &WorkerId, saved: Option<&Lease>) -> 
     }
 }
 
+/// The trainings that a draining worker is to save now, so that they go on elsewhere from there.
+pub fn to_save(state: &State, worker: &WorkerId) -> Vec<Lease> {
+    let drain = state.standings.get(worker).and_then(|standing| standing.drain);
+    if drain.is_none_or(|drain| drain.mode != DrainMode::Checkpoint) {
+        return Vec::new();
+    }
+    let held = state.open_leases().into_iter().filter(|(_, holder)| holder == worker);
+    held.map(|(lease, _)| lease).filter(|lease| can_resume(state, lease)).collect()
+}
+
 fn can_resume(state: &State, lease: &Lease) -> bool {
     let matrix = state.matrix(&lease.job.matrix);
     let planned = matrix.and_then(|matrix| matrix.submitted.plan.get(lease.job.ordinal as usize));

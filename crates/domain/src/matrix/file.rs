@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Budget, Judge, Places, Preset, Schedule};
+use super::{Budget, Judge, Needs, Places, Preset, Schedule};
 use crate::job::{EarlyStopping, LossOn, Orders, SamplingDefaults};
 
 /// A projection that may carry an adapter.
@@ -94,6 +94,9 @@ pub struct Matrix {
     /// What it may cost.
     #[serde(default, skip_serializing_if = "Budget::is_default")]
     pub budget: Budget,
+    /// What its jobs need of a worker, where the plan's estimate is not right.
+    #[serde(default, skip_serializing_if = "Needs::is_default")]
+    pub needs: Needs,
     /// When given, only combinations that one of these rules matches are run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub include: Vec<Rule>,

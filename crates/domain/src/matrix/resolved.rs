@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Checkpoints, Matrix, Target};
+use super::{Budget, Checkpoints, Matrix, Needs, Schedule, Target};
 use crate::Artifact;
 use crate::job::Recipe;
 
@@ -80,19 +80,30 @@ pub struct TokenCount {
     pub valid_tokens: u64,
     /// Rows used that are longer than `max_length`.
     pub rows_cut: u32,
+    /// Tokens kept of the longest rows used, longest first, [`LONGEST_KEPT`] at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub longest: Vec<u32>,
 }
+
+/// Rows whose length is kept: passes of more rows than that are rare.
+const LONGEST_KEPT: usize = 16;
 
 impl TokenCount {
     /// Counts from the uncut length of each row that is used, in tokens.
     pub fn of(model: &str, max_length: u32, train: &[u32], valid: &[u32]) -> Self {
         let kept = |rows: &[u32]| rows.iter().map(|length| u64::from((*length).min(max_length))).sum();
         let cut = train.iter().chain(valid).filter(|length| **length > max_length).count();
+        let mut longest: Vec<u32> =
+            train.iter().chain(valid).map(|length| (*length).min(max_length)).collect();
+        longest.sort_unstable_by(|a, b| b.cmp(a));
+        longest.truncate(LONGEST_KEPT);
         Self {
             model: model.to_owned(),
             max_length,
             train_tokens: kept(train),
             valid_tokens: kept(valid),
             rows_cut: u32::try_from(cut).unwrap_or(u32::MAX),
+            longest,
         }
     }
 }
@@ -130,6 +141,18 @@ pub struct JudgeFacts {
 }
 
 impl ResolvedMatrix {
+    /// What it is about, without who it is for, what it may cost, where it runs and how that is estimated: two of the same have the same report.
+    pub fn essence(&self) -> Self {
+        let mut essence = self.clone();
+        let matrix = &mut essence.matrix;
+        (matrix.schedule, matrix.needs, matrix.budget) =
+            (Schedule::default(), Needs::default(), Budget::default());
+        for count in essence.data.values_mut().flat_map(|facts| &mut facts.tokens) {
+            count.longest.clear();
+        }
+        essence
+    }
+
     /// A recipe for a model, complete: targets that are left out are all projections of the model.
     pub fn recipe_for(&self, model: &str, recipe: &str) -> Option<(Recipe, Checkpoints)> {
         let (mut recipe, checkpoints) = self.matrix.recipe_for(model, recipe)?;

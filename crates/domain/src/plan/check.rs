@@ -17,6 +17,7 @@ pub(super) fn check(resolved: &ResolvedMatrix) -> Vec<MatrixError> {
     let matrix = &resolved.matrix;
     let mut errors = facts_missing(resolved);
     errors.extend(revisions(matrix));
+    errors.extend(gang(matrix));
     for (index, set) in matrix.data.iter().enumerate() {
         if let Some(facts) = resolved.data.get(&set.name) {
             let path = format!("data/{index}");
@@ -59,6 +60,13 @@ fn facts_missing(resolved: &ResolvedMatrix) -> Vec<MatrixError> {
         matrix.places.error(field, what, "resolve the matrix again with this version")
     };
     missing.map(error).collect()
+}
+
+fn gang(matrix: &Matrix) -> Option<MatrixError> {
+    let size = matrix.needs.gang.size;
+    let rule = "one for now: trainings on several workers at once come with a later version";
+    let error = || matrix.places.error("needs/gang/size", format!("needs.gang.size is {size}"), rule);
+    (size != 1).then(error)
 }
 
 /// A branch may move between submit and run: what is planned names commits.

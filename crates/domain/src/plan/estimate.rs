@@ -84,11 +84,16 @@ impl Judged {
         let each = template + 2 * u64::from(self.new);
         passes(self.orders) * (self.prompt_tokens + self.pairs * each)
     }
+
+    /// Tokens of all prompts of a local judge.
+    pub(super) fn local_tokens(&self) -> u64 {
+        self.tokens(SMOKE_TEMPLATE_TOKENS)
+    }
 }
 
 /// Judging by a local model: every judge's prompt forward once.
 pub(super) fn score(judge: &ModelFacts, judged: &Judged) -> Estimate {
-    let input_tokens = judged.tokens(SMOKE_TEMPLATE_TOKENS);
+    let input_tokens = judged.local_tokens();
     let context = input_tokens as f64 / (judged.pairs * passes(judged.orders)).max(1) as f64;
     Estimate {
         input_tokens,

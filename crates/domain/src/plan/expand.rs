@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::demand;
 use super::estimate::{self, Judged};
 use super::{PriceTable, label, steps::Schedule};
 use crate::analysis::AnalysisPlan;
 use crate::job::{
-    Comparison, Estimate, GenerateSpec, Input, JudgeInfo, JudgeSpec, PlannedJob, ReportSpec, ScoreSpec,
-    Source, System, TrainSpec, Training, Work,
+    Comparison, Demand, Estimate, GenerateSpec, Input, JudgeInfo, JudgeSpec, PlannedJob, ReportSpec,
+    ScoreSpec, Source, System, TrainSpec, Training, Work,
 };
 use crate::matrix::{Judge, ResolvedMatrix};
 use crate::{Artifact, Digest, JobKey};
@@ -73,7 +74,7 @@ impl<'a> Plan<'a> {
         label: String,
         work: Work,
         inputs: Vec<Input>,
-        estimate: Estimate,
+        (estimate, demand): (Estimate, Demand),
     ) -> Result<u32, serde_json::Error> {
         let earlier = |ordinal: u32| self.jobs.get(ordinal as usize).map(|job| job.key);
         let key = PlannedJob::key_of(&work, &inputs, earlier)?;
@@ -82,7 +83,11 @@ impl<'a> Plan<'a> {
         }
         let ordinal = self.jobs.len() as u32;
         self.by_key.insert(key, ordinal);
-        self.jobs.push(PlannedJob { ordinal, label, work, inputs, key, estimate });
+        let demand = match work.kind().needs_device() {
+            true => self.resolved.matrix.needs.over(demand::with_disk(demand, &inputs)),
+            false => demand,
+        };
+        self.jobs.push(PlannedJob { ordinal, label, work, inputs, key, estimate, demand });
         Ok(ordinal)
     }
 
@@ -106,6 +111,7 @@ impl<'a> Plan<'a> {
         let count = set.count(model, recipe.max_length);
         let estimate =
             count.map(|count| estimate::train(facts, count, train_rows, recipe.epochs, evaluations));
+        let demand = demand::train(facts, &recipe, count, schedule.kept.len());
         let work = Work::Train(TrainSpec {
             model: model.to_owned(),
             model_settings: resolved.matrix.model_settings(model),
@@ -118,7 +124,7 @@ impl<'a> Plan<'a> {
             checkpoints: schedule.kept.clone(),
         });
         let label = label::training(&resolved.matrix, cell);
-        let job = self.add(label, work, inputs, estimate.unwrap_or_default())?;
+        let job = self.add(label, work, inputs, (estimate.unwrap_or_default(), demand))?;
         self.trainings.push(Training {
             job,
             model: model.to_owned(),
@@ -188,6 +194,8 @@ impl<'a> Plan<'a> {
         let answers = records.len() as u64 * u64::from(sampling.samples);
         let estimate =
             estimate::generate(facts, prompt_tokens, answers, sampling.samples, sampling.max_new_tokens);
+        let longest = records.iter().filter_map(|record| record.tokens.get(model)).max().copied();
+        let demand = demand::generate(facts, answers, longest.unwrap_or(0), sampling.max_new_tokens);
         let mut inputs = vec![upload("model", &facts.artifact), upload("prompts", &file.artifact)];
         inputs.extend(adapter);
         let work = Work::Generate(GenerateSpec {
@@ -199,7 +207,7 @@ impl<'a> Plan<'a> {
             system_prompt: set.system.clone(),
             sampling,
         });
-        self.add(label, work, inputs, estimate).map(Some)
+        self.add(label, work, inputs, (estimate, demand)).map(Some)
     }
 
     fn judged(
@@ -216,14 +224,14 @@ impl<'a> Plan<'a> {
         let mut inputs = vec![output("base", base, "generations"), output("tuned", tuned, "generations")];
         let (comparison, template) = (comparison.clone(), judge.template().to_owned());
         let orders = judged.orders;
-        let (work, estimate) = match judge {
+        let (work, estimate, demand) = match judge {
             Judge::Logprob { name, model, .. } => {
                 let Some(facts) = self.resolved.models.get(model) else { return Ok(()) };
                 inputs.insert(0, upload("model", &facts.artifact));
                 let model_settings = self.resolved.matrix.model_settings(model);
                 let (judge, model) = (name.clone(), model.clone());
                 let spec = ScoreSpec { judge, model, model_settings, template, comparison, orders };
-                (Work::Score(spec), estimate::score(facts, &judged))
+                (Work::Score(spec), estimate::score(facts, &judged), demand::score(facts, &judged))
             }
             Judge::Api { name, .. } => {
                 let Some(api) = judge.api() else { return Ok(()) };
@@ -231,11 +239,12 @@ impl<'a> Plan<'a> {
                 let ledger = facts.and_then(|facts| facts.ledger.as_ref());
                 inputs.extend(ledger.map(|ledger| upload("ledger", ledger)));
                 let estimate = estimate::judge(&judged, &api, self.prices);
-                (Work::Judge(JudgeSpec { judge: name.clone(), api, template, comparison, orders }), estimate)
+                let spec = JudgeSpec { judge: name.clone(), api, template, comparison, orders };
+                (Work::Judge(spec), estimate, Demand::default())
             }
         };
         let label = label::judged(&self.resolved.matrix, &work, judge.name());
-        self.add(label, work, inputs, estimate).map(drop)
+        self.add(label, work, inputs, (estimate, demand)).map(drop)
     }
 
     fn what_is_judged(&self, judge: &Judge, comparison: &Comparison) -> Judged {
@@ -265,7 +274,7 @@ impl<'a> Plan<'a> {
         let judges = matrix.panel.judges.iter().map(|judge| info_of(judge, self.resolved));
         let mut spec = ReportSpec {
             matrix: matrix.name.clone(),
-            matrix_digest: Digest::of_value(self.resolved)?,
+            matrix_digest: Digest::of_value(&self.resolved.essence())?,
             trainings: std::mem::take(&mut self.trainings),
             comparisons: self.comparisons.iter().map(|(comparison, ..)| comparison.clone()).collect(),
             judges: judges.collect(),
@@ -275,7 +284,7 @@ impl<'a> Plan<'a> {
         };
         spec.analysis = Some(AnalysisPlan::of(&spec));
         let label = format!("report {}", matrix.name);
-        self.add(label, Work::Report(spec), inputs, Estimate::default()).map(drop)
+        self.add(label, Work::Report(spec), inputs, (Estimate::default(), Demand::default())).map(drop)
     }
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::PriceTable;
 use crate::budget::{Amount, usd_micros};
 use crate::decide::Balance;
-use crate::job::{ApiJudge, Estimate, PlannedJob, Provider, Work};
+use crate::job::{ApiJudge, Demand, Estimate, PlannedJob, Provider, Work};
 use crate::judge_models;
 use crate::{JobKey, WorkKind};
 
@@ -50,6 +50,9 @@ pub struct PlanRow {
     pub key: JobKey,
     /// How much it does.
     pub estimate: Estimate,
+    /// What it needs of a worker.
+    #[serde(default)]
+    pub demand: Demand,
     /// (kind of worker, seconds), in the order of [`PlanTable::workers`]; empty for jobs without a device.
     pub seconds: Vec<(String, f64)>,
 }
@@ -117,6 +120,7 @@ fn row(job: &PlannedJob, prices: &PriceTable) -> PlanRow {
         after,
         key: job.key,
         estimate: job.estimate,
+        demand: job.demand,
         seconds: seconds.collect(),
     }
 }

@@ -139,6 +139,9 @@ pub struct AttemptRecord {
     /// What it may cost, and did.
     #[serde(default, skip_serializing_if = "Account::is_default")]
     pub account: Account,
+    /// The step after which it goes on with a training; none: it began at the start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed_from: Option<u64>,
     /// What of its log lies in the store.
     #[serde(default, skip_serializing_if = "AttemptLog::is_empty")]
     pub log: AttemptLog,
@@ -183,6 +186,9 @@ pub struct Checkpoint {
     pub adapter: Artifact,
     /// For resume; dropped from state when two newer ones exist or the job succeeds.
     pub resume: Option<Artifact>,
+    /// It was asked for between two of the plan: its adapter is no output.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub asked_for: bool,
 }
 
 /// A job's state.
@@ -245,8 +251,13 @@ impl JobState {
             Phase::Succeeded { outputs, .. } | Phase::Reused { outputs, .. } => outputs,
             Phase::Waiting | Phase::Leased { .. } | Phase::Failed { .. } | Phase::Cancelled => &[],
         };
-        let checkpoints = self.checkpoints.values().map(|checkpoint| &checkpoint.adapter);
-        outputs.iter().chain(checkpoints).find(|artifact| artifact.name == name)
+        outputs.iter().chain(self.adapters()).find(|artifact| artifact.name == name)
+    }
+
+    /// The adapters of the plan's checkpoints so far.
+    pub fn adapters(&self) -> impl Iterator<Item = &Artifact> {
+        let planned = self.checkpoints.values().filter(|checkpoint| !checkpoint.asked_for);
+        planned.map(|checkpoint| &checkpoint.adapter)
     }
 
     /// Whether a person's cancel would change it.
@@ -336,8 +347,10 @@ impl JobState {
             }
             Event::JobLeased { lease, worker, account, at } => self.leased(lease, worker, *account, *at),
             Event::SpendGranted { lease, more, .. } => self.granted(lease, *more),
-            Event::Checkpointed { lease, step, adapter, resume, at } => {
-                self.checkpointed(lease, *step, adapter, resume, *at);
+            Event::Checkpointed { lease, step, adapter, resume, asked_for, at } => {
+                let (adapter, resume) = (adapter.clone(), Some(resume.clone()));
+                let point = Checkpoint { fence: lease.fence, adapter, resume, asked_for: *asked_for };
+                self.checkpointed(*step, point, *at);
             }
             Event::Logged { lease, segment, .. } => self.logged(lease, segment),
             Event::JobSucceeded { lease, outputs, usage, at } => self.succeeded(lease, outputs, usage, *at),
@@ -383,6 +396,7 @@ impl JobState {
     }
 
     fn leased(&mut self, lease: &Lease, worker: &WorkerId, account: Account, at: UnixMillis) {
+        let resumed_from = self.resume().map(|(step, _)| step);
         self.phase = Phase::Leased { fence: lease.fence, worker: worker.clone() };
         self.attempts.push(AttemptRecord {
             fence: lease.fence,
@@ -391,6 +405,7 @@ impl JobState {
             ended_at: None,
             outcome: Outcome::Running,
             account,
+            resumed_from,
             log: AttemptLog::default(),
             ledger: AttemptLog::default(),
             metrics: AttemptLog::default(),
@@ -404,21 +419,10 @@ impl JobState {
         }
     }
 
-    fn checkpointed(
-        &mut self,
-        lease: &Lease,
-        step: u64,
-        adapter: &Artifact,
-        resume: &Artifact,
-        at: UnixMillis,
-    ) {
+    fn checkpointed(&mut self, step: u64, point: Checkpoint, at: UnixMillis) {
+        let resume = point.resume.clone();
         // The adapter that was accepted first stands; its resume state may have gone since.
-        let point = self.checkpoints.entry(step).or_insert_with(|| Checkpoint {
-            fence: lease.fence,
-            adapter: adapter.clone(),
-            resume: None,
-        });
-        point.resume = Some(resume.clone());
+        self.checkpoints.entry(step).or_insert(point).resume = resume;
         for older in self.checkpoints.values_mut().rev().skip(RESUME_KEPT) {
             older.resume = None;
         }
@@ -434,7 +438,7 @@ impl JobState {
 
     fn succeeded(&mut self, lease: &Lease, outputs: &[Artifact], usage: &Usage, at: UnixMillis) {
         // An adapter that was accepted with its checkpoint stands: a second one of that name is not an output.
-        let adapters: Vec<Artifact> = self.checkpoints.values().map(|point| point.adapter.clone()).collect();
+        let adapters: Vec<Artifact> = self.adapters().cloned().collect();
         let is_new = |output: &&Artifact| adapters.iter().all(|adapter| adapter.name != output.name);
         let outputs = outputs.iter().filter(is_new).chain(&adapters).cloned().collect();
         self.phase = Phase::Succeeded { fence: lease.fence, outputs, usage: usage.clone() };

@@ -56,7 +56,7 @@ pub struct Drain {
 pub enum DrainMode {
     /// They run to their end.
     Finish,
-    /// A training goes to another worker after its next checkpoint, anything else at once.
+    /// A training saves a checkpoint after its next step and goes to another worker, anything else goes at once.
     Checkpoint,
     /// All go to other workers at once; a training goes on from the checkpoint that it saved last.
     Now,

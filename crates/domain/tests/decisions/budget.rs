@@ -37,7 +37,13 @@ impl Desk {
     /// What the workers get at a time, and what else is told.
     fn round(&mut self, slots: &[(&str, u32)], at: UnixMillis) -> (Vec<(Lease, Account)>, Vec<Scope>) {
         let slots = slots.iter().map(|(name, count)| (WorkerId::new(*name), *count)).collect();
-        let moment = Moment { slots: &slots, held_ms: &BTreeMap::new(), teams: &self.teams, at };
+        let moment = Moment {
+            slots: &slots,
+            offers: &BTreeMap::new(),
+            held_ms: &BTreeMap::new(),
+            teams: &self.teams,
+            at,
+        };
         let events = decide::place(&self.state, &moment, &mut self.shares);
         self.record(events.clone());
         let (mut leased, mut reached) = (Vec::new(), Vec::new());
@@ -117,7 +123,8 @@ fn where_less_than_the_estimate_is_left_nothing_is_leased_and_that_is_told_once(
     assert_eq!((leased.len(), reached.len(), desk.events), (0, 0, before));
 
     let slots = BTreeMap::from([(WorkerId::new("w-1"), 1)]);
-    let moment = Moment { slots: &slots, held_ms: &BTreeMap::new(), teams: &desk.teams, at: NOVEMBER };
+    let (offers, held_ms) = (&BTreeMap::new(), &BTreeMap::new());
+    let moment = Moment { slots: &slots, offers, held_ms, teams: &desk.teams, at: NOVEMBER };
     let explained = decide::schedule::explain(&desk.state, &desk.state.matrices[0], 0, &moment).unwrap();
     let reason = &explained.workers[0].reasons[0];
     assert!(

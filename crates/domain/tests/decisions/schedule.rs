@@ -22,7 +22,7 @@ fn team(name: &str) -> Schedule {
     Schedule { team: Some(name.to_owned()), ..Schedule::default() }
 }
 
-fn desk(matrices: Vec<SubmittedMatrix>, workers: &[(&str, u64)]) -> Desk {
+pub(crate) fn desk(matrices: Vec<SubmittedMatrix>, workers: &[(&str, u64)]) -> Desk {
     let mut desk = Desk::empty();
     for matrix in matrices {
         let (_, events) = decide::submit(&desk.state, &ReadSet::default(), matrix).expect("it is sound");
@@ -35,7 +35,7 @@ fn desk(matrices: Vec<SubmittedMatrix>, workers: &[(&str, u64)]) -> Desk {
     desk
 }
 
-fn names(leased: &[(Lease, WorkerId)]) -> Vec<String> {
+pub(crate) fn names(leased: &[(Lease, WorkerId)]) -> Vec<String> {
     leased.iter().map(|(lease, worker)| format!("{} {worker}", lease.job)).collect()
 }
 
@@ -141,15 +141,17 @@ fn an_explanation_names_each_worker_with_what_would_change_it() {
     desk.record(decide::pause(&desk.state, &MatrixId::new("m-1"), AT).unwrap());
     assert_eq!(desk.explain("m-1", 0, &there).reasons[0].text, "its matrix is paused");
     let (matrix, nobody) = (&desk.state.matrices[0], BTreeMap::new());
-    let moment = Moment { slots: &nobody, held_ms: &BTreeMap::new(), teams: &desk.teams, at: AT };
+    let (offers, held_ms) = (&BTreeMap::new(), &BTreeMap::new());
+    let moment = Moment { slots: &nobody, offers, held_ms, teams: &desk.teams, at: AT };
     let unknown = explain(&desk.state, matrix, 99, &moment);
     assert!(matches!(unknown, Err(Rejection::UnknownJob { .. })));
 }
 
 impl Desk {
-    fn explain(&self, matrix: &str, ordinal: u32, slots: &[(&str, u32)]) -> Explanation {
+    pub(crate) fn explain(&self, matrix: &str, ordinal: u32, slots: &[(&str, u32)]) -> Explanation {
         let slots = slots.iter().map(|(name, count)| (WorkerId::new(*name), *count)).collect();
-        let moment = Moment { slots: &slots, held_ms: &BTreeMap::new(), teams: &self.teams, at: AT };
+        let (offers, held_ms) = (&self.offers, &BTreeMap::new());
+        let moment = Moment { slots: &slots, offers, held_ms, teams: &self.teams, at: AT };
         let matrix = self.state.matrix(&MatrixId::new(matrix)).expect("a known matrix");
         explain(&self.state, matrix, ordinal, &moment).expect("a job of it")
     }

@@ -50,7 +50,8 @@ fn different_jobs_that_fail_in_a_row_quarantine_their_worker_and_one_job_does_no
     assert!(reason.starts_with("3 different jobs failed on it in a row; the last, m-4/0"), "{reason}");
     assert_eq!(desk.place(&[("bad", 4)]), []);
     let slots = BTreeMap::from([(WorkerId::new("bad"), 1)]);
-    let moment = Moment { slots: &slots, held_ms: &BTreeMap::new(), teams: &desk.teams, at: AT };
+    let (offers, held_ms) = (&BTreeMap::new(), &BTreeMap::new());
+    let moment = Moment { slots: &slots, offers, held_ms, teams: &desk.teams, at: AT };
     let explained = decide::schedule::explain(&desk.state, &desk.state.matrices[0], 0, &moment).unwrap();
     let of_bad = explained.workers.iter().find(|known| known.worker.as_str() == "bad").unwrap();
     assert!(matches!(of_bad.reasons[0].obstacle, Obstacle::Quarantined { .. }), "{explained:?}");
@@ -103,6 +104,9 @@ fn a_drained_worker_gets_nothing_and_hands_back_what_its_mode_says() {
         desk.record(decide::drain(&desk.state, &id, mode, AT).unwrap());
         assert_eq!(decide::drain(&desk.state, &id, mode, AT), Ok(Vec::new()));
         assert_eq!(desk.place(&[("w", 8)]), []);
+        let saves = decide::to_save(&desk.state, &id);
+        let expected = if mode == DrainMode::Checkpoint { vec![train.clone()] } else { Vec::new() };
+        assert_eq!(saves, expected, "{mode:?}");
         (decide::to_hand_back(&desk.state, &id, None), decide::to_hand_back(&desk.state, &id, Some(&train)))
     };
     assert_eq!(drain(&mut desk, DrainMode::Finish), (Vec::new(), Vec::new()));
@@ -115,4 +119,25 @@ fn a_drained_worker_gets_nothing_and_hands_back_what_its_mode_says() {
     assert_eq!(desk.place(&[("w", 8)]), []);
     desk.record(decide::lift(&desk.state, &id, AT).unwrap());
     assert_ne!(desk.place(&[("w", 8)]), []);
+}
+
+/// Between two checkpoints of the plan: the next attempt goes on from there, and it is no output.
+#[test]
+fn a_checkpoint_that_was_asked_for_is_gone_on_from_and_is_no_output() {
+    let mut desk = Desk::with_one();
+    let first = desk.lease(&[WorkKind::Train]).unwrap();
+    assert_eq!(desk.checkpoint(&first, 6), Ok(1));
+    assert_eq!(desk.checkpoint(&first, 8), Ok(1));
+    assert_eq!(desk.checkpoint(&first, 8), Ok(0), "said again");
+    desk.fail(&first, FailureClass::Released).unwrap();
+    let second = desk.lease(&[WorkKind::Train]).unwrap();
+    let job = |desk: &Desk| desk.state.job(&second.job).unwrap().clone();
+    assert_eq!(job(&desk).attempts.iter().map(|one| one.resumed_from).collect::<Vec<_>>(), [None, Some(8)]);
+    assert_eq!(job(&desk).resume().unwrap().0, 8);
+    assert!(job(&desk).output("adapter@6").is_some() && job(&desk).output("adapter@8").is_none());
+    assert_eq!(desk.checkpoint(&second, 12), Ok(1));
+    desk.complete(&second, &["metrics"]).unwrap();
+    let Phase::Succeeded { outputs, .. } = job(&desk).phase else { panic!("{:?}", job(&desk).phase) };
+    let names: Vec<&str> = outputs.iter().map(|output| output.name.as_str()).collect();
+    assert_eq!(names, ["metrics", "adapter@6", "adapter@12"]);
 }

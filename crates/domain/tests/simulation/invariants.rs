@@ -6,11 +6,12 @@ use assay_domain::budget::Scope;
 use assay_domain::decide::Policy;
 use assay_domain::decide::schedule::{Moment, Obstacle, Reason, Shares, explain};
 use assay_domain::event::WorkerInfo;
-use assay_domain::job::FailureClass;
+use assay_domain::job::{FailureClass, Offer};
 use assay_domain::segment::LATE_SEGMENTS_MAX;
 use assay_domain::state::{Matrix, Phase, ReadSet, Status};
 use assay_domain::{
-    Artifact, Event, Fence, JobId, Lease, LogSegment, MatrixId, ObjectKey, Rejection, State, WorkerId,
+    Artifact, Event, Fence, JobId, Lease, LogSegment, MatrixId, ObjectKey, PlannedJob, Rejection, Source,
+    State, Work, WorkerId,
 };
 
 use crate::ledger::Ledger;
@@ -452,10 +453,13 @@ fn has_one_for(state: &State, moment: &Moment<'_>, matrix: &Matrix, worker: &Wor
     }
     let statuses = matrix.statuses();
     let mut ready = statuses.iter().enumerate().filter(|(_, status)| **status == Status::Ready);
+    let offer = moment.offers.get(worker).copied().unwrap_or_default();
     ready.any(|(ordinal, _)| {
         let held = moment.held_ms.contains_key(&id(ordinal));
-        let fits = !held && matrix.jobs[ordinal].memory_exceeded_mib.is_none_or(exceeds);
-        fits && may_cost(state, moment, matrix, ordinal as u32, worker)
+        !held
+            && matrix.jobs[ordinal].memory_exceeded_mib.is_none_or(exceeds)
+            && has_what_it_takes(state, matrix, ordinal, info, offer)
+            && may_cost(state, moment, matrix, ordinal as u32, worker)
     })
 }
 
@@ -471,6 +475,49 @@ fn may_cost(state: &State, moment: &Moment<'_>, matrix: &Matrix, ordinal: u32, w
     let budget =
         |reason: &Reason| matches!(reason.obstacle, Obstacle::Budget { .. } | Obstacle::Unpriced { .. });
     !its_worker.reasons.iter().any(budget)
+}
+
+/// All workers here run everything on a processor.
+fn has_what_it_takes(
+    state: &State,
+    matrix: &Matrix,
+    ordinal: usize,
+    worker: &WorkerInfo,
+    offer: Offer,
+) -> bool {
+    let planned = &matrix.submitted.plan[ordinal];
+    let memory = planned.demand.float32;
+    let mut open = state.workers.values().filter(|worker| state.is_open(&worker.id));
+    let whole = open.any(|worker| worker.memory_mib >= memory.whole_mib);
+    let needed = if whole { memory.whole_mib } else { memory.least_mib };
+    let enough_memory = worker.memory_mib.min(offer.memory_free_mib.unwrap_or(u64::MAX)) >= needed;
+    let had = state.standings.get(&worker.id).is_some_and(|standing| {
+        largest_model_file(planned).is_some_and(|digest| standing.models.contains(&digest))
+    });
+    let files =
+        planned.demand.disk_mib - if had { planned.demand.model_mib.min(planned.demand.disk_mib) } else { 0 };
+    let stays = offer.life_left_s.is_none_or(|left| seconds_kept(planned, &matrix.jobs[ordinal]) <= left);
+    enough_memory && offer.disk_free_mib.is_none_or(|free| free >= files) && stays
+}
+
+fn largest_model_file(planned: &PlannedJob) -> Option<assay_domain::Digest> {
+    let model = planned.inputs.iter().find(|input| input.name == "model")?;
+    let Source::Upload { artifact } = &model.source else { return None };
+    artifact.files.iter().max_by_key(|file| file.bytes).map(|file| file.digest)
+}
+
+/// Seconds until something of the job is kept: as the plan says, for a training its part up to the next checkpoint.
+fn seconds_kept(planned: &PlannedJob, job: &assay_domain::state::JobState) -> u64 {
+    if !planned.work.kind().needs_device() {
+        return 1;
+    }
+    let whole = planned.demand.seconds.expect("the simulation says it") as f64;
+    let Work::Train(spec) = &planned.work else { return whole.ceil().max(1.0) as u64 };
+    let done =
+        job.checkpoints.iter().rev().find(|(_, point)| point.resume.is_some()).map_or(0, |(step, _)| *step);
+    let next = spec.checkpoints.iter().copied().find(|step| *step > done).unwrap_or(spec.total_steps);
+    let part = (next - done) as f64 / spec.total_steps as f64;
+    (whole * part).ceil().max(1.0) as u64
 }
 
 /// A retry is refused only where it must be, and takes all that is done and there.

@@ -15,6 +15,7 @@ use assay_domain::{
     WorkerId,
 };
 
+use crate::demands::{demand, offer_now};
 use crate::invariants::{self, Observer};
 use crate::spending;
 
@@ -31,7 +32,8 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    pub(crate) fn new(jobs: Vec<PlannedJob>) -> Self {
+    pub(crate) fn new(mut jobs: Vec<PlannedJob>) -> Self {
+        jobs.iter_mut().for_each(|job| job.demand = demand(job));
         let keys = jobs.iter().map(|job| job.key).collect();
         let digest = Digest::of_value(&jobs).expect("a plan has a JSON form");
         Self { jobs, keys, digest }
@@ -376,7 +378,9 @@ impl Coordinator {
         let held_ms: BTreeMap<JobId, u64> =
             self.holds.iter().map(|(job, until)| (job.clone(), left(until))).collect();
         let slots = BTreeMap::from([(worker.clone(), 1)]);
-        let moment = Moment { slots: &slots, held_ms: &held_ms, teams: &self.teams, at: self.at() };
+        let offers = BTreeMap::from([(worker.clone(), offer_now(self.now, self.memory_mib(worker)))]);
+        let (teams, at) = (&self.teams, self.at());
+        let moment = Moment { slots: &slots, offers: &offers, held_ms: &held_ms, teams, at };
         let before = self.shares.clone();
         let events = decide::place(&self.state, &moment, &mut self.shares);
         let lease = events.iter().find_map(|event| {

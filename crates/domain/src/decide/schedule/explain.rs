@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::obstacle::{Obstacle, of_job, of_pair, of_team, of_worker};
+use super::wants::{Fleet, Wants};
 use super::{Moment, id_of, share};
+use crate::budget::Amount;
 use crate::decide::budget::Books;
 use crate::state::{Matrix, Status};
 use crate::{JobId, Rejection, State, WorkerId};
@@ -65,9 +67,12 @@ pub fn explain(
     let team = matrix.team();
     let limited = of_team(moment.teams, team, share::running(state, team)).filter(|_| can_run);
     let reasons = of_job(matrix, planned, status, moment.held_ms).chain(limited);
+    let fleet = Fleet::new(state, *moment);
+    let wants = Wants::of(planned, Some(known), Amount::ZERO, &fleet);
+    let wants = (&wants, fleet.could_give(&wants));
     let books = Books::new(state, moment.teams, moment.at);
     let workers = state.workers.values().filter(|_| can_run).map(|worker| {
-        let pair = of_pair(state, planned.work.kind(), known.memory_exceeded_mib, worker);
+        let pair = of_pair(&fleet, wants, worker, fleet.offer_of(worker));
         let budget = books.account(matrix, planned, known, worker).err().map(|told| *told);
         let reasons = pair.chain(budget).chain(of_worker(state, &worker.id, moment));
         WorkerReasons { worker: worker.id.clone(), reasons: reasons.map(Reason::from).collect() }

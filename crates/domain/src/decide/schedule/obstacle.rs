@@ -6,12 +6,14 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::share::{Team, Teams};
+use super::wants::{CouldGive, Fleet, Wants, all_memory_mib};
 use super::{Moment, id_of};
 use crate::budget::{Amount, Cap, Scope};
 use crate::decide::failure;
 use crate::event::WorkerInfo;
+use crate::job::Offer;
 use crate::state::{DrainMode, JobState, Matrix, Phase, Status};
-use crate::{JobId, PlannedJob, State, UnixMillis, WorkKind, WorkerId};
+use crate::{DeviceKind, JobId, PlannedJob, State, UnixMillis, WorkKind, WorkerId};
 
 /// One thing that stands between a job and a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +48,14 @@ pub enum Obstacle {
     Kind { kind: WorkKind },
     /// As much memory as the worker has was not enough before.
     Memory { exceeded_mib: u64, has_mib: u64 },
+    /// The worker has another kind of device than the matrix asks for.
+    Device { needs: DeviceKind, has: DeviceKind },
+    /// The job is estimated to need more memory than is free there. `largest_mib`: the most that any worker of this fleet has.
+    TooLarge { needs_mib: u64, free_mib: u64, has_mib: u64, largest_mib: u64 },
+    /// The job's files need more disk than is free there.
+    Disk { needs_mib: u64, free_mib: u64 },
+    /// The worker leaves before something of the job would be kept.
+    Life { needs_s: u64, left_s: u64, resumable: bool },
     /// The worker has its hands full.
     Full,
 }
@@ -89,8 +99,39 @@ impl fmt::Display for Obstacle {
             Self::Memory { exceeded_mib, has_mib } => {
                 write!(f, "{exceeded_mib} MiB of memory were not enough for it, and the worker has {has_mib}")
             }
+            Self::Device { needs, has } => {
+                write!(f, "its matrix asks for `{}`, and the worker has `{}`", needs.as_str(), has.as_str())
+            }
+            Self::TooLarge { needs_mib, free_mib, has_mib, .. } => {
+                write!(f, "needs {} of memory, the worker has {}", gib(*needs_mib), gib(*free_mib))?;
+                if free_mib < has_mib { write!(f, " free of {}", gib(*has_mib)) } else { Ok(()) }
+            }
+            Self::Disk { needs_mib, free_mib } => {
+                write!(f, "needs {} of disk, the worker has {} free", gib(*needs_mib), gib(*free_mib))
+            }
+            Self::Life { needs_s, left_s, resumable } => {
+                let until = if *resumable { " to its next checkpoint" } else { "" };
+                write!(
+                    f,
+                    "needs about {}{until} there, the worker leaves in {}",
+                    time(*needs_s),
+                    time(*left_s)
+                )
+            }
             Self::Full => f.write_str("the worker has no free place"),
         }
+    }
+}
+
+fn gib(mib: u64) -> String {
+    format!("{:.1} GiB", mib as f64 / 1024.0)
+}
+
+fn time(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        _ => format!("{:.1} h", seconds as f64 / 3600.0),
     }
 }
 
@@ -125,6 +166,28 @@ impl Obstacle {
             Self::Memory { .. } => {
                 String::from("a worker with more memory, or a smaller batch, length or model")
             }
+            Self::Device { needs, .. } => {
+                format!("a worker with `{}`, or another `needs.device` in the matrix", needs.as_str())
+            }
+            Self::TooLarge { needs_mib, has_mib, largest_mib, .. } => {
+                let estimate = "if the estimate is wrong, `needs: {memory_gib: ...}` in the matrix";
+                if needs_mib > largest_mib {
+                    let most = gib(*largest_mib);
+                    format!(
+                        "no worker of this fleet has more than {most}: a larger one, or a smaller batch, length or model; {estimate}"
+                    )
+                } else if needs_mib > has_mib {
+                    format!("a worker with more memory; {estimate}")
+                } else {
+                    format!("the end of what else uses memory there, or another worker; {estimate}")
+                }
+            }
+            Self::Disk { .. } => String::from(
+                "free disk in the worker's folder, or another worker; `needs: {disk_gib: ...}` if the estimate is wrong",
+            ),
+            Self::Life { .. } => String::from(
+                "a worker that stays longer, or checkpoints more often; `needs: {hours: ...}` if the estimate is wrong",
+            ),
             Self::Full => String::from("the end of a job there, or another worker"),
         }
     }
@@ -201,15 +264,56 @@ pub(super) fn of_worker(
     gone.into_iter().chain(quarantined).chain(draining).chain(full)
 }
 
-/// What keeps a job from a worker that would be there for others.
+/// What keeps a job from a worker that would be there for others. `offer`: what it has left for this one.
 pub(super) fn of_pair(
-    state: &State,
-    kind: WorkKind,
-    exceeded_mib: Option<u64>,
+    fleet: &Fleet<'_>,
+    (wants, could): (&Wants, CouldGive),
     worker: &WorkerInfo,
+    offer: Offer,
 ) -> impl Iterator<Item = Obstacle> {
+    let (state, kind, has_mib) = (fleet.state, wants.kind, worker.memory_mib);
     let other_kind = (!worker.kinds.contains(&kind)).then_some(Obstacle::Kind { kind });
-    let too_small = exceeded_mib.filter(|exceeded| !failure::is_large_enough(state, worker, kind, *exceeded));
-    let memory = too_small.map(|exceeded_mib| Obstacle::Memory { exceeded_mib, has_mib: worker.memory_mib });
-    other_kind.into_iter().chain(memory)
+    let exceeded = wants.exceeded_mib;
+    let too_small = exceeded.filter(|exceeded| !failure::is_large_enough(state, worker, kind, *exceeded));
+    let memory = too_small.map(|exceeded_mib| Obstacle::Memory { exceeded_mib, has_mib });
+    // What a worker of another kind lacks besides does not matter.
+    let fits = of_offer(fleet, (wants, could), worker, offer).into_iter().flatten();
+    let fits = fits.filter(move |_| worker.kinds.contains(&kind));
+    other_kind.into_iter().chain(memory).chain(fits)
+}
+
+/// What a job needs and a worker does not have, or not free.
+fn of_offer(
+    fleet: &Fleet<'_>,
+    (wants, could): (&Wants, CouldGive),
+    worker: &WorkerInfo,
+    offer: Offer,
+) -> [Option<Obstacle>; 4] {
+    let (has, demand) = (worker.device, wants.demand);
+    let device = demand.device.filter(|needs| *needs != has).map(|needs| Obstacle::Device { needs, has });
+    let (needs_mib, has_mib) = (could.memory_needed_mib(wants, has), all_memory_mib(worker));
+    let free_mib = offer.memory_free_mib.unwrap_or(u64::MAX).min(has_mib);
+    let largest_mib = could.largest_mib.unwrap_or(has_mib);
+    let memory =
+        (needs_mib > free_mib).then_some(Obstacle::TooLarge { needs_mib, free_mib, has_mib, largest_mib });
+    let disk = offer.disk_free_mib.filter(|free_mib| demand.disk_mib > *free_mib).and_then(|free_mib| {
+        let standing = fleet.state.standings.get(&worker.id);
+        let cached = wants.model.filter(|model| standing.is_some_and(|known| known.models.contains(model)));
+        let there_mib = cached.map_or(0, |_| demand.model_mib);
+        let needs_mib = demand.disk_mib.saturating_sub(there_mib);
+        (needs_mib > free_mib).then_some(Obstacle::Disk { needs_mib, free_mib })
+    });
+    let life = offer.life_left_s.and_then(|left_s| {
+        let lasts = wants.lasts_on(worker);
+        let needs_s = lasts.map_or(1, |lasts| lasts.kept_s.max(1));
+        let resumable = lasts.is_some_and(|lasts| lasts.kept_s < lasts.whole_s);
+        (needs_s > left_s).then_some(Obstacle::Life { needs_s, left_s, resumable })
+    });
+    [device, memory, disk, life]
+}
+
+/// Whether a worker leaves before a job would be done there.
+pub(super) fn is_too_short(wants: &Wants, worker: &WorkerInfo, offer: Offer) -> bool {
+    let whole = wants.lasts_on(worker).map(|lasts| lasts.whole_s);
+    whole.zip(offer.life_left_s).is_some_and(|(whole_s, left_s)| whole_s > left_s)
 }

@@ -4,17 +4,18 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::Moment;
-use super::obstacle::{Obstacle, of_job, of_pair, of_team, of_worker};
+use super::obstacle::{Obstacle, is_too_short, of_job, of_pair, of_team, of_worker};
 use super::share::{Shares, running_of};
+use super::wants::{Fleet, Wants};
 use crate::budget::{Account, Amount, Cap, Scope};
 use crate::decide::budget::{Books, nominal};
 use crate::event::WorkerInfo;
-use crate::state::{JobState, Matrix, Standing, Status, model_of};
-use crate::{Digest, Event, PlannedJob, State, WorkKind, WorkerId};
+use crate::job::Offer;
+use crate::state::{JobState, Matrix, Standing, Status};
+use crate::{Digest, Event, PlannedJob, State, WorkerId};
 
 pub(super) struct Round<'a> {
-    state: &'a State,
-    moment: Moment<'a>,
+    fleet: Fleet<'a>,
     shares: &'a mut Shares,
     free: BTreeMap<&'a WorkerId, Room<'a>>,
     running: BTreeMap<&'a str, u32>,
@@ -44,24 +45,16 @@ struct Room<'a> {
     info: &'a WorkerInfo,
     standing: Option<&'a Standing>,
     slots: u32,
+    /// What it has left in this round.
+    offer: Offer,
 }
 
 /// The ready jobs of a matrix.
 struct Queue<'a> {
     matrix: &'a Matrix,
-    ready: BTreeMap<Sort, VecDeque<u32>>,
+    ready: BTreeMap<Wants, VecDeque<u32>>,
     /// Whether it had a turn in this round.
     served: bool,
-}
-
-/// Jobs that are the same to every worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Sort {
-    kind: WorkKind,
-    model: Option<Digest>,
-    exceeded_mib: Option<u64>,
-    /// What it costs in general; nothing where no budget counts it.
-    needs: Amount,
 }
 
 /// How near a job's base model is to a worker, nearest first.
@@ -74,16 +67,16 @@ enum Nearness {
 
 impl<'a> Round<'a> {
     pub(super) fn new(state: &'a State, moment: &Moment<'a>, shares: &'a mut Shares) -> Self {
-        let moment = *moment;
-        let open = state.workers.iter().filter(|(id, _)| of_worker(state, id, &moment).next().is_none());
+        let fleet = Fleet::new(state, *moment);
+        let open = state.workers.iter().filter(|(id, _)| of_worker(state, id, moment).next().is_none());
         let room = |(id, info): (&'a WorkerId, &'a WorkerInfo)| {
             let slots = moment.slots.get(id).copied().unwrap_or_default();
-            (id, Room { info, standing: state.standings.get(id), slots })
+            (id, Room { info, standing: state.standings.get(id), slots, offer: fleet.offer_of(info) })
         };
         let free: BTreeMap<_, _> = open.map(room).collect();
         let books = Books::new(state, moment.teams, moment.at);
         let (running, queues, held) = (BTreeMap::new(), Vec::new(), Vec::new());
-        let mut round = Self { state, moment, shares, free, running, queues, books, held };
+        let mut round = Self { fleet, shares, free, running, queues, books, held };
         if !round.free.is_empty() {
             round.look();
         }
@@ -91,25 +84,24 @@ impl<'a> Round<'a> {
     }
 
     fn look(&mut self) {
-        for matrix in &self.state.matrices {
+        for matrix in &self.fleet.state.matrices {
             *self.running.entry(matrix.team()).or_default() += running_of(matrix);
             let counted = self.books.covers(matrix);
-            let mut ready: BTreeMap<Sort, VecDeque<u32>> = BTreeMap::new();
+            let mut ready: BTreeMap<Wants, VecDeque<u32>> = BTreeMap::new();
             for (planned, status) in matrix.submitted.plan.iter().zip(matrix.statuses()) {
                 // The others have obstacles of their own, which take longer to name.
                 if status != Status::Ready
-                    || of_job(matrix, planned, status, self.moment.held_ms).next().is_some()
+                    || of_job(matrix, planned, status, self.fleet.moment.held_ms).next().is_some()
                 {
                     continue;
                 }
                 let known = matrix.jobs.get(planned.ordinal as usize);
-                let exceeded_mib = known.and_then(|known| known.memory_exceeded_mib);
-                let needs = match known {
+                let costs = match known {
                     Some(known) if counted => nominal(planned, known),
                     Some(_) | None => Amount::ZERO,
                 };
-                let sort = Sort { kind: planned.work.kind(), model: model_of(planned), exceeded_mib, needs };
-                ready.entry(sort).or_default().push_back(planned.ordinal);
+                let wants = Wants::of(planned, known, costs, &self.fleet);
+                ready.entry(wants).or_default().push_back(planned.ordinal);
             }
             if !ready.is_empty() {
                 self.queues.push(Queue { matrix, ready, served: false });
@@ -125,9 +117,9 @@ impl<'a> Round<'a> {
             let matrix = self.queues[place].matrix;
             let team = matrix.team();
             let running = self.running.get(team).copied().unwrap_or_default();
-            let limited = of_team(self.moment.teams, team, running).is_some();
+            let limited = of_team(self.fleet.moment.teams, team, running).is_some();
             match self.best(place).filter(|_| !limited) {
-                Some((sort, worker)) => return self.take(place, sort, worker),
+                Some((wants, worker)) => return self.take(place, &wants, worker),
                 // Nobody waits behind it.
                 None => {
                     let kept_back = self.kept_back(place).filter(|_| !limited);
@@ -141,25 +133,28 @@ impl<'a> Round<'a> {
         None
     }
 
-    /// Of a queue's jobs the one whose model is nearest to a free worker, then the first; of the workers for it the nearest, then
-    /// the smallest, so that larger ones stay free for what needs them, then the one with most room.
-    fn best(&self, place: usize) -> Option<(Sort, &'a WorkerId)> {
+    /// Of a queue's jobs the one whose model is nearest to a free worker that stays until it is done, then the first; of the
+    /// workers for it the nearest such, then the smallest, so that larger ones stay free for what needs them, then the one with
+    /// most room.
+    fn best(&self, place: usize) -> Option<(Wants, &'a WorkerId)> {
         let matrix = self.queues[place].matrix;
         let counted = self.books.covers(matrix);
-        let pairs = self.queues[place].ready.iter().filter_map(|(sort, ordinals)| {
+        let pairs = self.queues[place].ready.iter().filter_map(|(wants, ordinals)| {
             let (planned, known) = first_of(matrix, ordinals)?;
+            let wanted = (wants, self.fleet.could_give(wants));
             let fits = |room: &Room<'a>| {
-                of_pair(self.state, sort.kind, sort.exceeded_mib, room.info).next().is_none()
+                of_pair(&self.fleet, wanted, room.info, room.offer).next().is_none()
                     && (!counted || self.books.account(matrix, planned, known, room.info).is_ok())
             };
             let fitting = self.free.iter().filter(|(_, room)| fits(room));
             let ranked = fitting.map(|(id, room)| {
-                ((room.nearness(sort.model), room.info.memory_mib, u32::MAX - room.slots), *id)
+                let nearness = (is_too_short(wants, room.info, room.offer), room.nearness(wants.model));
+                ((nearness, room.info.memory_mib, u32::MAX - room.slots), *id)
             });
             let ((nearness, ..), worker) = ranked.min()?;
-            Some((nearness, ordinals.front().copied(), *sort, worker))
+            Some((nearness, ordinals.front().copied(), wants, worker))
         });
-        pairs.min().map(|(_, _, sort, worker)| (sort, worker))
+        pairs.min().map(|(_, _, wants, worker)| (wants.clone(), worker))
     }
 
     /// What a budget says of the first job that would fit somewhere but for it.
@@ -168,10 +163,11 @@ impl<'a> Round<'a> {
         if !self.books.covers(matrix) {
             return None;
         }
-        ready.iter().find_map(|(sort, ordinals)| {
+        ready.iter().find_map(|(wants, ordinals)| {
             let (planned, known) = first_of(matrix, ordinals)?;
+            let wanted = (wants, self.fleet.could_give(wants));
             self.free.values().find_map(|room| {
-                let mut other = of_pair(self.state, sort.kind, sort.exceeded_mib, room.info);
+                let mut other = of_pair(&self.fleet, wanted, room.info, room.offer);
                 let account = self.books.account(matrix, planned, known, room.info);
                 // What has no price is known before, and needs no event.
                 let Obstacle::Budget { scope, needs, left } = *account.err()? else { return None };
@@ -182,7 +178,7 @@ impl<'a> Round<'a> {
 
     /// The matrices that a budget has come to keep back.
     pub(super) fn held(self) -> impl Iterator<Item = Event> {
-        let at = self.moment.at;
+        let at = self.fleet.moment.at;
         self.held.into_iter().map(move |(matrix, KeptBack { scope, needs, left })| Event::BudgetReached {
             matrix: matrix.submitted.id.clone(),
             scope,
@@ -192,22 +188,24 @@ impl<'a> Round<'a> {
         })
     }
 
-    fn take(&mut self, place: usize, sort: Sort, worker: &'a WorkerId) -> Option<Pick<'a>> {
+    fn take(&mut self, place: usize, wants: &Wants, worker: &'a WorkerId) -> Option<Pick<'a>> {
         let Queue { matrix, ready, served } = &mut self.queues[place];
         let matrix: &'a Matrix = matrix;
-        let ordinals = ready.get_mut(&sort)?;
+        let ordinals = ready.get_mut(wants)?;
         let (planned, known) = first_of(matrix, ordinals)?;
         let account = self.books.account(matrix, planned, known, self.free.get(worker)?.info).ok()?;
         let ordinal = ordinals.pop_front()?;
         *served = true;
         self.books.give(matrix, account);
         if ordinals.is_empty() {
-            ready.remove(&sort);
+            ready.remove(wants);
         }
-        self.shares.take(matrix, self.moment.teams);
+        self.shares.take(matrix, self.fleet.moment.teams);
         *self.running.entry(matrix.team()).or_default() += 1;
         let room = self.free.get_mut(worker)?;
         room.slots -= 1;
+        let memory_mib = self.fleet.could_give(wants).memory_needed_mib(wants, room.info.device);
+        room.offer = room.offer.less(memory_mib, wants.demand.disk_mib);
         if room.slots == 0 {
             self.free.remove(worker);
         }
