@@ -151,7 +151,7 @@ impl Default for Limits {
             outbound_max: 256,
             sockets_max: 16_384,
             silent_socket_ms: 10_000,
-            connections_max: 256,
+            connections_max: 10_000,
             slots_max: 64,
             snapshot_records: 4_096,
             journal_segment_bytes: 16 << 20,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use assay_domain::state::Matrix;
 use assay_domain::{Epoch, Event, State};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::EngineError;
 use super::archive::Archive;
@@ -27,10 +28,12 @@ struct SnapshotRef<'a> {
 }
 
 #[derive(Deserialize)]
-struct SnapshotOwned {
+struct SnapshotOwned<'a> {
     version: u32,
     state: State,
-    archived: Vec<Matrix>,
+    /// As written: only an index that has to be rebuilt needs it, and it may be most of the file.
+    #[serde(borrow)]
+    archived: &'a RawValue,
 }
 
 /// Everything that is stored, opened.
@@ -52,6 +55,8 @@ pub(crate) fn recover(
 ) -> Result<Recovered, EngineError> {
     let (snapshots, loaded) = Snapshots::open(Arc::clone(disk), &data_dir.join("snapshots"))?;
     let (snapshot_sequence, start) = decode_snapshot(&loaded)?;
+    let (state, archived) =
+        start.map_or((State::default(), None), |start| (start.state, Some(start.archived)));
     let (mut archive, damaged) = open_index(&data_dir.join("index"), probe)?;
     let known_durable = loaded.proven_sequence.max(archive.applied_sequence());
     let journal =
@@ -66,11 +71,11 @@ pub(crate) fn recover(
             snapshot_sequence,
             "the index is behind the snapshot: it is rebuilt"
         );
-        archive.rebuild(snapshot_sequence, &start.archived)?;
+        archive.rebuild(snapshot_sequence, &decode_archived(snapshot_sequence, archived)?)?;
     } else if damaged {
         tracing::warn!("the index is rebuilt from the journal");
     }
-    let state = replay(&journal, snapshot_sequence, start.state, &mut archive)?;
+    let state = replay(&journal, snapshot_sequence, state, &mut archive)?;
     let recovered = Recovered { state, journal, snapshots, archive, snapshot_sequence };
     tracing::info!(
         snapshot_sequence,
@@ -93,21 +98,17 @@ pub(super) fn first_event(state: &State) -> Option<Event> {
     (state.epoch == Epoch::default()).then_some(Event::EpochRaised { epoch: Epoch(1) })
 }
 
-fn decode_snapshot(loaded: &Loaded) -> Result<(u64, SnapshotOwned), EngineError> {
+/// The newest good snapshot's sequence and content; 0 and none in a new folder.
+fn decode_snapshot(loaded: &Loaded) -> Result<(u64, Option<SnapshotOwned<'_>>), EngineError> {
     for bad in &loaded.bad {
         tracing::warn!(path = %bad.path.display(), reason = bad.reason, "a snapshot could not be used");
     }
-    let Some(snapshot) = &loaded.snapshot else {
-        return Ok((
-            0,
-            SnapshotOwned { version: SNAPSHOT_VERSION, state: State::default(), archived: Vec::new() },
-        ));
-    };
-    Ok((snapshot.sequence, decode(snapshot.sequence, &snapshot.state)?))
+    let Some(snapshot) = &loaded.snapshot else { return Ok((0, None)) };
+    Ok((snapshot.sequence, Some(decode(snapshot.sequence, &snapshot.state)?)))
 }
 
-fn decode(sequence: u64, bytes: &[u8]) -> Result<SnapshotOwned, EngineError> {
-    let decoded: SnapshotOwned =
+fn decode(sequence: u64, bytes: &[u8]) -> Result<SnapshotOwned<'_>, EngineError> {
+    let decoded: SnapshotOwned<'_> =
         serde_json::from_slice(bytes).map_err(|source| EngineError::SnapshotRecord { sequence, source })?;
     if decoded.version != SNAPSHOT_VERSION {
         return Err(EngineError::SnapshotVersion { given: decoded.version, supported: SNAPSHOT_VERSION });
@@ -115,9 +116,15 @@ fn decode(sequence: u64, bytes: &[u8]) -> Result<SnapshotOwned, EngineError> {
     Ok(decoded)
 }
 
+fn decode_archived(sequence: u64, archived: Option<&RawValue>) -> Result<Vec<Matrix>, EngineError> {
+    let read = archived.map(|archived| serde_json::from_str(archived.get())).transpose();
+    Ok(read.map_err(|source| EngineError::SnapshotRecord { sequence, source })?.unwrap_or_default())
+}
+
 /// The state and the finished matrices in a snapshot.
 pub(crate) fn decode_parts(sequence: u64, bytes: &[u8]) -> Result<(State, Vec<Matrix>), EngineError> {
-    decode(sequence, bytes).map(|decoded| (decoded.state, decoded.archived))
+    let decoded = decode(sequence, bytes)?;
+    Ok((decoded.state, decode_archived(sequence, Some(decoded.archived))?))
 }
 
 /// The event in a record of the journal.

@@ -22,7 +22,16 @@ impl Process {
 
     /// The same, with more flags.
     pub(crate) fn start_with(silent_ms: u32, files: Option<u32>, flags: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::serve(tempfile::tempdir().unwrap(), silent_ms, files, flags)
+    }
+
+    /// The same, with the state that is in the folder's `data`.
+    pub(crate) fn serve(
+        folder: tempfile::TempDir,
+        silent_ms: u32,
+        files: Option<u32>,
+        flags: &[&str],
+    ) -> Self {
         let limit = files.map(|files| format!("ulimit -n {files}; ")).unwrap_or_default();
         let serve = "exec \"$0\" serve --listen 127.0.0.1:0 --data-dir \"$@\"";
         let mut command = Command::new("sh");

@@ -19,8 +19,9 @@ const SUBMIT_KEY_BYTES_MAX: usize = 128;
 const NAME_BYTES_MAX: usize = 256;
 /// The largest plan, as JSON; a record of the journal holds it whole.
 const PLAN_BYTES_MAX: usize = 24 << 20;
-/// The largest job of a plan, as JSON; an entry of the index holds it with its attempts.
-const JOB_BYTES_MAX: usize = 2 << 20;
+/// The largest job of a plan, as JSON: the report of ten thousand jobs reads the outputs of all; an entry of the index holds it with its
+/// attempts.
+const JOB_BYTES_MAX: usize = 4 << 20;
 /// Missing uploads named in a refusal.
 const LACKING_SHOWN: usize = 5;
 
