@@ -76,7 +76,7 @@ impl Disk for RealDisk {
     fn try_lock(&self, path: &Path) -> io::Result<Option<Box<dyn DiskLock>>> {
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Box::new(RealLock { _file: file }))),
+            Ok(()) => Ok(Some(Box::new(RealLock(file)))),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
         }
@@ -118,8 +118,13 @@ impl DiskRead for RealRead {
 }
 
 #[derive(Debug)]
-struct RealLock {
-    _file: File,
+struct RealLock(File);
+
+impl Drop for RealLock {
+    /// Closing is not enough: a child that was forked and has not started its program yet has the file open too.
+    fn drop(&mut self) {
+        let _closed_with_the_last_of_them = self.0.unlock();
+    }
 }
 
 impl DiskLock for RealLock {}
