@@ -1,5 +1,5 @@
-//! `assay export`: the adapter of a finished training as others load it: a PEFT folder with a model card, merged weights where
-//! asked, and nothing before a check that what is written computes what was trained.
+//! `assay export`: what a finished training made as others load it: a PEFT folder with a model card, merged weights where asked,
+//! or a model folder where all weights were trained, and nothing before a check that what is written computes what was trained.
 
 mod card;
 
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use assay_artifacts::{Cache, TransferLimits, Transfers};
-use assay_domain::job::{PlannedJob, TrainSpec, Work};
+use assay_domain::job::{Method, PlannedJob, TrainSpec, Work};
 use assay_domain::matrix::ResolvedMatrix;
 use assay_domain::{Artifact, plan};
 use assay_proto::v1::{GetMatrixRequest, JobView, MatrixView};
@@ -39,6 +39,13 @@ pub(crate) async fn run(args: &args::Export) -> anyhow::Result<()> {
     let resolved: ResolvedMatrix = serde_json::from_str(&matrix.resolved_json)
         .context("the matrix was submitted by another version of assay")?;
     let training = Training::find(&matrix, &resolved, &args.what, args.step)?;
+    if args.merged && training.spec.recipe.method == Method::Full {
+        let why = format!(
+            "{} trained all weights: leave out --merged, they are what is exported",
+            training.job.job_id
+        );
+        return Err(Failed::Input(why).into());
+    }
 
     let parent = args.out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
@@ -129,7 +136,9 @@ async fn write(
         // Read and written: the cache's files are read-only, and these are the person's.
         fs::write(out.join(file.file_name()), fs::read(file.path())?)?;
     }
-    name_the_base(&out.join(CONFIG_FILE), spec)?;
+    if spec.recipe.method == Method::Lora {
+        name_the_base(&out.join(CONFIG_FILE), spec)?;
+    }
     print::say(if args.merged { "merging and checking" } else { "checking" });
     let merged = args.merged.then(|| out.join(MERGED));
     let check = check(&model, &trained, &out, merged.as_deref(), args.dtype.as_deref()).await?;

@@ -54,3 +54,43 @@ fn merged_weights_come_in_the_models_type_or_another_with_what_rounding_costs() 
     alone.expect(2);
     assert!(alone.err.contains("--merged"), "{}", alone.err);
 }
+
+/// All weights trained, answered with, judged against their base, and handed out as a model.
+#[test]
+fn a_model_whose_weights_were_all_trained_answers_and_is_exported() {
+    let Some(model) = need(Need::Model) else { return };
+    let _alone = alone();
+    let world = World::new(&model);
+    world.change_matrix("    rank: 8\n    alpha: 16\n    epochs: 2\n", "    method: full\n    epochs: 1\n");
+    world.change_matrix("train_rows: 12", "train_rows: 4");
+    world.change_matrix("learning_rate: 5e-4", "learning_rate: 2e-5");
+    let run = world.run();
+    let (matrix, jobs, _) = run.submitted();
+    // One train; base and epoch 1 answer; two judges of one comparison; the report.
+    assert_eq!(jobs, 6);
+    let _up = Up::start(&world);
+    let report = world.json(&["report", &matrix]);
+    let evals = report["training"][0]["evals"].as_array().unwrap();
+    let losses: Vec<f64> = evals.iter().map(|eval| eval["loss"].as_f64().unwrap()).collect();
+    assert!(losses.len() == 2 && losses[1] < losses[0], "{losses:?}");
+    assert_eq!(report["training"][0]["training"]["recipe"]["method"], "full");
+
+    let args = ["export", &matrix, "--data-dir", "data", "--json", "--out", "whole"];
+    let ended = world.assay(&args);
+    ended.expect(0);
+    let card: Value = serde_json::from_str(&ended.out).unwrap();
+    assert!(card["check"]["adapter_changes"].as_f64().unwrap() > 1e-3, "{card}");
+    let folder = world.path("whole");
+    for file in ["model.safetensors", "config.json", "tokenizer.json", "README.md"] {
+        assert!(folder.join(file).is_file(), "{file}");
+    }
+    assert!(!folder.join("adapter_config.json").exists());
+    let read = |folder: &Path| fs::read(folder.join("model.safetensors")).unwrap();
+    let (ours, base) = (read(&folder), read(&model));
+    assert!(ours.len().abs_diff(base.len()) < 4096, "the types of the base");
+    let text = fs::read_to_string(folder.join("README.md")).unwrap();
+    assert!(text.contains("All weights of") && !text.contains("rank"), "{text}");
+    let merged = world.assay(&["export", &matrix, "--data-dir", "data", "--out", "x", "--merged"]);
+    merged.expect(2);
+    assert!(merged.err.contains("trained all weights"), "{}", merged.err);
+}

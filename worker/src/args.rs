@@ -143,10 +143,10 @@ pub(crate) struct CheckTrl {
 pub(crate) struct Export {
     /// The base model's folder.
     pub(crate) model: PathBuf,
-    /// The adapter as it was trained.
+    /// The adapter as it was trained, or the model where all weights were.
     #[arg(long)]
     pub(crate) trained: PathBuf,
-    /// The adapter as it is handed out.
+    /// The same as it is handed out.
     #[arg(long)]
     pub(crate) adapter: PathBuf,
     /// The folder for merged weights, with the model's other files.

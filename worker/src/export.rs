@@ -2,6 +2,7 @@
 
 use assay_model::device;
 use assay_model::export::{self, Stored};
+use assay_model::lora;
 use assay_text::folder::ModelFolder;
 
 use crate::{args, openmp};
@@ -10,6 +11,12 @@ use crate::{args, openmp};
 #[expect(clippy::print_stdout, reason = "the result of the command")]
 pub(crate) fn run(args: &args::Export) -> anyhow::Result<()> {
     openmp::settle()?;
+    let device = device::open(args.device.name())?;
+    if !lora::is_adapter(&args.trained) {
+        let found = export::check_whole(&args.model, &args.trained, &args.adapter, device)?;
+        println!("{}", serde_json::to_string(&found)?);
+        return Ok(());
+    }
     if let Some(out) = &args.merged {
         let folder = ModelFolder::open(&args.model)?;
         std::fs::create_dir_all(out)?;
@@ -24,7 +31,6 @@ pub(crate) fn run(args: &args::Export) -> anyhow::Result<()> {
         }
         export::merge(&args.model, &args.trained, out, args.dtype.unwrap_or(Stored::AsBase))?;
     }
-    let device = device::open(args.device.name())?;
     let found = export::check(&args.model, &args.trained, &args.adapter, args.merged.as_deref(), device)?;
     println!("{}", serde_json::to_string(&found)?);
     Ok(())

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use assay_domain::Artifact;
-use assay_domain::job::{TrainSpec, Usage};
+use assay_domain::job::{Method, TrainSpec, Usage};
 use assay_domain::matrix::{DataFacts, ModelFacts};
 use assay_judging::records::{MetricRecord, from_jsonl};
 use assay_proto::v1::JobView;
@@ -89,11 +89,19 @@ impl Card {
             )
         });
         format!(
-            "adapter of {} after step {}, checked: it changes logits by up to {:.2e}{merged}",
+            "{} of {} after step {}, checked: it changes logits by up to {:.2e}{merged}",
+            self.what(),
             self.training.model,
             self.step,
             self.check["adapter_changes"].as_f64().unwrap_or_default()
         )
+    }
+
+    fn what(&self) -> &'static str {
+        match self.training.recipe.method {
+            Method::Lora => "adapter",
+            Method::Full => "full fine-tuning",
+        }
     }
 
     /// What the check found of merged weights, if there are any.
@@ -101,20 +109,32 @@ impl Card {
         self.check.get("merged").filter(|merged| merged.is_object())
     }
 
-    /// The card as the Hub shows it. Writing to a String does not fail.
-    pub(super) fn markdown(&self, merged: bool) -> String {
-        let TrainSpec {
-            model, model_settings, data, recipe, seed, train_rows, valid_rows, total_steps, ..
-        } = &self.training;
+    /// What the Hub reads, and what it is.
+    fn heading(&self, merged: bool) -> String {
+        let TrainSpec { model, model_settings, data, recipe, .. } = &self.training;
         let mut text = String::from("---\n");
         if let Some(hub) = &model_settings.hub {
             let _ = writeln!(text, "base_model: {}", hub.repo);
         }
-        let library = if merged { "transformers" } else { "peft" };
-        let _ = writeln!(text, "library_name: {library}\ntags: [lora, sft, assay]\n---\n");
-        let kind = if merged { "merged into the weights of" } else { "for" };
+        let full = recipe.method == Method::Full;
+        let library = if merged || full { "transformers" } else { "peft" };
+        let (tag, name) = if full { ("full-fine-tuning", "All weights") } else { ("lora", "LoRA") };
+        let _ = writeln!(text, "library_name: {library}\ntags: [{tag}, sft, assay]\n---\n");
+        let kind = match (full, merged) {
+            (true, _) => "of",
+            (false, true) => "merged into the weights of",
+            (false, false) => "for",
+        };
         let _ = writeln!(text, "# {} {kind} {model}\n", recipe.name);
-        let _ = writeln!(text, "LoRA {kind} `{model}`, trained on `{data}` with Assay {}.\n", self.version);
+        let _ = writeln!(text, "{name} {kind} `{model}`, trained on `{data}` with Assay {}.\n", self.version);
+        text
+    }
+
+    /// The card as the Hub shows it. Writing to a String does not fail.
+    pub(super) fn markdown(&self, merged: bool) -> String {
+        let TrainSpec { model_settings, recipe, seed, train_rows, valid_rows, total_steps, .. } =
+            &self.training;
+        let mut text = self.heading(merged);
         let mut row = |name: &str, value: String| {
             let _ = writeln!(text, "| {name} | {value} |");
         };
@@ -128,14 +148,14 @@ impl Card {
         if let Some(digest) = &self.valid_sha256 {
             row("validation data", format!("{valid_rows} rows, SHA-256 {digest}"));
         }
-        row(
-            "LoRA",
-            format!(
+        if recipe.method == Method::Lora {
+            let shape = format!(
                 "rank {}, alpha {}, dropout {}, rslora {}",
                 recipe.rank, recipe.alpha, recipe.dropout, recipe.rslora
-            ),
-        );
-        row("targets", recipe.targets.join(", "));
+            );
+            row("LoRA", shape);
+            row("targets", recipe.targets.join(", "));
+        }
         row("epochs, batch", format!("{}, {} x {}", recipe.epochs, recipe.micro_batch, recipe.accumulate));
         row(
             "learning rate",
@@ -167,7 +187,7 @@ impl Card {
         if let Some(usage) = &self.usage {
             row("trained on", usage.environment.clone());
         }
-        row("adapter, SHA-256 of its files as trained", self.adapter_sha256.clone());
+        row(&format!("{}, SHA-256 of its files as trained", self.what()), self.adapter_sha256.clone());
         row("job key", self.job_key.clone());
         let _ = writeln!(text, "\nChecked before it was written: {}.", self.found());
         text
@@ -175,8 +195,10 @@ impl Card {
 
     fn found(&self) -> String {
         let changes = self.check["adapter_changes"].as_f64().unwrap_or_default();
-        let mut found =
-            format!("the adapter reads back as it was trained, and changes logits by up to {changes:.3e}");
+        let mut found = format!(
+            "the {} reads back as it was trained, and changes logits by up to {changes:.3e}",
+            self.what()
+        );
         let Some(merged) = self.merged() else { return found };
         let number = |path: &str| merged.pointer(path).and_then(Value::as_f64).unwrap_or_default();
         let stored = merged["stored"].as_str().unwrap_or_default();

@@ -79,7 +79,7 @@ const CASES: &[Case] = &[
         "    rank: 16\n",
         "    rnak: 16\n",
         &[
-            "trial.yaml:12:5: unknown field `rnak`: `recipes[0]` has `accumulate`, `alpha`, `checkpoints`, `dora`, `dropout`, `early_stopping`, `epochs`, `keep_best`, `learning_rate`, `lora_plus_ratio`, `loss_on`, `max_grad_norm`, `max_length`, `micro_batch`, `name`, `neftune_alpha`, `preset`, `rank`, `reference_quirks`, `rslora`, `targets`, `warmup_steps`, `weight_decay`; did you mean `rank`?",
+            "trial.yaml:12:5: unknown field `rnak`: `recipes[0]` has `accumulate`, `alpha`, `checkpoints`, `dora`, `dropout`, `early_stopping`, `epochs`, `keep_best`, `learning_rate`, `lora_plus_ratio`, `loss_on`, `max_grad_norm`, `max_length`, `method`, `micro_batch`, `name`, `neftune_alpha`, `preset`, `rank`, `reference_quirks`, `rslora`, `targets`, `warmup_steps`, `weight_decay`; did you mean `rank`?",
         ],
     ),
     (
@@ -88,6 +88,31 @@ const CASES: &[Case] = &[
         "    preset: paper-3bb\n",
         &[
             "trial.yaml:12:13: `recipes[0].preset` is the text `paper-3bb`: use one of `paper-3b`, `paper-0.5b`, `paper-3b-qv`, `paper-0.5b-qv`; did you mean `paper-3b`?",
+        ],
+    ),
+    (
+        "settings of an adapter where there is none",
+        "    rank: 16\n",
+        "    method: full\n    rank: 16\n    dora: true\n",
+        &[
+            "trial.yaml:13:11: rank is a setting of adapters, and `method: full` trains all weights: take it away, or use `method: lora`",
+            "trial.yaml:14:11: dora is a setting of adapters, and `method: full` trains all weights: take it away, or use `method: lora`",
+        ],
+    ),
+    (
+        "a preset where all weights are trained",
+        "    rank: 16\n",
+        "    method: full\n    preset: paper-3b\n",
+        &[
+            "trial.yaml:13:13: preset is a setting of adapters, and `method: full` trains all weights: take it away, or use `method: lora`",
+        ],
+    ),
+    (
+        "a model that sets an adapter's rank where all weights are trained",
+        "    path: ../models/small\n",
+        "    path: ../models/small\n    overrides: [{recipe: lora-r8, method: full, alpha: 4}]\n",
+        &[
+            "trial.yaml:5:56: alpha is a setting of adapters, and `method: full` trains all weights: take it away, or use `method: lora`",
         ],
     ),
     (

@@ -185,6 +185,33 @@ fn settings_that_came_later_are_in_no_key_where_they_are_off() {
     assert_eq!((spec.recipe.lora_plus_ratio, spec.recipe.keep_best), (1.0, false));
 }
 
+/// All weights are trained: nothing of an adapter is in the key, and each weight costs its own gradient too.
+#[test]
+fn a_recipe_that_trains_all_weights_has_no_adapter_and_costs_half_as_much_again() {
+    let trainings = |recipe: &str| {
+        let text = small("").replace(", overrides: [{rank: 8, alpha: 16}]", "");
+        let text = text.replace("warmup_steps: 1", &format!("warmup_steps: 1{recipe}"));
+        plan(&resolved::resolve(resolved::parse(&text), 24)).unwrap()
+    };
+    let (lora, full) = (trainings(""), trainings(", method: full"));
+    let Work::Train(spec) = &full[0].work else { panic!("it is no training") };
+    let recipe = serde_json::to_value(&spec.recipe).unwrap();
+    assert_eq!(
+        (&recipe["method"], &recipe["rank"], &recipe["learning_rate"]),
+        (&"full".into(), &0.into(), &2e-5.into())
+    );
+    assert!(spec.recipe.targets.is_empty());
+    assert!((full[0].estimate.flops / lora[0].estimate.flops - 1.5).abs() < 0.05);
+    assert_ne!(full[0].key, lora[0].key);
+    assert_eq!(trainings(", method: lora")[0].key, lora[0].key);
+    let tuned = |jobs: &[PlannedJob]| {
+        jobs.iter()
+            .filter(|job| matches!(&job.work, Work::Generate(spec) if spec.system != System::Base))
+            .count()
+    };
+    assert_eq!(tuned(&full), tuned(&lora));
+}
+
 #[test]
 fn the_end_of_a_recipe_that_keeps_its_best_is_judged_by_that_name() {
     let text = small("").replace("train: t.jsonl", "train: t.jsonl, valid: v.jsonl");

@@ -44,12 +44,25 @@ impl AdamWSettings {
     }
 }
 
+/// Values one after the other that learn alike.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Span {
+    /// How many.
+    pub(crate) elements: i64,
+    /// What the learning rate is multiplied with.
+    pub(crate) rate: f64,
+    /// Whether weight decay is for them.
+    pub(crate) decays: bool,
+}
+
+/// Values that are updated at once: what an update needs beside them stays small and near.
+const PIECE_ELEMENTS: i64 = 1 << 22;
+
 /// Moments and number of updates.
 #[derive(Debug)]
 pub(crate) struct AdamW {
     settings: AdamWSettings,
-    /// What the learning rate of each value is multiplied with; none: 1.
-    rates: Option<Tensor>,
+    spans: Vec<Span>,
     /// Updates done.
     pub(crate) updates: u64,
     /// Mean of gradients.
@@ -59,14 +72,19 @@ pub(crate) struct AdamW {
 }
 
 impl AdamW {
-    pub(crate) fn new(
-        settings: AdamWSettings,
-        rates: Option<Tensor>,
-        elements: i64,
-        device: Device,
-    ) -> Result<Self> {
+    pub(crate) fn new(settings: AdamWSettings, spans: Vec<Span>, device: Device) -> Result<Self> {
+        let mut merged: Vec<Span> = Vec::new();
+        for span in spans {
+            match merged.last_mut() {
+                Some(last) if (last.rate, last.decays) == (span.rate, span.decays) => {
+                    last.elements += span.elements
+                }
+                _ => merged.push(span),
+            }
+        }
+        let elements: i64 = merged.iter().map(|span| span.elements).sum();
         let zeros = || Tensor::f_zeros([elements], (Kind::Float, device));
-        Ok(Self { settings, rates, updates: 0, first: zeros()?, second: zeros()? })
+        Ok(Self { settings, spans: merged, updates: 0, first: zeros()?, second: zeros()? })
     }
 
     /// Updates `parameters` in place with this gradient; all are flat and of equal length.
@@ -77,27 +95,47 @@ impl AdamW {
         learning_rate: f64,
     ) -> Result<()> {
         let _guard = tch::no_grad_guard();
-        let AdamWSettings { beta1, beta2, epsilon, weight_decay } = self.settings;
         self.updates += 1;
-        let mut parameters = parameters.shallow_clone();
-        if weight_decay > 0.0 {
-            let decay = -learning_rate * weight_decay;
-            let _parameters = match &self.rates {
-                Some(rates) => parameters.f_mul_(&rates.f_mul_scalar(decay)?.f_add_scalar_(1.0)?)?,
-                None => parameters.f_mul_scalar_(1.0 + decay)?,
-            };
+        let mut start = 0;
+        for span in &self.spans {
+            let end = start + span.elements;
+            while start < end {
+                let length = PIECE_ELEMENTS.min(end - start);
+                let piece = |tensor: &Tensor| tensor.f_narrow(0, start, length);
+                let moments = [piece(&self.first)?, piece(&self.second)?];
+                self.update_piece(
+                    piece(parameters)?,
+                    &piece(gradient)?,
+                    moments,
+                    learning_rate * span.rate,
+                    span.decays,
+                )?;
+                start += length;
+            }
         }
-        let _first = self.first.f_lerp_(gradient, 1.0 - beta1)?;
+        Ok(())
+    }
+
+    fn update_piece(
+        &self,
+        mut parameters: Tensor,
+        gradient: &Tensor,
+        [mut first, mut second]: [Tensor; 2],
+        learning_rate: f64,
+        decays: bool,
+    ) -> Result<()> {
+        let AdamWSettings { beta1, beta2, epsilon, weight_decay } = self.settings;
+        if weight_decay > 0.0 && decays {
+            let _parameters = parameters.f_mul_scalar_(1.0 - learning_rate * weight_decay)?;
+        }
+        let _first = first.f_lerp_(gradient, 1.0 - beta1)?;
         let squared = gradient.f_square()?.f_mul_scalar(1.0 - beta2)?;
-        let _second = self.second.f_mul_scalar_(beta2)?.f_add_(&squared)?;
+        let _second = second.f_mul_scalar_(beta2)?.f_add_(&squared)?;
         let updates = self.updates as f64;
         let correction1 = 1.0 - beta1.powf(updates);
         let correction2 = 1.0 - beta2.powf(updates);
-        let root = self.second.f_sqrt()?.f_div_scalar_(correction2.sqrt())?.f_add_scalar_(epsilon)?;
-        let mut change = self.first.f_div(&root)?.f_mul_scalar_(learning_rate / correction1)?;
-        if let Some(rates) = &self.rates {
-            let _change = change.f_mul_(rates)?;
-        }
+        let root = second.f_sqrt()?.f_div_scalar_(correction2.sqrt())?.f_add_scalar_(epsilon)?;
+        let change = first.f_div(&root)?.f_mul_scalar_(learning_rate / correction1)?;
         let _parameters = parameters.f_sub_(&change)?;
         Ok(())
     }
@@ -112,7 +150,7 @@ mod tests {
     #[test]
     fn updates_follow_the_formula() {
         let settings = AdamWSettings { weight_decay: 0.01, ..AdamWSettings::default() };
-        let mut optimizer = AdamW::new(settings, None, 3, Device::Cpu).unwrap();
+        let mut optimizer = AdamW::new(settings, vec![span(3, 1.0, true)], Device::Cpu).unwrap();
         let parameters = Tensor::from_slice(&[1f32, -2.0, 3.0]);
         let gradients = [[0.5, -0.25, 1.0], [0.1, 0.2, -0.3], [0.0, 1.0, 0.0]];
         let (mut expected, mut first, mut second) = ([1.0, -2.0, 3.0], [0.0; 3], [0.0; 3]);
@@ -133,19 +171,37 @@ mod tests {
         }
     }
 
+    fn span(elements: i64, rate: f64, decays: bool) -> Span {
+        Span { elements, rate, decays }
+    }
+
     #[test]
-    fn a_value_with_a_rate_of_its_own_moves_and_decays_as_with_that_learning_rate() {
-        let settings = AdamWSettings { weight_decay: 0.1, ..AdamWSettings::default() };
-        let after = |rates: Option<Tensor>, learning_rate: f64| {
-            let mut optimizer = AdamW::new(settings, rates, 2, Device::Cpu).unwrap();
-            let parameters = Tensor::from_slice(&[1f32, 1.0]);
-            for gradient in [[0.5f32, 0.5], [-0.1, -0.1]] {
+    fn values_with_a_rate_of_their_own_move_and_decay_as_with_that_learning_rate_and_some_do_not_decay() {
+        let after = |spans: Vec<Span>, weight_decay: f64, learning_rate: f64| {
+            let settings = AdamWSettings { weight_decay, ..AdamWSettings::default() };
+            let mut optimizer = AdamW::new(settings, spans, Device::Cpu).unwrap();
+            let parameters = Tensor::from_slice(&[1f32, 1.0, 1.0]);
+            for gradient in [[0.5f32, 0.5, 0.5], [-0.1, -0.1, -0.1]] {
                 optimizer.update(&parameters, &Tensor::from_slice(&gradient), learning_rate).unwrap();
             }
-            [parameters.double_value(&[0]), parameters.double_value(&[1])]
+            [0, 1, 2].map(|place| parameters.double_value(&[place]))
         };
-        let rated = after(Some(Tensor::from_slice(&[1f32, 16.0])), 0.01);
-        assert!((rated[0] - after(None, 0.01)[0]).abs() < 1e-6);
-        assert!((rated[1] - after(None, 0.16)[1]).abs() < 1e-6);
+        let all = |weight_decay, rate| after(vec![span(3, 1.0, true)], weight_decay, rate)[0];
+        let mixed = after(vec![span(1, 1.0, true), span(1, 16.0, true), span(1, 1.0, false)], 0.1, 0.01);
+        for (found, expected) in mixed.into_iter().zip([all(0.1, 0.01), all(0.1, 0.16), all(0.0, 0.01)]) {
+            assert!((found - expected).abs() < 1e-6, "{mixed:?}");
+        }
+    }
+
+    /// The largest tensors are updated piece by piece.
+    #[test]
+    fn pieces_end_where_values_do() {
+        let elements = 2 * PIECE_ELEMENTS + 3;
+        let spans = vec![span(5, 1.0, true), span(elements - 5, 1.0, false)];
+        let mut optimizer = AdamW::new(AdamWSettings::default(), spans, Device::Cpu).unwrap();
+        let parameters = Tensor::zeros([elements], (Kind::Float, Device::Cpu));
+        optimizer.update(&parameters, &parameters.ones_like(), 0.5).unwrap();
+        let moved = (parameters + 0.5).abs().max().double_value(&[]);
+        assert!(moved < 1e-6, "every value moves by the learning rate: {moved}");
     }
 }

@@ -12,6 +12,7 @@ mod rotary;
 mod softcap;
 mod weight;
 
+use std::cell::RefCell;
 use std::path::Path;
 
 use assay_text::config::DecoderConfig;
@@ -34,6 +35,7 @@ use crate::export::Sum;
 use crate::lora::{Lora, PackedLora, Served};
 use crate::random::seeded;
 use crate::weights::WeightLoader;
+use crate::whole::Leaves;
 
 /// The frozen base model: weights on one device, shared by training, generation and scoring.
 #[derive(Debug)]
@@ -56,6 +58,15 @@ impl Decoder {
         let config = DecoderConfig::read(dir)?;
         let files = TensorFiles::open_folder(dir)?;
         Self::assemble(config, &WeightLoader::files(&files, device, kind))
+    }
+
+    /// The model in float32 with its weights as leaves for gradients.
+    pub(crate) fn load_leaves(dir: &Path, device: Device) -> Result<(Self, Leaves)> {
+        let config = DecoderConfig::read(dir)?;
+        let files = TensorFiles::open_folder(dir)?;
+        let leaves = RefCell::new(Leaves::new(&files, device)?);
+        let decoder = Self::assemble(config, &WeightLoader::leaves(&files, &leaves, device))?;
+        Ok((decoder, leaves.into_inner()))
     }
 
     /// The model with an adapter added to its weights, in float32.

@@ -52,6 +52,14 @@ pub enum ModelError {
         /// What is wrong with it.
         problem: String,
     },
+    /// A model folder could not be read or written.
+    #[error("`{}`: {problem}", path.display())]
+    Folder {
+        /// The folder or file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A setting was refused.
     #[error("setting `{setting}` is {value}, but must be {rule}")]
     Setting {

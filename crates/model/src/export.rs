@@ -13,7 +13,7 @@ use assay_text::safetensors::{Dtype, TensorFiles, weight_files, write_bytes, wri
 use serde_json::{Value, json};
 use tch::{Device, Kind};
 
-pub use check::{ExportCheck, MergedCheck, check};
+pub use check::{ExportCheck, MergedCheck, check, check_whole};
 pub(crate) use sum::Sum;
 
 use crate::lora::Lora;

@@ -18,6 +18,8 @@ pub mod schedule;
 pub mod score;
 pub mod train;
 pub(crate) mod weights;
+mod whole;
 
 pub use error::{ModelError, Result};
 pub use module::{Module, SizedModule};
+pub use whole::Whole;

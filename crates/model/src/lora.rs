@@ -16,9 +16,10 @@ use tch::{Device, Kind, Tensor};
 pub(crate) use dora::{OutputScales, Served};
 pub(crate) use dropout::{DrawKey, Dropout, TrainingAdapters};
 pub(crate) use packed::PackedLora;
-pub use peft::base_model_of;
 pub(crate) use peft::tensor_bytes;
+pub use peft::{base_model_of, is_adapter};
 
+use crate::adamw::Span;
 use crate::decoder::Frozen;
 use crate::random::seeded;
 use crate::{ModelError, Module, Result, SizedModule};
@@ -191,21 +192,19 @@ impl Lora {
         &self.factors
     }
 
-    /// For LoRA+ (Hayou et al. 2024): what the learning rate of each value of [`Lora::flat`] is multiplied with, `ratio`
-    /// for all but A factors; none where it is 1 for all.
-    pub(crate) fn rates(&self, ratio: f64) -> Result<Option<Tensor>> {
-        if ratio == 1.0 {
-            return Ok(None);
-        }
-        let rates = Tensor::f_ones_like(&self.flat)?;
-        let mut start = 0;
-        for place in &self.places {
-            if place.factor != Factor::A {
-                let _rates = rates.f_narrow(0, start, place.elements())?.f_fill_(ratio)?;
-            }
-            start += place.elements();
-        }
-        Ok(Some(rates))
+    /// How the values of [`Lora::flat`] learn. For LoRA+ (Hayou et al. 2024) the rate of all but A factors is `ratio`.
+    pub(crate) fn spans(&self, ratio: f64) -> Vec<Span> {
+        let span = |place: &Place| Span {
+            elements: place.elements(),
+            rate: if place.factor == Factor::A { 1.0 } else { ratio },
+            decays: true,
+        };
+        self.places.iter().map(span).collect()
+    }
+
+    /// The values alone.
+    pub(crate) fn into_flat(self) -> Tensor {
+        self.flat
     }
 
     /// Where each factor of [`Lora::factors`] belongs.

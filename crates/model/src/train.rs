@@ -1,4 +1,4 @@
-//! Supervised fine-tuning of a LoRA adapter. The caller owns the loop: `step` until it answers none, `evaluate` and
+//! Supervised fine-tuning of a LoRA adapter or of all weights. The caller owns the loop: `step` until it answers none, `evaluate` and
 //! save when it likes. Nothing here reads a clock; every random choice follows from the seed and the step's number.
 
 mod backward;
@@ -11,6 +11,7 @@ mod neftune;
 mod order;
 mod resume;
 mod settings;
+mod trained;
 
 use assay_text::config::DecoderConfig;
 use tch::Tensor;
@@ -20,10 +21,11 @@ pub use best::EarlyStopping;
 pub use fit::Fit;
 pub use resume::ResumeReport;
 pub use settings::{CheckpointEvery, TrainSettings};
+pub use trained::Trained;
 
 use crate::adamw::AdamW;
 use crate::decoder::{Decoder, NoAdapters};
-use crate::lora::{Lora, TrainingAdapters};
+use crate::lora::Lora;
 use crate::{ModelError, Result};
 use batch::{RowCounts, check_rows};
 use best::Watched;
@@ -63,11 +65,11 @@ pub struct Evaluation {
     pub predicted_tokens: u64,
 }
 
-/// A training run: a frozen model, an adapter, its optimizer, and rows of tokens.
+/// A training run: a model, what is trained of it or beside it, an optimizer, and rows of tokens.
 #[derive(Debug)]
 pub struct Trainer<'a> {
     model: &'a Decoder,
-    lora: Lora,
+    trained: Trained,
     settings: TrainSettings,
     rows: Vec<TrainRow>,
     validation: Vec<TrainRow>,
@@ -77,15 +79,16 @@ pub struct Trainer<'a> {
     steps_done: u64,
     evaluations: Vec<Evaluation>,
     watched: Watched,
-    /// The factors of the best evaluation, where they are kept.
+    /// The values of the best evaluation, where they are kept.
     best: Option<Tensor>,
 }
 
 impl<'a> Trainer<'a> {
-    /// A run from its start. Refuses settings out of range and rows that the model cannot read.
+    /// A run from its start. Weights that are trained must be those of `model`. Refuses settings out of range and rows that
+    /// the model cannot read.
     pub fn new(
         model: &'a Decoder,
-        lora: Lora,
+        trained: impl Into<Trained>,
         settings: TrainSettings,
         rows: Vec<TrainRow>,
         validation: Vec<TrainRow>,
@@ -97,13 +100,13 @@ impl<'a> Trainer<'a> {
         check_rows(&rows, model.config())?;
         check_rows(&validation, model.config())?;
         let order = DataOrder::new(&settings, rows.len());
-        let rates = lora.rates(settings.lora_plus_ratio)?;
-        let elements = lora.parameter_count() as i64;
-        let optimizer = AdamW::new(settings.optimizer, rates, elements, model.device())?;
+        let trained = trained.into();
+        let spans = trained.spans(settings.lora_plus_ratio)?;
+        let optimizer = AdamW::new(settings.optimizer, spans, model.device())?;
         Ok(Self {
             fit: Fit::of(&settings),
             model,
-            lora,
+            trained,
             settings,
             rows,
             validation,
@@ -141,13 +144,13 @@ impl<'a> Trainer<'a> {
         self.watched.best
     }
 
-    /// Puts the factors of the best evaluation in the place of the last, where the settings keep them, and answers the
-    /// step whose factors the adapter has now. For runs that are over.
+    /// Puts the values of the best evaluation in the place of the last, where the settings keep them, and answers the
+    /// step whose values there are now. For runs that are over.
     pub fn restore_best(&mut self) -> Result<u64> {
         match (&self.best, self.watched.best) {
             (Some(factors), Some(best)) => {
                 let _guard = tch::no_grad_guard();
-                self.lora.flat().shallow_clone().f_copy_(factors)?;
+                self.trained.flat().shallow_clone().f_copy_(factors)?;
                 Ok(best.step)
             }
             _ => Ok(self.steps_done),
@@ -169,14 +172,17 @@ impl<'a> Trainer<'a> {
         self.steps_done as f64 / self.order.steps_per_epoch() as f64
     }
 
-    /// The adapter as it is now.
-    pub fn lora(&self) -> &Lora {
-        &self.lora
+    /// What is trained, as it is now.
+    pub fn trained(&self) -> &Trained {
+        &self.trained
     }
 
-    /// Gives the adapter back and ends the run.
-    pub fn into_lora(self) -> Lora {
-        self.lora
+    /// Gives the adapter back and ends the run; none where all weights were trained.
+    pub fn into_lora(self) -> Option<Lora> {
+        match self.trained {
+            Trained::Adapter(lora) => Some(lora),
+            Trained::Whole(_) => None,
+        }
     }
 
     /// All evaluations of the run, those before a resume included.
@@ -208,7 +214,7 @@ impl<'a> Trainer<'a> {
         let step = self.steps_done + 1;
         let group = Group {
             model: self.model,
-            lora: &self.lora,
+            trained: &self.trained,
             rows: &self.rows,
             micros: &micros,
             divisor,
@@ -223,7 +229,7 @@ impl<'a> Trainer<'a> {
         }
         let gradient = clip(gradient, grad_norm, self.settings.max_grad_norm)?;
         let learning_rate = self.settings.learning_rate_after(self.steps_done, self.total_steps());
-        self.optimizer.update(self.lora.flat(), &gradient, learning_rate)?;
+        self.optimizer.update(self.trained.flat(), &gradient, learning_rate)?;
         let epoch = self.steps_done / self.order.steps_per_epoch();
         self.steps_done = step;
         Ok(Some(StepReport {
@@ -238,26 +244,30 @@ impl<'a> Trainer<'a> {
         }))
     }
 
-    /// Loss of the adapter as it is now on the validation rows; none without such rows. It is kept for
+    /// Loss as it is now on the validation rows; none without such rows. It is kept for
     /// [`Trainer::evaluations`].
     pub fn evaluate(&mut self) -> Result<Option<Evaluation>> {
-        let adapters = TrainingAdapters { lora: &self.lora, dropout: None };
-        let (model, rows) = (self.model, &self.validation);
-        let sums = self.fit.within_memory(|fit| loss::of_rows(model, &adapters, rows, fit.rows))?;
+        let (model, rows, adapters) = (self.model, &self.validation, self.trained.adapters(None));
+        let sums = self.fit.within_memory(|fit| loss::of_rows(model, adapters.as_ref(), rows, fit.rows))?;
+        drop(adapters);
         let evaluation = self.evaluation(sums);
         let known = self.evaluations.last().is_some_and(|last| last.step == self.steps_done);
         if let (Some(evaluation), false) = (evaluation, known) {
             let best = self.watched.note(evaluation, &self.settings);
             if best && self.settings.keep_best {
-                self.best = Some(best::copied(self.lora.flat())?);
+                self.best = Some(best::copied(self.trained.flat())?);
             }
         }
         self.evaluations.extend(evaluation);
         Ok(evaluation)
     }
 
-    /// Loss of the base model, without the adapter, on the validation rows.
+    /// Loss of the base model, without the adapter, on the validation rows. Weights that are trained are the base model's before the
+    /// first step only: after it there is none.
     pub fn evaluate_base(&mut self) -> Result<Option<Evaluation>> {
+        if self.trained.whole().is_some() && self.steps_done > 0 {
+            return Ok(None);
+        }
         let (model, rows) = (self.model, &self.validation);
         let sums = self.fit.within_memory(|fit| loss::of_rows(model, &NoAdapters, rows, fit.rows))?;
         Ok(self.evaluation(sums))

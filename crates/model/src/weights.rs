@@ -1,10 +1,13 @@
 //! From tensors in files to tensors on a device, one at a time: never two copies of a model in memory. For measuring speed
 //! they can be drawn instead.
 
+use std::cell::RefCell;
+
 use assay_text::safetensors::{Dtype, TensorFiles};
 use tch::{Device, Kind, Tensor};
 
 use crate::export::Sum;
+use crate::whole::Leaves;
 use crate::{ModelError, Result};
 
 /// Where the numbers of tensors come from.
@@ -20,6 +23,8 @@ pub(crate) struct WeightLoader<'a> {
     source: Source<'a>,
     /// Added to what is read, in float32.
     sum: Option<&'a Sum<'a>>,
+    /// Takes what is loaded in as leaves for gradients.
+    leaves: Option<&'a RefCell<Leaves>>,
     pub(crate) device: Device,
     pub(crate) kind: Kind,
 }
@@ -27,21 +32,42 @@ pub(crate) struct WeightLoader<'a> {
 impl<'a> WeightLoader<'a> {
     /// Reads the tensors of files.
     pub(crate) fn files(files: &'a TensorFiles, device: Device, kind: Kind) -> Self {
-        Self { source: Source::Files(files), sum: None, device, kind }
+        Self { source: Source::Files(files), sum: None, leaves: None, device, kind }
     }
 
     /// Reads the tensors of files and adds an adapter to them, in float32.
     pub(crate) fn sums(files: &'a TensorFiles, sum: &'a Sum<'a>, device: Device) -> Self {
-        Self { source: Source::Files(files), sum: Some(sum), device, kind: Kind::Float }
+        Self { source: Source::Files(files), sum: Some(sum), leaves: None, device, kind: Kind::Float }
+    }
+
+    /// Reads the tensors of files as leaves for gradients, in float32.
+    pub(crate) fn leaves(files: &'a TensorFiles, leaves: &'a RefCell<Leaves>, device: Device) -> Self {
+        Self { source: Source::Files(files), sum: None, leaves: Some(leaves), device, kind: Kind::Float }
+    }
+
+    /// Whether what is loaded is to be trained: then it must be used as it is handed out.
+    pub(crate) fn trains(&self) -> bool {
+        self.leaves.is_some()
     }
 
     /// Draws the tensors from LibTorch's generator.
     pub(crate) fn drawn(device: Device, kind: Kind) -> Self {
-        Self { source: Source::Drawn, sum: None, device, kind }
+        Self { source: Source::Drawn, sum: None, leaves: None, device, kind }
     }
 
     /// The tensor of this name, which must have this shape.
     pub(crate) fn load(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        self.taken(&[(name.to_owned(), shape.to_vec())], self.bring(name, shape)?)
+    }
+
+    fn taken(&self, parts: &[(String, Vec<usize>)], loaded: Tensor) -> Result<Tensor> {
+        match self.leaves {
+            Some(leaves) => leaves.borrow_mut().take(parts.to_vec(), &loaded),
+            None => Ok(loaded),
+        }
+    }
+
+    fn bring(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
         match self.source {
             Source::Files(files) => self.read(files, name, shape),
             Source::Drawn => self.draw(name, shape),
@@ -80,9 +106,9 @@ impl<'a> WeightLoader<'a> {
 
     /// Several tensors with the same columns, one below the other.
     pub(crate) fn load_stacked(&self, parts: &[(String, Vec<usize>)]) -> Result<Tensor> {
-        let parts: Vec<Tensor> =
-            parts.iter().map(|(name, shape)| self.load(name, shape)).collect::<Result<_>>()?;
-        Ok(Tensor::f_cat(&parts, 0)?)
+        let loaded: Vec<Tensor> =
+            parts.iter().map(|(name, shape)| self.bring(name, shape)).collect::<Result<_>>()?;
+        self.taken(parts, Tensor::f_cat(&loaded, 0)?)
     }
 }
 

@@ -108,7 +108,7 @@ fn train(decoder: &Decoder, sequences: &[Vec<u32>]) -> Lora {
         losses.push(step.loss);
     }
     assert!(losses.len() == 2 && losses[1] < losses[0], "{losses:?}");
-    trainer.into_lora()
+    trainer.into_lora().unwrap()
 }
 
 /// Both sequences in one pass, as jobs run them; `logits.N` for each.

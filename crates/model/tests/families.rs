@@ -153,5 +153,5 @@ fn trained(model: &Decoder, sequence: &[u32], targets: &[Module], dora: bool) ->
     let rows = vec![TrainRow::all(sequence.to_vec())];
     let mut trainer = Trainer::new(model, lora, settings, rows, Vec::new()).unwrap();
     while trainer.step().unwrap().is_some() {}
-    trainer.into_lora()
+    trainer.into_lora().unwrap()
 }

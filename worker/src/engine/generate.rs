@@ -12,7 +12,7 @@ use assay_judging::records::{
 use assay_model::generate::{
     self, Completion, GenerateProgress, GenerateSettings, GenerateWatch, Generator, PromptRow,
 };
-use assay_model::lora::Lora;
+use assay_model::lora::{self, Lora};
 use assay_text::chat::Message;
 use assay_text::rows::{self, Prompt, ReadLimits};
 
@@ -37,9 +37,11 @@ pub(super) fn run(
     context: &mut Context<'_>,
 ) -> Result<Finished, Stop> {
     let device = models.device();
-    let model = models.get(&files.model, context)?;
+    // What a full fine-tuning made is a model folder itself.
+    let whole = files.adapter.as_deref().filter(|dir| !lora::is_adapter(dir));
+    let model = models.get(whole.unwrap_or(&files.model), context)?;
     let prompts = selected(spec, &files.prompts)?;
-    let lora = match &files.adapter {
+    let lora = match files.adapter.as_deref().filter(|_| whole.is_none()) {
         Some(dir) => Some(Lora::read(dir, model.decoder.config(), device).map_err(stop)?),
         None => None,
     };

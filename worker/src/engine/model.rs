@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use assay_model::ModelError;
 use assay_model::decoder::Decoder;
 use assay_model::device::{self, Device};
+use assay_model::{ModelError, Whole};
 use assay_text::chat::{ChatTemplate, RenderOptions};
 use assay_text::folder::ModelFolder;
 use assay_text::tokenizer::Tokenizer;
@@ -53,7 +53,8 @@ impl Warm {
             context.progress(Progress { phase: String::from("load"), ..Progress::default() })?;
             // Two models at once may not fit.
             self.kept = None;
-            let loaded = load(dir, self.device)?;
+            let device = self.device;
+            let loaded = load(dir, || Decoder::load(dir, device, device::weights_kind(device)))?;
             self.kept = Some((inodes, loaded));
         }
         context.phase("load");
@@ -65,16 +66,36 @@ impl Warm {
         }
     }
 
+    /// A model of its own whose weights are to be trained; none stays warm beside it.
+    pub(super) fn to_train(
+        &mut self,
+        dir: &Path,
+        context: &mut Context<'_>,
+    ) -> Result<(Loaded, Whole), Stop> {
+        context.progress(Progress { phase: String::from("load"), ..Progress::default() })?;
+        self.forget();
+        let mut whole = None;
+        let loaded = load(dir, || {
+            let (decoder, weights) = Whole::load(dir, self.device)?;
+            whole = Some(weights);
+            Ok(decoder)
+        })?;
+        context.phase("load");
+        let none =
+            || Stop::Failed { class: FailureClass::Crashed, reason: String::from("no weights were loaded") };
+        Ok((loaded, whole.ok_or_else(none)?))
+    }
+
     pub(super) fn device(&self) -> Device {
         self.device
     }
 }
 
-fn load(dir: &Path, device: Device) -> Result<Loaded, Stop> {
+fn load(dir: &Path, decoder: impl FnOnce() -> Result<Decoder, ModelError>) -> Result<Loaded, Stop> {
     let folder = ModelFolder::open(dir).map_err(|error| Stop::bad_input(&error))?;
     let tokenizer = folder.tokenizer().map_err(|error| Stop::bad_input(&error))?;
     let template = folder.template(&tokenizer).map_err(|error| Stop::bad_input(&error))?;
-    let decoder = Decoder::load(dir, device, device::weights_kind(device)).map_err(stop)?;
+    let decoder = decoder().map_err(stop)?;
     Ok(Loaded { decoder, tokenizer, template, folder })
 }
 
@@ -110,6 +131,7 @@ pub(super) fn stop(error: ModelError) -> Stop {
         | ModelError::Shape { .. }
         | ModelError::ElementType { .. }
         | ModelError::Adapter { .. }
+        | ModelError::Folder { .. }
         | ModelError::Setting { .. }
         | ModelError::Row { .. }
         | ModelError::Resume { .. }

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use assay_domain::Artifact;
-use assay_domain::job::{LossOn, Progress, TrainSpec};
+use assay_domain::job::{LossOn, Method, Progress, TrainSpec};
 use assay_judging::records::{MetricRecord, from_jsonl, to_jsonl};
 use assay_model::lora::{Lora, LoraConfig};
-use assay_model::train::{EarlyStopping, Evaluation, Fit, StepReport, TrainRow, TrainSettings, Trainer};
+use assay_model::train::{
+    EarlyStopping, Evaluation, Fit, StepReport, TrainRow, TrainSettings, Trained, Trainer,
+};
 use assay_model::{ModelError, Module};
 use assay_text::rows::{self, ReadLimits, RowSettings};
 
@@ -27,22 +29,41 @@ pub(super) struct Files {
 /// The metrics so far; they travel with the resume state, so that no attempt loses them.
 const METRICS_FILE: &str = "metrics.jsonl";
 
-/// Trains an adapter.
+/// Trains an adapter beside a model that stays warm, or all weights of a model of its own.
 pub(super) fn run(
     spec: &TrainSpec,
     files: &Files,
     models: &mut Warm,
     context: &mut Context<'_>,
 ) -> Result<Finished, Stop> {
-    let device = models.device();
-    let model = models.get(&files.model, context)?;
+    let environment = environment(models.device());
+    match spec.recipe.method {
+        Method::Lora => {
+            let model = models.get(&files.model, context)?;
+            let lora = Lora::for_model(lora_config(spec)?, &model.decoder, spec.seed).map_err(stop)?;
+            train(spec, files, model, lora.into(), environment, context)
+        }
+        Method::Full => {
+            let (model, whole) = models.to_train(&files.model, context)?;
+            train(spec, files, &model, whole.into(), environment, context)
+        }
+    }
+}
+
+fn train(
+    spec: &TrainSpec,
+    files: &Files,
+    model: &Loaded,
+    trained: Trained,
+    environment: String,
+    context: &mut Context<'_>,
+) -> Result<Finished, Stop> {
     let train = rows(spec, &files.train, spec.train_rows, model)?;
     let valid = match &files.valid {
         Some(path) => rows(spec, path, spec.valid_rows, model)?,
         None => Vec::new(),
     };
-    let lora = Lora::for_model(lora_config(spec)?, &model.decoder, spec.seed).map_err(stop)?;
-    let trainer = Trainer::new(&model.decoder, lora, settings(spec), train, valid).map_err(stop)?;
+    let trainer = Trainer::new(&model.decoder, trained, settings(spec), train, valid).map_err(stop)?;
     if trainer.total_steps() != spec.total_steps {
         let planned =
             format!("{} steps were planned, {} come of the rows", spec.total_steps, trainer.total_steps());
@@ -63,7 +84,7 @@ pub(super) fn run(
     }
     job.checkpoints_left_out(context)?;
     let path = job.metrics.write(&files.out)?;
-    let usage = context.usage(job.tokens, job.seconds, environment(device));
+    let usage = context.usage(job.tokens, job.seconds, environment);
     Ok(Finished { outputs: vec![(String::from("metrics"), path)], usage })
 }
 
@@ -177,7 +198,7 @@ impl Job<'_> {
             return Ok(());
         }
         self.metrics.add(MetricRecord::End { step, kept }, context)?;
-        context.log(format!("training ends after step {step}; its adapter is that of step {kept}"))
+        context.log(format!("training ends after step {step}; what it kept is that of step {kept}"))
     }
 
     fn save(&mut self, step: u64, context: &mut Context<'_>) -> Result<(), Stop> {
@@ -185,7 +206,7 @@ impl Job<'_> {
         let resume = self.files.out.join(Artifact::resume_name(step));
         // PEFT finds a base of the Hub by this name; that of a folder is only told.
         let base = self.spec.model_settings.hub.as_ref().map_or(&self.spec.model, |hub| &hub.repo);
-        self.trainer.save_adapter(&adapter, Some(base)).map_err(stop)?;
+        self.trainer.save_trained(&adapter, Some(base)).map_err(stop)?;
         fs::create_dir_all(&resume).map_err(|error| Stop::io(resume.display(), &error))?;
         self.metrics.write(&resume)?;
         self.trainer.save_resume(&resume).map_err(stop)?;

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Method;
 use crate::analysis::AnalysisPlan;
 
 /// Which tokens are trained on.
@@ -29,11 +30,14 @@ pub struct EarlyStopping {
     pub min_delta: f64,
 }
 
-/// A LoRA recipe, resolved for one model. Settings that came later are left out of the job key where they are off.
+/// A recipe, resolved for one model. Settings that came later are left out of the job key where they are off.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Recipe {
     /// The name in the matrix.
     pub name: String,
+    /// What is trained. With all weights, the settings of adapters are 0, empty or off.
+    #[serde(default, skip_serializing_if = "Method::is_default")]
+    pub method: Method,
     /// LoRA rank.
     pub rank: u32,
     /// LoRA alpha; the branch is scaled by alpha / rank (alpha / sqrt(rank) with `rslora`).
@@ -124,7 +128,7 @@ pub struct HubCommit {
     pub commit: String,
 }
 
-/// Training of one adapter.
+/// Training of one adapter, or of all weights of a model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrainSpec {
     /// The model's name in the matrix; written to the adapter as its base, unless it came from the Hub.

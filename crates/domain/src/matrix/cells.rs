@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::{Checkpoints, Matrix, OneOrMany, RecipeSettings, Rule, SamplingEntry, Target};
-use crate::job::{HubCommit, ModelSettings, Recipe, Sampling, SamplingDefaults};
+use crate::job::{HubCommit, Method, ModelSettings, Recipe, Sampling, SamplingDefaults};
+
+/// The peak learning rate of recipes that train all weights and do not say theirs: TRL's (`SFTConfig`).
+const FULL_LEARNING_RATE: f64 = 2e-5;
 
 /// One combination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -133,6 +136,7 @@ impl RecipeSettings {
     fn overlaid(&self, over: &Self) -> Self {
         Self {
             preset: None,
+            method: over.method.or(self.method),
             rank: over.rank.or(self.rank),
             alpha: over.alpha.or(self.alpha),
             dropout: over.dropout.or(self.dropout),
@@ -160,9 +164,32 @@ impl RecipeSettings {
     /// What is left out is as in the method. Targets are put in the order of the model, so that the order in which a
     /// person lists them is no part of the job key.
     pub(crate) fn resolved(self, name: &str) -> Recipe {
+        let method = self.method.unwrap_or_default();
+        // Of a recipe that trains all weights nothing of an adapter is left, so that two of the same have one job key.
+        let adapter = if method == Method::Full { self.without_adapter() } else { self };
+        adapter.with_defaults(name, method)
+    }
+
+    /// Those of adapters at 0, empty or off.
+    fn without_adapter(self) -> Self {
+        Self {
+            rank: Some(0),
+            alpha: Some(0.0),
+            dropout: Some(0.0),
+            targets: None,
+            rslora: None,
+            lora_plus_ratio: None,
+            dora: None,
+            learning_rate: self.learning_rate.or(Some(FULL_LEARNING_RATE)),
+            ..self
+        }
+    }
+
+    fn with_defaults(self, name: &str, method: Method) -> Recipe {
         let named = |target: &Target| self.targets.as_ref().is_some_and(|targets| targets.contains(target));
         Recipe {
             name: name.to_owned(),
+            method,
             rank: self.rank.unwrap_or(16),
             alpha: self.alpha.unwrap_or(32.0),
             dropout: self.dropout.unwrap_or(0.05),

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Budget, Judge, Needs, Places, Preset, Schedule};
-use crate::job::{EarlyStopping, LossOn, Orders, SamplingDefaults};
+use crate::job::{EarlyStopping, LossOn, Method, Orders, SamplingDefaults};
 
 /// A projection that may carry an adapter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -70,7 +70,7 @@ pub struct Matrix {
     /// The data sets to train on.
     #[schemars(length(min = 1))]
     pub data: Vec<DataSet>,
-    /// The LoRA recipes.
+    /// The recipes.
     #[schemars(length(min = 1))]
     pub recipes: Vec<RecipeEntry>,
     /// The training seeds.
@@ -191,7 +191,7 @@ pub struct DataSet {
     pub valid_rows: Option<u32>,
 }
 
-/// A LoRA recipe.
+/// A recipe.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct RecipeEntry {
@@ -209,6 +209,9 @@ pub struct RecipeSettings {
     /// Settings of the method under one name; those given beside it take their place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preset: Option<Preset>,
+    /// What is trained; `lora` when left out. `full` trains all weights of the model, and knows no settings of adapters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<Method>,
     /// LoRA rank; 16 when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1024))]
@@ -241,7 +244,7 @@ pub struct RecipeSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 4096))]
     pub accumulate: Option<u32>,
-    /// Peak learning rate of the linear schedule; 2e-4 when left out.
+    /// Peak learning rate of the linear schedule; 2e-4 when left out, 2e-5 with `method: full`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0))]
     pub learning_rate: Option<f64>,

@@ -2,6 +2,7 @@
 //! be, steps outside training.
 
 mod judge;
+mod method;
 mod source;
 mod validated;
 
@@ -27,6 +28,7 @@ pub(super) fn check(matrix: &Matrix, broken: &[String]) -> Vec<MatrixError> {
     let mut meaning = Meaning { matrix, broken, errors: Vec::new() };
     meaning.names();
     meaning.sets();
+    meaning.methods();
     meaning.judges();
     meaning.sampling();
     if meaning.size() {

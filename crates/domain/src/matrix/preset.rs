@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Checkpoints, RecipeSettings, Target};
-use crate::job::LossOn;
+use crate::job::{LossOn, Method};
 
 /// Settings of a recipe under one name; what stands beside it in the recipe takes its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -46,6 +46,7 @@ impl Preset {
         let checkpoints = if from_files { Checkpoints::EverySteps(100) } else { Checkpoints::EveryEpoch };
         RecipeSettings {
             preset: None,
+            method: Some(Method::Lora),
             rank: Some(rank),
             alpha: Some(alpha),
             dropout: Some(0.05),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Budget, Checkpoints, Matrix, Needs, Schedule, Target};
 use crate::Artifact;
-use crate::job::Recipe;
+use crate::job::{Method, Recipe};
 
 /// All that planning reads; a value that travels as canonical JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -156,7 +156,7 @@ impl ResolvedMatrix {
     /// A recipe for a model, complete: targets that are left out are all projections of the model.
     pub fn recipe_for(&self, model: &str, recipe: &str) -> Option<(Recipe, Checkpoints)> {
         let (mut recipe, checkpoints) = self.matrix.recipe_for(model, recipe)?;
-        if recipe.targets.is_empty() {
+        if recipe.targets.is_empty() && recipe.method == Method::Lora {
             let present = |name: &&str| {
                 self.models.get(model).is_some_and(|facts| facts.projections.contains_key(*name))
             };

@@ -109,8 +109,9 @@ impl<'a> Plan<'a> {
         inputs.extend(set.valid.as_ref().filter(|_| valid_rows > 0).map(|valid| upload("valid", valid)));
         let evaluations = schedule.kept.len() as u64 + 1;
         let count = set.count(model, recipe.max_length);
-        let estimate =
-            count.map(|count| estimate::train(facts, count, train_rows, recipe.epochs, evaluations));
+        let estimate = count.map(|count| {
+            estimate::train(facts, count, train_rows, recipe.epochs, evaluations, recipe.method)
+        });
         let demand = demand::train(facts, &recipe, count, schedule.kept.len());
         let work = Work::Train(TrainSpec {
             model: model.to_owned(),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use assay_domain::analysis::AnalysisPlan;
 use assay_domain::job::{
-    AttemptSummary, Comparison, JobSummary, JudgeInfo, LossOn, Orders, Recipe, ReportSpec, Sampling,
+    AttemptSummary, Comparison, JobSummary, JudgeInfo, LossOn, Method, Orders, Recipe, ReportSpec, Sampling,
     SamplingDefaults, Training, Usage,
 };
 use assay_domain::{Attempt, Digest, Epoch, Fence, JobId, MatrixId, UnixMillis, WorkKind};
@@ -127,6 +127,7 @@ fn training() -> Training {
         data: "authored".into(),
         recipe: Recipe {
             name: "lora-r8".into(),
+            method: Method::Lora,
             rank: 8,
             alpha: 16.0,
             dropout: 0.05,

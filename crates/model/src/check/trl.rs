@@ -72,7 +72,7 @@ pub fn check_trl(dir: &Path, model_dir: &Path, data: Option<&Path>, device: Devi
     let trained = dir.join("adapter_trained");
     if trained.is_dir() {
         let expected = Lora::read(&trained, model.config(), device)?;
-        let difference = largest_difference(trainer.lora().flat(), expected.flat())?;
+        let difference = largest_difference(trainer.trained().flat(), expected.flat())?;
         comparisons.push(Comparison::told("trained adapter (absolute)", difference));
     }
     Ok(CheckReport::new(dir, comparisons, steps))

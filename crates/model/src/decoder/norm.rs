@@ -12,6 +12,8 @@ use crate::weights::WeightLoader;
 pub(super) struct RmsNorm {
     /// Float32 with `unit_offset`.
     weight: Tensor,
+    /// Where it is trained with `unit_offset`: the weight as stored, from which the other is computed anew.
+    leaf: Option<Tensor>,
     epsilon: f64,
     /// Multiplied in float32, rounded after; otherwise rounded before.
     unit_offset: bool,
@@ -26,8 +28,9 @@ impl RmsNorm {
     ) -> Result<Self> {
         let unit_offset = config.unit_offset_norms;
         let stored = loader.load(&format!("{name}.weight"), &[width])?;
+        let leaf = (unit_offset && loader.trains()).then(|| stored.shallow_clone());
         let weight = if unit_offset { stored.f_to_kind(Kind::Float)?.f_add_scalar(1.0)? } else { stored };
-        Ok(Self { weight, epsilon: config.norm_epsilon, unit_offset })
+        Ok(Self { weight, leaf, epsilon: config.norm_epsilon, unit_offset })
     }
 
     /// `input` over its root mean square, times the weight, in the input's type.
@@ -37,7 +40,11 @@ impl RmsNorm {
         let mean_square = wide.f_square()?.f_mean_dim(&[-1i64][..], true, Kind::Float)?;
         let scaled = wide.f_mul(&mean_square.f_add_scalar(self.epsilon)?.f_rsqrt()?)?;
         if self.unit_offset {
-            return Ok(scaled.f_mul(&self.weight)?.f_to_kind(kind)?);
+            return Ok(match &self.leaf {
+                Some(leaf) => scaled.f_mul(&leaf.f_add_scalar(1.0)?)?,
+                None => scaled.f_mul(&self.weight)?,
+            }
+            .f_to_kind(kind)?);
         }
         Ok(scaled.f_to_kind(kind)?.f_mul(&self.weight)?)
     }

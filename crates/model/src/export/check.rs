@@ -29,7 +29,7 @@ const ROUNDING_SHARE_MAX: f64 = 0.5;
 pub struct ExportCheck {
     /// The largest logit of base and adapter, by size.
     pub largest_logit: f64,
-    /// The largest change that the adapter makes.
+    /// The largest change that the adapter makes, or the training of all weights.
     pub adapter_changes: f64,
     /// Where weights were merged, what that did.
     pub merged: Option<MergedCheck>,
@@ -94,6 +94,29 @@ pub fn check(
         None => None,
     };
     Ok(ExportCheck { merged, ..found })
+}
+
+/// Refuses a folder with all weights of a model unless they are those that were trained and change the base.
+pub fn check_whole(model: &Path, trained: &Path, written: &Path, device: Device) -> Result<ExportCheck> {
+    let refused = |problem: String| ModelError::Folder { path: written.to_owned(), problem };
+    let (ours, theirs) = (TensorFiles::open_folder(written)?, TensorFiles::open_folder(trained)?);
+    if !ours.names().eq(theirs.names()) {
+        return Err(refused(String::from("has other tensors than were trained")));
+    }
+    for name in theirs.names() {
+        let (ours, theirs) = (ours.tensor(name)?, theirs.tensor(name)?);
+        if (ours.dtype, ours.shape, ours.bytes) != (theirs.dtype, theirs.shape, theirs.bytes) {
+            return Err(refused(format!("tensor `{name}` is not what was trained")));
+        }
+    }
+    let of = |folder: &Path| logits(&Decoder::load(folder, device, Kind::Float)?, None);
+    let (plain, tuned) = (of(model)?, of(written)?);
+    let adapter_changes = largest(&plain.f_sub(&tuned)?)?;
+    if adapter_changes.is_nan() || adapter_changes == 0.0 {
+        let problem = "changes nothing, or computes what is no number: its outputs are of no use";
+        return Err(refused(problem.to_owned()));
+    }
+    Ok(ExportCheck { largest_logit: largest(&tuned)?, adapter_changes, merged: None })
 }
 
 /// Merged weights beside what they were made of.

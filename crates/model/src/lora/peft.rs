@@ -74,6 +74,11 @@ impl Lora {
     }
 }
 
+/// Whether a folder is that of an adapter.
+pub fn is_adapter(dir: &Path) -> bool {
+    dir.join(CONFIG_FILE).is_file()
+}
+
 /// The base model that an adapter folder names, if any.
 pub fn base_model_of(dir: &Path) -> Result<Option<String>> {
     let config = read_json(&dir.join(CONFIG_FILE))?;

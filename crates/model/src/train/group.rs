@@ -6,14 +6,15 @@ use super::Fit;
 use super::backward::Pass;
 use super::batch::{MicroBatch, TrainRow};
 use super::neftune;
+use super::trained::{Gradients, Trained};
 use crate::decoder::Decoder;
-use crate::lora::{DrawKey, Dropout, Lora, TrainingAdapters};
+use crate::lora::{DrawKey, Dropout};
 use crate::{ModelError, Result};
 
 /// The rows of one optimizer step, and what their numbers follow from.
 pub(super) struct Group<'a> {
     pub(super) model: &'a Decoder,
-    pub(super) lora: &'a Lora,
+    pub(super) trained: &'a Trained,
     /// All rows of the training data.
     pub(super) rows: &'a [TrainRow],
     /// Numbers of the group's rows, by micro-batch.
@@ -31,23 +32,21 @@ pub(super) struct Group<'a> {
 struct Part<'p> {
     rows: &'p [usize],
     loss_sum: f64,
-    gradient: Tensor,
+    gradients: Gradients,
 }
 
 impl Group<'_> {
     /// Loss and flat gradient.
     pub(super) fn accumulate(&self, fit: Fit) -> Result<(f64, Tensor)> {
-        let elements = self.lora.parameter_count() as i64;
-        let mut gradient = Tensor::f_zeros([elements], (Kind::Float, self.model.device()))?;
+        let elements = self.trained.parameter_count() as i64;
+        let gradient = Tensor::f_zeros([elements], (Kind::Float, self.model.device()))?;
         let mut loss_sum = 0.0;
         self.each_pass(fit, |part| {
             if !part.loss_sum.is_finite() {
                 return Err(self.broken("loss", part.loss_sum, vec![part.rows.to_vec()]));
             }
             loss_sum += part.loss_sum;
-            let _guard = tch::no_grad_guard();
-            let _gradient = gradient.f_add_(&part.gradient)?;
-            Ok(())
+            self.trained.add(&gradient, &part.gradients)
         })?;
         Ok((loss_sum / self.divisor, gradient))
     }
@@ -55,7 +54,11 @@ impl Group<'_> {
     /// Looks for the first pass whose gradient is no finite number; all rows if only their sum is none.
     pub(super) fn not_finite(&self, fit: Fit, norm: f64) -> ModelError {
         let looked = self.each_pass(fit, |part| {
-            let norm = part.gradient.f_norm()?.f_double_value(&[])?;
+            let mut squares = 0.0;
+            for (_, gradient) in &part.gradients {
+                squares += gradient.f_norm()?.f_double_value(&[])?.powi(2);
+            }
+            let norm = squares.sqrt();
             match norm.is_finite() {
                 true => Ok(()),
                 false => Err(self.broken("gradient norm", norm, vec![part.rows.to_vec()])),
@@ -80,8 +83,8 @@ impl Group<'_> {
                 let noise = neftune::noise(self.neftune_alpha, self.model, &rows, |row| {
                     key.seed_of_row(chunk * fit.rows + row)
                 })?;
-                let (loss_sum, gradient) = self.pass(&batch, dropout, noise, fit)?;
-                each(Part { rows: numbers, loss_sum, gradient })?;
+                let (loss_sum, gradients) = self.pass(&batch, dropout, noise, fit)?;
+                each(Part { rows: numbers, loss_sum, gradients })?;
                 dropout.start += kept(numbers);
             }
         }
@@ -94,9 +97,9 @@ impl Group<'_> {
         dropout: Dropout,
         noise: Option<Tensor>,
         fit: Fit,
-    ) -> Result<(f64, Tensor)> {
-        let dropout = (self.lora.config().dropout > 0.0).then_some(dropout);
-        let adapters = TrainingAdapters { lora: self.lora, dropout };
-        Pass { model: self.model, adapters, batch, noise, scale: 1.0 / self.divisor }.run(fit.recompute)
+    ) -> Result<(f64, Gradients)> {
+        let (model, trained, scale) = (self.model, self.trained, 1.0 / self.divisor);
+        let adapters = trained.adapters(Some(dropout));
+        Pass { model, trained, adapters, batch, noise, scale }.run(fit.recompute)
     }
 }

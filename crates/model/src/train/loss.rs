@@ -1,41 +1,68 @@
 //! Cross-entropy in chunks: the logits of a large vocabulary never exist for more than a chunk of tokens, and the
-//! gradient of the frozen head is written down instead of recorded.
+//! gradients of the head's input and, where it is trained, of its weight are written down instead of recorded.
 
 use tch::{Kind, Tensor};
 
 use super::batch::{MicroBatch, TrainRow};
+use super::trained::Gradients;
 use crate::Result;
 use crate::decoder::{Adapters, Decoder};
+use crate::whole::{Part, Whole};
 
 /// Logits of one chunk: 64 MiB in float32.
 const CHUNK_ELEMENTS: i64 = 1 << 24;
 
-/// Sum of the token losses for `hidden` `[N, hidden_size]` before the final norm, and the gradient of
-/// `scale * sum` with respect to `hidden`.
-pub(super) fn sum_and_gradient(
+/// What follows from the loss of a pass.
+pub(super) struct Top {
+    /// Sum of the token losses.
+    pub(super) sum: f64,
+    /// Gradient of `scale * sum` with respect to the hidden states before the final norm, `[N, hidden_size]`.
+    pub(super) hidden: Tensor,
+    /// Where all weights are trained: the gradients of head and final norm.
+    pub(super) leaves: Gradients,
+}
+
+/// Loss and gradients of `hidden` `[N, hidden_size]`.
+pub(super) fn sum_and_gradients(
     model: &Decoder,
     hidden: &Tensor,
     batch: &MicroBatch,
     scale: f64,
-) -> Result<(f64, Tensor)> {
+    whole: Option<&Whole>,
+) -> Result<Top> {
     let rows = hidden.f_detach()?.f_index_select(0, &batch.predicting)?.f_set_requires_grad(true)?;
     let normed = model.final_norm(&rows)?;
+    let head = whole.and_then(Whole::head);
+    let mut of_head = match head {
+        Some(_) => Some(Tensor::f_zeros_like(&model.head().f_detach()?)?),
+        None => None,
+    };
     let (sum, normed_gradient) = {
         let _guard = tch::no_grad_guard();
-        let normed = normed.f_detach()?;
         let mut gradients = Vec::new();
-        let sum = for_each_chunk(model, &normed, &batch.targets, |chunk| {
-            gradients.push(head_gradient(model, chunk, scale)?);
+        let sum = for_each_chunk(model, &normed.f_detach()?, &batch.targets, |chunk| {
+            let (normed, of_logits) = (chunk.normed.shallow_clone(), logits_gradient(model, chunk)?);
+            if let Some(of_head) = &mut of_head {
+                let product = of_logits.f_transpose(0, 1)?.f_matmul(&normed)?.f_mul_scalar(scale)?;
+                let _sum = of_head.f_add_(&product)?;
+            }
+            gradients.push(of_logits.f_matmul(model.head())?.f_mul_scalar(scale)?);
             Ok(())
         })?;
         (sum, Tensor::f_cat(&gradients, 0)?)
     };
     let surrogate = normed.f_mul(&normed_gradient)?.f_sum(Kind::Float)?;
-    let gradients = Tensor::f_run_backward(&[surrogate], &[&rows], false, false)?;
+    let norm = whole.and_then(|whole| Some((whole, whole.number_of(Part::FinalNorm)?)));
+    let mut wanted = vec![&rows];
+    wanted.extend(norm.map(|(whole, number)| &whole.leaves()[number]));
+    let mut gradients = Tensor::f_run_backward(&[surrogate], &wanted, false, false)?.into_iter();
     let _guard = tch::no_grad_guard();
     let mut gradient = Tensor::f_zeros_like(hidden)?;
-    let _gradient = gradient.f_index_copy_(0, &batch.predicting, &gradients[0])?;
-    Ok((sum, gradient))
+    if let Some(of_rows) = gradients.next() {
+        let _gradient = gradient.f_index_copy_(0, &batch.predicting, &of_rows)?;
+    }
+    let leaves = norm.map(|(_, number)| number).into_iter().zip(gradients).chain(head.zip(of_head));
+    Ok(Top { sum, hidden: gradient, leaves: leaves.collect() })
 }
 
 /// Sum of the token losses of whole rows, and the number of predictions.
@@ -60,7 +87,9 @@ pub(super) fn of_rows(
 }
 
 /// Some of the predictions of a batch.
-struct Chunk {
+struct Chunk<'n> {
+    /// `[P, hidden_size]`.
+    normed: &'n Tensor,
     /// `[P, vocab_size]`.
     logits: Tensor,
     /// Their softmax in float32.
@@ -74,7 +103,7 @@ fn for_each_chunk(
     model: &Decoder,
     normed: &Tensor,
     targets: &Tensor,
-    mut each: impl FnMut(Chunk) -> Result<()>,
+    mut each: impl FnMut(Chunk<'_>) -> Result<()>,
 ) -> Result<f64> {
     let chunk = (CHUNK_ELEMENTS / model.config().vocab_size as i64).max(1);
     let mut sum = 0.0;
@@ -83,7 +112,7 @@ fn for_each_chunk(
         let targets = targets.f_unsqueeze(1)?;
         let probabilities = logits.f_softmax(-1, Kind::Float)?;
         sum -= log_sum(&logits, &probabilities, &targets)?;
-        each(Chunk { logits, probabilities, targets })?;
+        each(Chunk { normed, logits, probabilities, targets })?;
     }
     Ok(sum)
 }
@@ -102,17 +131,16 @@ fn log_sum(logits: &Tensor, probabilities: &Tensor, targets: &Tensor) -> Result<
     Ok(logs.f_sum(Kind::Double)?.f_double_value(&[])?)
 }
 
-/// Gradient of `scale * sum of losses` with respect to the head's input: `(softmax - one_hot) * scale * W`, with the
-/// slope of the cap between the two where logits are capped.
-fn head_gradient(model: &Decoder, chunk: Chunk, scale: f64) -> Result<Tensor> {
-    let Chunk { logits, mut probabilities, targets } = chunk;
+/// Gradient of the sum of losses with respect to the head's output before its cap, `[P, vocab_size]`: `softmax - one_hot`, times
+/// the slope of the cap.
+fn logits_gradient(model: &Decoder, chunk: Chunk<'_>) -> Result<Tensor> {
+    let Chunk { normed: _, logits, mut probabilities, targets } = chunk;
     let minus_one = Tensor::f_full(targets.size(), -1.0, (Kind::Float, targets.device()))?;
     let mut difference = probabilities.f_scatter_add_(1, &targets, &minus_one)?;
     if let Some(cap) = model.logit_softcap() {
         difference = difference.f_mul_(&cap.slope(&logits)?)?;
     }
-    let gradient = difference.f_to_kind(model.kind())?.f_matmul(model.head())?;
-    Ok(gradient.f_mul_scalar(scale)?)
+    Ok(difference.f_to_kind(model.kind())?)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Checkpoints: the adapter as PEFT reads it, and the state from which a run goes on bit for bit on the same machine.
+//! Checkpoints: what others load, and the state from which a run goes on bit for bit on the same machine.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,11 +10,10 @@ use tch::Kind;
 
 use super::best::Watched;
 use super::{Evaluation, Fit, TrainRow, Trainer};
-use crate::lora::{Lora, tensor_bytes};
+use crate::lora::tensor_bytes;
 use crate::weights::WeightLoader;
 use crate::{ModelError, Result};
 
-const ADAPTER_FOLDER: &str = "adapter";
 const OPTIMIZER_FILE: &str = "optimizer.safetensors";
 const BEST_FILE: &str = "best.safetensors";
 const BEST_TENSOR: &str = "factors";
@@ -52,14 +51,15 @@ fn is_unwatched(watched: &Watched) -> bool {
 }
 
 impl Trainer<'_> {
-    /// Writes the adapter as a PEFT folder.
-    pub fn save_adapter(&self, dir: &Path, base_model: Option<&str>) -> Result<()> {
-        self.lora.write(dir, base_model)
+    /// Writes what was trained for others: an adapter as a PEFT folder, which names its base model, or all weights as a model
+    /// folder in the element types of the base.
+    pub fn save_trained(&self, dir: &Path, base_model: Option<&str>) -> Result<()> {
+        self.trained.write(dir, base_model)
     }
 
-    /// Writes adapter, moments and position to `dir`; the state file comes last, so a folder that has it is whole.
+    /// Writes trained values, moments and position to `dir`; the state file comes last, so a folder that has it is whole.
     pub fn save_resume(&self, dir: &Path) -> Result<()> {
-        self.lora.write(&dir.join(ADAPTER_FOLDER), None)?;
+        self.trained.save(dir)?;
         let moments = BTreeMap::from([
             ("exp_avg".to_owned(), tensor_bytes(&self.optimizer.first)?),
             ("exp_avg_sq".to_owned(), tensor_bytes(&self.optimizer.second)?),
@@ -93,10 +93,10 @@ impl Trainer<'_> {
         let state: State = serde_json::from_slice(&bytes)
             .map_err(|error| refused(&path, format!("is not a resume state: {error}")))?;
         self.check_state(&path, &state)?;
-        let lora = Lora::read(&dir.join(ADAPTER_FOLDER), self.model.config(), self.model.device())?;
+        let trained = self.trained.read(dir, self.model.config(), self.model.device())?;
         let files = TensorFiles::open_file(&dir.join(OPTIMIZER_FILE))?;
         let loader = WeightLoader::files(&files, self.model.device(), Kind::Float);
-        let shape = [self.lora.parameter_count()];
+        let shape = [self.trained.parameter_count()];
         let (first, second) = (loader.load("exp_avg", &shape)?, loader.load("exp_avg_sq", &shape)?);
         let best = match self.settings.keep_best && state.watched.best.is_some() {
             true => {
@@ -114,7 +114,8 @@ impl Trainer<'_> {
                 format!("{name} was {before} and is {value}")
             })
             .collect();
-        self.lora = lora;
+        let _guard = tch::no_grad_guard();
+        self.trained.flat().shallow_clone().f_copy_(&trained)?;
         (self.optimizer.first, self.optimizer.second) = (first, second);
         self.optimizer.updates = state.optimizer_updates;
         self.steps_done = state.steps_done;
@@ -146,8 +147,9 @@ impl Trainer<'_> {
     /// SHA-256 over everything that the numbers of a run follow from, but for the weights, whose digest the job knows.
     fn run_digest(&self) -> Result<String> {
         let mut digest = Sha256::new();
-        let parts = (&self.settings, self.lora.config(), self.model.config());
-        let json = serde_json::to_vec(&parts).map_err(|error| refused(Path::new(STATE_FILE), error))?;
+        let failed = |error| refused(Path::new(STATE_FILE), error);
+        let parts = (&self.settings, self.trained.shape(), self.model.config());
+        let json = serde_json::to_vec(&parts).map_err(failed)?;
         digest.update(&json);
         for row in &self.rows {
             update_with_row(&mut digest, row);

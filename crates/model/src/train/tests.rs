@@ -1,5 +1,6 @@
 mod ended;
 mod splits;
+mod whole;
 
 use std::path::PathBuf;
 
@@ -62,7 +63,7 @@ fn run(trainer: &mut Trainer<'_>) -> Vec<StepReport> {
 }
 
 fn flat(trainer: &Trainer<'_>) -> Vec<f32> {
-    Vec::<f32>::try_from(trainer.lora().flat()).unwrap()
+    Vec::<f32>::try_from(trainer.trained().flat()).unwrap()
 }
 
 fn largest_difference(left: &[f32], right: &[f32]) -> f32 {
@@ -222,7 +223,7 @@ fn a_gradient_that_is_no_number_is_traced_to_its_pass() {
     let micros = broken.order.step(0).unwrap();
     let group = Group {
         model: &model,
-        lora: &broken.lora,
+        trained: &broken.trained,
         rows: &broken.rows,
         micros: &micros,
         divisor: 1.0,

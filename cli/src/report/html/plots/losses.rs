@@ -1,5 +1,6 @@
 //! Training loss by step with the validation losses on it.
 
+use assay_domain::job::Method;
 use assay_judging::report::{Report, TrainingReport};
 
 use super::axis::Axis;
@@ -25,9 +26,11 @@ fn one(run: &TrainingReport) -> String {
     let body = frame(&x, &y) + &curves(run, &x, &y);
     let name = format!("{}, {} on {}, seed {}", t.model, t.recipe.name, t.data, t.seed);
     let caption = format!(
-        "{name}: rank {}, alpha {}, learning rate {}, {} rows per step; loss in nats per predicted token.",
-        t.recipe.rank,
-        t.recipe.alpha,
+        "{name}: {}, learning rate {}, {} rows per step; loss in nats per predicted token.",
+        match t.recipe.method {
+            Method::Lora => format!("rank {}, alpha {}", t.recipe.rank, t.recipe.alpha),
+            Method::Full => String::from("all weights"),
+        },
         t.recipe.learning_rate,
         t.recipe.micro_batch * t.recipe.accumulate
     );

@@ -19,10 +19,12 @@ fn trained(model: &Decoder, split: (usize, usize), recompute: bool, count: u32) 
 }
 
 /// Loss and gradient of one pass, divided by about the number of its predictions.
-fn gradient(model: &Decoder, lora: &Lora, batch: &MicroBatch, recompute: bool) -> (f64, Tensor) {
-    let adapters = TrainingAdapters { lora, dropout: None };
-    let (sum, gradient) = Pass { model, adapters, batch, noise: None, scale: 0.01 }.run(recompute).unwrap();
-    (sum * 0.01, gradient)
+fn gradient(model: &Decoder, trained: &Trained, batch: &MicroBatch, recompute: bool) -> (f64, Tensor) {
+    let pass = Pass { model, trained, adapters: trained.adapters(None), batch, noise: None, scale: 0.01 };
+    let (sum, parts) = pass.run(recompute).unwrap();
+    let flat = trained.flat().zeros_like();
+    trained.add(&flat, &parts).unwrap();
+    (sum * 0.01, flat)
 }
 
 /// The rows as Transformers has them: each as long as the longest, filled up with token 0, which predicts nothing.
@@ -89,7 +91,7 @@ proptest! {
         recompute: bool,
     ) {
         let model = model_of(family, Kind::Float);
-        let lora = random_lora(model.config(), 3);
+        let lora = Trained::from(random_lora(model.config(), 3));
         let mut rows = rows(count);
         rows[1].labels[6..].fill(IGNORED);
         let rows: Vec<&TrainRow> = rows.iter().collect();
@@ -116,10 +118,10 @@ proptest! {
         neftune_alpha in prop::sample::select(vec![0.0, 5.0]),
     ) {
         let model = model_of(family, Kind::Float);
-        let lora = { let mut lora = random_lora(model.config(), 3); lora.set_dropout(dropout); lora };
+        let lora = { let mut lora = random_lora(model.config(), 3); lora.set_dropout(dropout); Trained::from(lora) };
         let rows = rows(7);
         let micros: Vec<Vec<usize>> = (0..7).collect::<Vec<_>>().chunks(micro_batch).map(<[_]>::to_vec).collect();
-        let group = Group { model: &model, lora: &lora, rows: &rows, micros: &micros, divisor: 90.0, seed: 4, neftune_alpha, step: 3 };
+        let group = Group { model: &model, trained: &lora, rows: &rows, micros: &micros, divisor: 90.0, seed: 4, neftune_alpha, step: 3 };
         let whole = group.accumulate(Fit { rows: micro_batch, recompute: false }).unwrap();
         let parts = group.accumulate(Fit { rows: pass_rows, recompute }).unwrap();
         close(&whole, &parts)?;
