@@ -175,6 +175,9 @@ pub(crate) struct BenchTrain {
     /// Passes over the rows.
     #[arg(long, default_value_t = 1)]
     pub(crate) epochs: u32,
+    /// Holds the base model's matrices in 4 bits; not for random weights.
+    #[arg(long, conflicts_with = "random_weights")]
+    pub(crate) nf4: bool,
     /// LoRA rank; alpha is twice the rank.
     #[arg(long, default_value_t = 16)]
     pub(crate) rank: u32,

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use assay_model::Module;
 use assay_model::decoder::Decoder;
 use assay_model::device::{self, Device};
 use assay_model::generate::{GenerateSettings, Generator, PromptRow, Unwatched};
 use assay_model::lora::{Lora, LoraConfig};
 use assay_model::sample::SampleSettings;
 use assay_model::train::{TrainRow, TrainSettings, Trainer};
+use assay_model::{FourBits, Module};
 use assay_text::chat::{ChatTemplate, Message, RenderOptions};
 use assay_text::folder::ModelFolder;
 use assay_text::rows::{self, LossOn, ReadLimits, RowSettings};
@@ -38,7 +38,10 @@ struct Figures {
 /// Trains one epoch in the file's order, as `baselines/trl_train.py` does.
 pub(crate) fn train(args: &args::BenchTrain) -> anyhow::Result<()> {
     let device = device::open(args.device.name())?;
-    let model = decoder(&args.model, device, args.random_weights)?;
+    let model = match args.nf4 {
+        true => Decoder::load_in_4_bits(&args.model, device, device::weights_kind(device), FourBits::Held)?,
+        false => decoder(&args.model, device, args.random_weights)?,
+    };
     let train_rows = match args.random_weights {
         true => random_rows(args, &model)?,
         false => read_rows(args)?,

@@ -154,6 +154,9 @@ impl Card {
                 recipe.rank, recipe.alpha, recipe.dropout, recipe.rslora
             );
             row("LoRA", shape);
+            if let Some(quantization) = recipe.quantization {
+                row("base weights in training", format!("4 bits, {}", quantization.as_str()));
+            }
             row("targets", recipe.targets.join(", "));
         }
         row("epochs, batch", format!("{}, {} x {}", recipe.epochs, recipe.micro_batch, recipe.accumulate));

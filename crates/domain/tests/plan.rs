@@ -185,6 +185,53 @@ fn settings_that_came_later_are_in_no_key_where_they_are_off() {
     assert_eq!((spec.recipe.lora_plus_ratio, spec.recipe.keep_best), (1.0, false));
 }
 
+/// Base and adapter answer with the matrices that the adapter was trained beside, and are compared with each other alone.
+#[test]
+fn a_recipe_over_weights_in_4_bits_has_a_base_of_its_own() {
+    let of = |recipes: &str| {
+        let text = small("").replace("{name: r16, warmup_steps: 1}", recipes);
+        plan(&resolved::resolve(resolved::parse(&text), 24)).unwrap()
+    };
+    let plain = of("{name: r16, warmup_steps: 1}");
+    let both = of("{name: r16, warmup_steps: 1}, {name: q16, warmup_steps: 1, quantization: nf4}");
+    let answers = |jobs: &[PlannedJob]| -> BTreeSet<(String, String)> {
+        let spec = |job: &PlannedJob| match &job.work {
+            Work::Generate(spec) => Some((spec.model.clone(), spec.system_name())),
+            Work::Train(_) | Work::Score(_) | Work::Judge(_) | Work::Report(_) => None,
+        };
+        jobs.iter().filter_map(spec).filter(|(_, system)| system.starts_with("base")).collect()
+    };
+    let pairs = |systems: &[&str]| -> BTreeSet<(String, String)> {
+        let of = |model: &str| {
+            systems.iter().map(|system| (model.to_owned(), (*system).to_owned())).collect::<Vec<_>>()
+        };
+        ["a", "b"].into_iter().flat_map(of).collect()
+    };
+    assert_eq!(answers(&plain), pairs(&["base"]));
+    assert_eq!(answers(&both), pairs(&["base", "base-nf4"]));
+    let keys: BTreeSet<JobKey> = both.iter().map(|job| job.key).collect();
+    assert!(
+        plain.iter().filter(|job| job.work.kind() != WorkKind::Report).all(|job| keys.contains(&job.key))
+    );
+    for job in &both {
+        let Work::Score(spec) = &job.work else { continue };
+        let of = |role: &str| {
+            let input = job.inputs.iter().find(|input| input.name == role).unwrap();
+            let Source::Output { job, .. } = &input.source else { panic!("{role} is uploaded") };
+            let Work::Generate(spec) = &both[*job as usize].work else { panic!("{role} is no answer") };
+            spec.quantization
+        };
+        assert_eq!(of("base"), of("tuned"));
+        assert_eq!(of("base").is_some(), spec.comparison.recipe == "q16");
+    }
+    // Forward is computed twice: half as much work again.
+    let flops = |name: &str| {
+        let train = |job: &&PlannedJob| matches!(&job.work, Work::Train(spec) if spec.recipe.name == name);
+        both.iter().find(train).unwrap().estimate.flops
+    };
+    assert!((flops("q16") / flops("r16") - 1.5).abs() < 0.05);
+}
+
 /// All weights are trained: nothing of an adapter is in the key, and each weight costs its own gradient too.
 #[test]
 fn a_recipe_that_trains_all_weights_has_no_adapter_and_costs_half_as_much_again() {

@@ -33,6 +33,7 @@ use weight::Weight;
 use crate::Result;
 use crate::export::Sum;
 use crate::lora::{Lora, PackedLora, Served};
+use crate::nf4::FourBits;
 use crate::random::seeded;
 use crate::weights::WeightLoader;
 use crate::whole::Leaves;
@@ -76,6 +77,20 @@ impl Decoder {
         let sum = Sum::new(lora, &config);
         let _guard = tch::no_grad_guard();
         Self::assemble(config, &WeightLoader::sums(&files, &sum, device))
+    }
+
+    /// The model with the matrices of its layers in 4 bits; embedding, head, norms and biases stay as they are.
+    pub fn load_in_4_bits(dir: &Path, device: Device, kind: Kind, bits: FourBits) -> Result<Self> {
+        let config = DecoderConfig::read(dir)?;
+        let files = TensorFiles::open_folder(dir)?;
+        let mut loader = WeightLoader::files(&files, device, kind);
+        loader.bits = Some(bits);
+        Self::assemble(config, &loader)
+    }
+
+    /// Whether weights are held in 4 bits.
+    pub fn is_in_4_bits(&self) -> bool {
+        self.layers.iter().any(Layer::is_in_4_bits)
     }
 
     /// A model of the shape that a folder's `config.json` gives, with random weights drawn on the device: as fast and as
@@ -235,7 +250,7 @@ impl Decoder {
     }
 
     /// Weight of the output head `[vocab_size, hidden_size]`.
-    pub fn head(&self) -> &Tensor {
+    pub fn head(&self) -> Result<Tensor> {
         self.head.tensor()
     }
 

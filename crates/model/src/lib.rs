@@ -10,6 +10,7 @@ pub mod export;
 pub mod generate;
 pub mod lora;
 mod module;
+mod nf4;
 pub mod oom;
 mod packed;
 pub(crate) mod random;
@@ -22,4 +23,5 @@ mod whole;
 
 pub use error::{ModelError, Result};
 pub use module::{Module, SizedModule};
+pub use nf4::FourBits;
 pub use whole::Whole;

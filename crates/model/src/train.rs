@@ -103,8 +103,10 @@ impl<'a> Trainer<'a> {
         let trained = trained.into();
         let spans = trained.spans(settings.lora_plus_ratio)?;
         let optimizer = AdamW::new(settings.optimizer, spans, model.device())?;
+        // What a product is computed with would be kept for its gradient: all layers at once, were they not computed twice.
+        let fit = Fit { recompute: settings.recompute || model.is_in_4_bits(), ..Fit::of(&settings) };
         Ok(Self {
-            fit: Fit::of(&settings),
+            fit,
             model,
             trained,
             settings,

@@ -7,10 +7,12 @@ use assay_text::safetensors::{Dtype, TensorFiles};
 use tch::{Device, Kind, Tensor};
 
 use crate::export::Sum;
+use crate::nf4::FourBits;
 use crate::whole::Leaves;
 use crate::{ModelError, Result};
 
 /// Where the numbers of tensors come from.
+#[derive(Clone, Copy)]
 enum Source<'a> {
     /// One folder or file.
     Files(&'a TensorFiles),
@@ -19,10 +21,13 @@ enum Source<'a> {
 }
 
 /// Brings tensors to a device, as one kind of float.
+#[derive(Clone, Copy)]
 pub(crate) struct WeightLoader<'a> {
     source: Source<'a>,
     /// Added to what is read, in float32.
     sum: Option<&'a Sum<'a>>,
+    /// Whether matrices of layers are in 4 bits.
+    pub(crate) bits: Option<FourBits>,
     /// Takes what is loaded in as leaves for gradients.
     leaves: Option<&'a RefCell<Leaves>>,
     pub(crate) device: Device,
@@ -32,17 +37,31 @@ pub(crate) struct WeightLoader<'a> {
 impl<'a> WeightLoader<'a> {
     /// Reads the tensors of files.
     pub(crate) fn files(files: &'a TensorFiles, device: Device, kind: Kind) -> Self {
-        Self { source: Source::Files(files), sum: None, leaves: None, device, kind }
+        Self { source: Source::Files(files), sum: None, leaves: None, bits: None, device, kind }
     }
 
     /// Reads the tensors of files and adds an adapter to them, in float32.
     pub(crate) fn sums(files: &'a TensorFiles, sum: &'a Sum<'a>, device: Device) -> Self {
-        Self { source: Source::Files(files), sum: Some(sum), leaves: None, device, kind: Kind::Float }
+        Self {
+            source: Source::Files(files),
+            sum: Some(sum),
+            leaves: None,
+            bits: None,
+            device,
+            kind: Kind::Float,
+        }
     }
 
     /// Reads the tensors of files as leaves for gradients, in float32.
     pub(crate) fn leaves(files: &'a TensorFiles, leaves: &'a RefCell<Leaves>, device: Device) -> Self {
-        Self { source: Source::Files(files), sum: None, leaves: Some(leaves), device, kind: Kind::Float }
+        Self {
+            source: Source::Files(files),
+            sum: None,
+            leaves: Some(leaves),
+            bits: None,
+            device,
+            kind: Kind::Float,
+        }
     }
 
     /// Whether what is loaded is to be trained: then it must be used as it is handed out.
@@ -52,7 +71,7 @@ impl<'a> WeightLoader<'a> {
 
     /// Draws the tensors from LibTorch's generator.
     pub(crate) fn drawn(device: Device, kind: Kind) -> Self {
-        Self { source: Source::Drawn, sum: None, leaves: None, device, kind }
+        Self { source: Source::Drawn, sum: None, leaves: None, bits: None, device, kind }
     }
 
     /// The tensor of this name, which must have this shape.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use assay_text::safetensors::{Dtype, TensorFiles, weight_files, write_bytes, write_streamed};
+use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 
 use crate::decoder::Decoder;
@@ -23,6 +24,7 @@ pub struct Whole {
     flat: Tensor,
     leaves: Vec<Tensor>,
     places: Vec<Place>,
+    padding: Option<i64>,
 }
 
 /// Where in the forward pass a leaf is used.
@@ -91,7 +93,7 @@ impl Leaves {
     /// A leaf with the values of `loaded`.
     pub(crate) fn take(&mut self, tensors: Vec<(String, Vec<usize>)>, loaded: &Tensor) -> Result<Tensor> {
         let elements = loaded.numel() as i64;
-        let mut view = self.flat.f_narrow(0, self.used, elements)?.f_view(loaded.size())?;
+        let mut view = self.flat.f_narrow(0, self.used, elements)?.f_view(loaded.size().as_slice())?;
         view.f_copy_(loaded)?;
         self.used += elements;
         // Detached: a leaf of its own that shares the flat tensor's memory.
@@ -103,8 +105,18 @@ impl Leaves {
 
     fn whole(self, base: &Path) -> Result<Whole> {
         let flat = self.flat.f_narrow(0, 0, self.used)?;
-        Ok(Whole { base: base.to_owned(), flat, leaves: self.leaves, places: self.places })
+        let padding = padding(base)?;
+        Ok(Whole { base: base.to_owned(), flat, leaves: self.leaves, places: self.places, padding })
     }
+}
+
+/// The token that `config.json` names for padding.
+fn padding(base: &Path) -> Result<Option<i64>> {
+    let path = base.join(LAST);
+    let refused = |problem: String| ModelError::Folder { path: path.clone(), problem };
+    let bytes = std::fs::read(&path).map_err(|error| refused(error.to_string()))?;
+    let config: Value = serde_json::from_slice(&bytes).map_err(|error| refused(error.to_string()))?;
+    Ok(config.get("pad_token_id").and_then(Value::as_i64))
 }
 
 impl Whole {
@@ -135,6 +147,16 @@ impl Whole {
     /// The number of the leaf of a part that has only one.
     pub(crate) fn number_of(&self, part: Part) -> Option<usize> {
         self.places.iter().position(|place| place.part == part)
+    }
+
+    /// Takes the padding token out of the gradient of what was embedded: embeddings of Transformers have none for it.
+    pub(crate) fn without_padding(&self, embedded: Tensor) -> Result<Tensor> {
+        let rows = embedded.size().first().copied().unwrap_or(0);
+        if let Some(token) = self.padding.filter(|token| (0..rows).contains(token)) {
+            let _guard = tch::no_grad_guard();
+            let _zeros = embedded.f_select(0, token)?.f_zero_()?;
+        }
+        Ok(embedded)
     }
 
     /// The number of the leaf that the head multiplies with.

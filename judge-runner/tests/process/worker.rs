@@ -51,7 +51,7 @@ fn generate(spec: &GenerateSpec, folder: &Path) -> PathBuf {
         split: String::from("in-domain"),
         prompt: format!("Question {id}?"),
         sample: 0,
-        system: spec.system.name(),
+        system: spec.system_name(),
         text: format!(
             "{} says something about {id}.",
             if spec.system.name() == "base" { "One" } else { "Another" }

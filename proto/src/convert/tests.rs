@@ -28,6 +28,7 @@ fn planned(ordinal: u32) -> PlannedJob {
         prompt_ids: vec!["p1".into()],
         system_prompt: None,
         sampling,
+        quantization: None,
     };
     PlannedJob {
         ordinal,

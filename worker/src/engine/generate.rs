@@ -5,10 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use assay_domain::job::{FailureClass, GenerateSpec, Progress};
+use assay_domain::job::{FailureClass, GenerateSpec, Progress, Quantization};
 use assay_judging::records::{
     FinishReason, GENERATIONS_FILE, GenerationRecord, SAMPLING_FILE, SamplingRecord, to_jsonl,
 };
+use assay_model::FourBits;
+use assay_model::device::Device;
 use assay_model::generate::{
     self, Completion, GenerateProgress, GenerateSettings, GenerateWatch, Generator, PromptRow,
 };
@@ -39,7 +41,8 @@ pub(super) fn run(
     let device = models.device();
     // What a full fine-tuning made is a model folder itself.
     let whole = files.adapter.as_deref().filter(|dir| !lora::is_adapter(dir));
-    let model = models.get(whole.unwrap_or(&files.model), context)?;
+    let bits = spec.quantization.map(|Quantization::Nf4| generation_bits(device));
+    let model = models.get(whole.unwrap_or(&files.model), bits, context)?;
     let prompts = selected(spec, &files.prompts)?;
     let lora = match files.adapter.as_deref().filter(|_| whole.is_none()) {
         Some(dir) => Some(Lora::read(dir, model.decoder.config(), device).map_err(stop)?),
@@ -66,6 +69,14 @@ pub(super) fn run(
     let folder = write(&files.out.join("generations"), &records, &drawn)?;
     let usage = context.usage(tokens, seconds, environment(device));
     Ok(Finished { outputs: vec![(String::from("generations"), folder)], usage })
+}
+
+/// On a processor speed, on a GPU room: the numbers are the same.
+fn generation_bits(device: Device) -> FourBits {
+    match device {
+        Device::Cpu | Device::Vulkan => FourBits::Rounded,
+        Device::Cuda(_) | Device::Mps => FourBits::Held,
+    }
 }
 
 fn selected(spec: &GenerateSpec, path: &Path) -> Result<Vec<Prompt>, Stop> {
@@ -117,7 +128,7 @@ fn records(
             split: prompt.split.clone().unwrap_or_else(|| String::from("all")),
             prompt: prompt.prompt.clone(),
             sample: completion.sample,
-            system: spec.system.name(),
+            system: spec.system_name(),
             text: text.map_err(|error| Stop::bad_input(&error))?,
             finish_reason: match completion.finish_reason {
                 generate::FinishReason::Stop => FinishReason::Stop,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use assay_model::decoder::Decoder;
 use assay_model::device::{self, Device};
-use assay_model::{ModelError, Whole};
+use assay_model::{FourBits, ModelError, Whole};
 use assay_text::chat::{ChatTemplate, RenderOptions};
 use assay_text::folder::ModelFolder;
 use assay_text::tokenizer::Tokenizer;
@@ -17,8 +17,11 @@ use crate::engine::context::{Context, Stop};
 /// The last model used. A folder is recognised by its files: attempts get hard links of the same inodes.
 pub(super) struct Warm {
     device: Device,
-    kept: Option<(Vec<Inode>, Loaded)>,
+    kept: Option<(Kept, Loaded)>,
 }
+
+/// Which model is warm: its files, and how its matrices are held.
+type Kept = (Vec<Inode>, Option<FourBits>);
 
 /// What makes a file the same file, wherever it is linked.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -47,15 +50,23 @@ impl Warm {
     }
 
     /// The model of a folder, loaded unless it is warm.
-    pub(super) fn get(&mut self, dir: &Path, context: &mut Context<'_>) -> Result<&Loaded, Stop> {
-        let inodes = inodes(dir).map_err(|error| Stop::io(dir.display(), &error))?;
-        if self.kept.as_ref().is_none_or(|(known, _)| *known != inodes) {
+    pub(super) fn get(
+        &mut self,
+        dir: &Path,
+        bits: Option<FourBits>,
+        context: &mut Context<'_>,
+    ) -> Result<&Loaded, Stop> {
+        let wanted = (inodes(dir).map_err(|error| Stop::io(dir.display(), &error))?, bits);
+        if self.kept.as_ref().is_none_or(|(known, _)| *known != wanted) {
             context.progress(Progress { phase: String::from("load"), ..Progress::default() })?;
             // Two models at once may not fit.
             self.kept = None;
-            let device = self.device;
-            let loaded = load(dir, || Decoder::load(dir, device, device::weights_kind(device)))?;
-            self.kept = Some((inodes, loaded));
+            let (device, kind) = (self.device, device::weights_kind(self.device));
+            let loaded = load(dir, || match bits {
+                Some(bits) => Decoder::load_in_4_bits(dir, device, kind, bits),
+                None => Decoder::load(dir, device, kind),
+            })?;
+            self.kept = Some((wanted, loaded));
         }
         context.phase("load");
         match &self.kept {

@@ -38,7 +38,7 @@ pub(super) fn run(
     context: &mut Context<'_>,
 ) -> Result<Finished, Stop> {
     let device = models.device();
-    let model = models.get(&files.model, context)?;
+    let model = models.get(&files.model, None, context)?;
     let blinded = blinded(spec, files, secret)?;
     let template = prompt::template(&spec.template).map_err(|error| Stop::bad_input(&error))?;
     let options = render_options(&spec.model_settings)?;

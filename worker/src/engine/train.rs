@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use assay_domain::Artifact;
-use assay_domain::job::{LossOn, Method, Progress, TrainSpec};
+use assay_domain::job::{LossOn, Method, Progress, Quantization, TrainSpec};
 use assay_judging::records::{MetricRecord, from_jsonl, to_jsonl};
 use assay_model::lora::{Lora, LoraConfig};
 use assay_model::train::{
     EarlyStopping, Evaluation, Fit, StepReport, TrainRow, TrainSettings, Trained, Trainer,
 };
-use assay_model::{ModelError, Module};
+use assay_model::{FourBits, ModelError, Module};
 use assay_text::rows::{self, ReadLimits, RowSettings};
 
 use crate::engine::context::{Context, Finished, Stop, now};
@@ -39,7 +39,8 @@ pub(super) fn run(
     let environment = environment(models.device());
     match spec.recipe.method {
         Method::Lora => {
-            let model = models.get(&files.model, context)?;
+            let bits = spec.recipe.quantization.map(|Quantization::Nf4| FourBits::Held);
+            let model = models.get(&files.model, bits, context)?;
             let lora = Lora::for_model(lora_config(spec)?, &model.decoder, spec.seed).map_err(stop)?;
             train(spec, files, model, lora.into(), environment, context)
         }

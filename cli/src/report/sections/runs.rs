@@ -1,6 +1,6 @@
 //! What training, generation and the jobs did.
 
-use assay_domain::job::JobSummary;
+use assay_domain::job::{JobSummary, Method};
 use assay_judging::report::{Report, SmallerPasses, TrainingReport};
 
 use crate::report::document::{Block, Table, numbers, words};
@@ -68,7 +68,15 @@ fn of_note(run: &TrainingReport) -> Vec<String> {
         let planned = run.training.total_steps;
         format!("{name}: ended after {} of {planned} steps with the adapter of step {}", end.step, end.kept)
     });
-    run.smaller_passes.iter().map(smaller).chain(end).collect()
+    let recipe = &run.training.recipe;
+    let full = (recipe.method == Method::Full).then(|| format!("{name}: all weights were trained"));
+    let rounded = recipe.quantization.map(|quantization| {
+        format!(
+            "{name}: base weights in 4 bits ({}), in training and for its own and its base's answers",
+            quantization.as_str()
+        )
+    });
+    full.into_iter().chain(rounded).chain(run.smaller_passes.iter().map(smaller)).chain(end).collect()
 }
 
 fn run_name(run: &TrainingReport) -> String {

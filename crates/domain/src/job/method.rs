@@ -1,4 +1,4 @@
-//! What a recipe trains.
+//! What a recipe trains, and beside what.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,5 +18,22 @@ impl Method {
     /// Whether it is that of recipes which say nothing: then it is no part of a job key.
     pub fn is_default(&self) -> bool {
         *self == Self::default()
+    }
+}
+
+/// How the matrices of a frozen base model are held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Quantization {
+    /// In 4 bits, as bitsandbytes has them with double quantisation.
+    Nf4,
+}
+
+impl Quantization {
+    /// Its word in a matrix.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Nf4 => "nf4",
+        }
     }
 }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Method;
+use super::{Method, Quantization};
 use crate::analysis::AnalysisPlan;
 
 /// Which tokens are trained on.
@@ -84,6 +84,9 @@ pub struct Recipe {
     /// When training ends early.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub early_stopping: Option<EarlyStopping>,
+    /// How the base model's matrices are held in training and when the adapter answers; as in its files when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantization: Option<Quantization>,
 }
 
 const fn one() -> f64 {
@@ -235,6 +238,19 @@ pub struct GenerateSpec {
     pub system_prompt: Option<String>,
     /// How.
     pub sampling: Sampling,
+    /// How the model's matrices are held: a base answers as the base of the adapters that it is compared with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantization: Option<Quantization>,
+}
+
+impl GenerateSpec {
+    /// As [`System::name`]; a base whose matrices are rounded is another system: `base-nf4`.
+    pub fn system_name(&self) -> String {
+        match (&self.system, self.quantization) {
+            (System::Base, Some(quantization)) => format!("base-{}", quantization.as_str()),
+            (System::Base, None) | (System::Tuned { .. }, _) => self.system.name(),
+        }
+    }
 }
 
 /// A tuned system against its own base on one prompt set and sampling.

@@ -157,6 +157,7 @@ impl RecipeSettings {
             dora: over.dora.or(self.dora),
             keep_best: over.keep_best.or(self.keep_best),
             early_stopping: over.early_stopping.or(self.early_stopping),
+            quantization: over.quantization.or(self.quantization),
             checkpoints: over.checkpoints.or(self.checkpoints),
         }
     }
@@ -180,6 +181,7 @@ impl RecipeSettings {
             rslora: None,
             lora_plus_ratio: None,
             dora: None,
+            quantization: None,
             learning_rate: self.learning_rate.or(Some(FULL_LEARNING_RATE)),
             ..self
         }
@@ -210,6 +212,7 @@ impl RecipeSettings {
             dora: self.dora.unwrap_or(false),
             keep_best: self.keep_best.unwrap_or(false),
             early_stopping: self.early_stopping,
+            quantization: self.quantization,
         }
     }
 }

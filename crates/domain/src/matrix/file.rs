@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Budget, Judge, Needs, Places, Preset, Schedule};
-use crate::job::{EarlyStopping, LossOn, Method, Orders, SamplingDefaults};
+use crate::job::{EarlyStopping, LossOn, Method, Orders, Quantization, SamplingDefaults};
 
 /// A projection that may carry an adapter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -286,6 +286,10 @@ pub struct RecipeSettings {
     /// Ends training when the validation loss no longer falls; never when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub early_stopping: Option<EarlyStopping>,
+    /// Holds the base model's matrices in 4 bits (`nf4`), in training and when base and adapter answer; as in its files when left
+    /// out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantization: Option<Quantization>,
     /// When adapters are kept; `every_epoch` when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoints: Option<Checkpoints>,

@@ -67,6 +67,7 @@ impl Preset {
             dora: Some(false),
             keep_best: Some(false),
             early_stopping: None,
+            quantization: None,
             checkpoints: Some(checkpoints),
         }
     }

@@ -1,7 +1,7 @@
 //! How much a job does: tokens and floating point operations from a model's parameters. Upper bounds where lengths are drawn.
 
 use super::PriceTable;
-use crate::job::{ApiJudge, Estimate, Method, Orders, Provider};
+use crate::job::{ApiJudge, Estimate, Method, Orders, Provider, Quantization, Recipe};
 use crate::judge_models::Price;
 use crate::matrix::{ModelFacts, TokenCount};
 
@@ -21,21 +21,20 @@ pub(super) fn forward_flops(model: &ModelFacts, context: f64) -> f64 {
 }
 
 /// Training: forward and the gradient of the inputs for each training token (frozen weights need no gradient of their
-/// own: 4 operations for each parameter, 6 where all are trained), and one forward pass over the validation rows at the start and each checkpoint.
+/// own: 4 operations for each parameter; 6 where all are trained, or forward is computed twice over weights in 4 bits), and one forward pass over the validation rows at the start and each checkpoint.
 pub(super) fn train(
     model: &ModelFacts,
     count: &TokenCount,
     rows: u32,
-    epochs: u32,
     evaluations: u64,
-    method: Method,
+    recipe: &Recipe,
 ) -> Estimate {
-    let trained = count.train_tokens * u64::from(epochs);
+    let trained = count.train_tokens * u64::from(recipe.epochs);
     let forward = forward_flops(model, count.train_tokens as f64 / f64::from(rows.max(1)));
     let evaluated = count.valid_tokens * evaluations;
-    let passes_as_forward = match method {
-        Method::Lora => 2.0,
-        Method::Full => 3.0,
+    let passes_as_forward = match (recipe.method, recipe.quantization) {
+        (Method::Lora, None) => 2.0,
+        (Method::Full, _) | (Method::Lora, Some(Quantization::Nf4)) => 3.0,
     };
     Estimate {
         input_tokens: trained,

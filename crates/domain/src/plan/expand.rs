@@ -7,16 +7,16 @@ use super::estimate::{self, Judged};
 use super::{PriceTable, label, steps::Schedule};
 use crate::analysis::AnalysisPlan;
 use crate::job::{
-    Comparison, Demand, Estimate, GenerateSpec, Input, JudgeInfo, JudgeSpec, PlannedJob, ReportSpec,
+    Comparison, Demand, Estimate, GenerateSpec, Input, JudgeInfo, JudgeSpec, PlannedJob, Quantization, ReportSpec,
     ScoreSpec, Source, System, TrainSpec, Training, Work,
 };
-use crate::matrix::{Judge, ResolvedMatrix};
+use crate::matrix::{Cell, Judge, ResolvedMatrix};
 use crate::{Artifact, Digest, JobKey};
 
 /// The (model, data set, recipe, seed) of a training.
 type TrainCell<'a> = (&'a str, &'a str, &'a str, u64);
-/// The (model, prompt set, sampling) of a base's answers.
-type BaseCell<'a> = (&'a str, &'a str, &'a str);
+/// The (model, prompt set, sampling) of answers, and how the model's matrices are held for them.
+type BaseCell<'a> = (&'a str, &'a str, &'a str, Option<Quantization>);
 
 /// The jobs so far.
 pub(super) struct Plan<'a> {
@@ -50,14 +50,16 @@ impl<'a> Plan<'a> {
         for cell in in_order(cells.iter().map(|cell| (cell.model, cell.data, cell.recipe, cell.seed))) {
             plan.train(cell)?;
         }
-        for cell in in_order(cells.iter().map(|cell| (cell.model, cell.prompts, cell.sampling))) {
+        let answers = |cell: &Cell<'a>| {
+            let recipe = resolved.recipe_for(cell.model, cell.recipe);
+            let quantization = recipe.and_then(|(recipe, _)| recipe.quantization);
+            (cell.model, cell.prompts, cell.sampling, quantization)
+        };
+        for cell in in_order(cells.iter().map(answers)) {
             plan.base(cell)?;
         }
         for cell in &cells {
-            plan.tuned(
-                (cell.model, cell.data, cell.recipe, cell.seed),
-                (cell.model, cell.prompts, cell.sampling),
-            )?;
+            plan.tuned((cell.model, cell.data, cell.recipe, cell.seed), answers(cell))?;
         }
         for (comparison, base, tuned) in plan.comparisons.clone() {
             for judge in &resolved.matrix.panel.judges {
@@ -109,9 +111,7 @@ impl<'a> Plan<'a> {
         inputs.extend(set.valid.as_ref().filter(|_| valid_rows > 0).map(|valid| upload("valid", valid)));
         let evaluations = schedule.kept.len() as u64 + 1;
         let count = set.count(model, recipe.max_length);
-        let estimate = count.map(|count| {
-            estimate::train(facts, count, train_rows, recipe.epochs, evaluations, recipe.method)
-        });
+        let estimate = count.map(|count| estimate::train(facts, count, train_rows, evaluations, &recipe));
         let demand = demand::train(facts, &recipe, count, schedule.kept.len());
         let work = Work::Train(TrainSpec {
             model: model.to_owned(),
@@ -140,7 +140,10 @@ impl<'a> Plan<'a> {
     }
 
     fn base(&mut self, cell: BaseCell<'a>) -> Result<(), serde_json::Error> {
-        let label = label::answers(&self.resolved.matrix, cell, "base");
+        let (model, prompts, sampling, quantization) = cell;
+        let system = quantization
+            .map_or_else(|| String::from("base"), |quantization| format!("base {}", quantization.as_str()));
+        let label = label::answers(&self.resolved.matrix, (model, prompts, sampling), &system);
         if let Some(job) = self.generate(cell, System::Base, label, None)? {
             self.bases.insert(cell, job);
         }
@@ -150,7 +153,7 @@ impl<'a> Plan<'a> {
     fn tuned(&mut self, train: TrainCell<'a>, answers: BaseCell<'a>) -> Result<(), serde_json::Error> {
         let Some((job, schedule)) = self.trained.get(&train).cloned() else { return Ok(()) };
         let Some(base) = self.bases.get(&answers).copied() else { return Ok(()) };
-        let ((model, data, recipe, seed), (_, prompts, sampling)) = (train, answers);
+        let ((model, data, recipe, seed), (_, prompts, sampling, _)) = (train, answers);
         for step in schedule.evaluated(&self.resolved.matrix.evaluate) {
             let comparison = Comparison {
                 id: format!("{model}/{data}/{recipe}/seed-{seed}/step-{step}/{prompts}/{sampling}"),
@@ -179,7 +182,7 @@ impl<'a> Plan<'a> {
         label: String,
         adapter: Option<Input>,
     ) -> Result<Option<u32>, serde_json::Error> {
-        let (model, prompts, sampling) = cell;
+        let (model, prompts, sampling, quantization) = cell;
         let matrix = &self.resolved.matrix;
         let found = (
             self.resolved.models.get(model),
@@ -207,6 +210,7 @@ impl<'a> Plan<'a> {
             prompt_ids: records.iter().map(|record| record.id.clone()).collect(),
             system_prompt: set.system.clone(),
             sampling,
+            quantization,
         });
         self.add(label, work, inputs, (estimate, demand)).map(Some)
     }

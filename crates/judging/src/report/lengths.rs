@@ -45,7 +45,7 @@ fn place_of(inputs: &ReportInputs, model: &str, system: &str) -> usize {
     let found = inputs.spec.comparisons.iter().position(|c| c.model == model && c.tuned().name() == system);
     match found {
         Some(place) => place + 1,
-        None if system == "base" => 0,
+        None if system == "base" || system.starts_with("base-") => 0,
         None => usize::MAX,
     }
 }

@@ -148,6 +148,7 @@ fn training() -> Training {
             dora: false,
             keep_best: false,
             early_stopping: None,
+            quantization: None,
         },
         seed: 42,
         steps_per_epoch: 6,

@@ -2,6 +2,7 @@
 
 use tch::Tensor;
 
+use super::weight::Weight;
 use crate::{Module, Result};
 
 /// Projections that share an input, whose weights and biases are stacked.
@@ -9,7 +10,7 @@ use crate::{Module, Result};
 pub struct Frozen<'a> {
     modules: &'a [Module],
     widths: &'a [i64],
-    weight: &'a Tensor,
+    weight: &'a Weight,
     bias: Option<&'a Tensor>,
 }
 
@@ -17,7 +18,7 @@ impl<'a> Frozen<'a> {
     pub(super) fn new(
         modules: &'a [Module],
         widths: &'a [i64],
-        weight: &'a Tensor,
+        weight: &'a Weight,
         bias: Option<&'a Tensor>,
     ) -> Self {
         Self { modules, widths, weight, bias }
@@ -30,7 +31,7 @@ impl<'a> Frozen<'a> {
 
     /// The weight `[out, in]` of one of them.
     pub(crate) fn weight(&self, number: usize) -> Result<Tensor> {
-        Ok(self.weight.f_narrow(0, self.start(number), self.widths[number])?)
+        Ok(self.weight.tensor()?.f_narrow(0, self.start(number), self.widths[number])?)
     }
 
     /// Its output `[N, out]` as it were without its bias.

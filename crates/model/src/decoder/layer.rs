@@ -2,7 +2,7 @@
 //! its input.
 
 use assay_text::config::{Activation, DecoderConfig};
-use tch::{Device, Tensor};
+use tch::Tensor;
 
 use super::norm::RmsNorm;
 use super::weight::Weight;
@@ -42,7 +42,7 @@ impl Projection {
         Ok(Self {
             modules: sized.iter().map(|sized| sized.module).collect(),
             widths: sized.iter().map(|sized| sized.output as i64).collect(),
-            weight: Weight::new(laid_out(loader.load_stacked(&weights)?, loader)?),
+            weight: Weight::load(loader, &weights)?,
             bias: if has_bias { Some(loader.load_stacked(&biases)?) } else { None },
         })
     }
@@ -61,18 +61,7 @@ impl Projection {
     }
 
     fn frozen(&self) -> Frozen<'_> {
-        Frozen::new(&self.modules, &self.widths, self.weight.tensor(), self.bias.as_ref())
-    }
-}
-
-/// The same matrix, on CPU laid out by columns: products with the few rows of generation are 1.6 times as fast that way
-/// (MKL, float32, 12 rows), those with the many rows of training as fast as before.
-/// What is trained stays as it is.
-fn laid_out(weight: Tensor, loader: &WeightLoader<'_>) -> Result<Tensor> {
-    match weight.device() {
-        _ if loader.trains() => Ok(weight),
-        Device::Cpu => Ok(weight.f_transpose(0, 1)?.f_contiguous()?.f_transpose(0, 1)?),
-        Device::Cuda(_) | Device::Mps | Device::Vulkan => Ok(weight),
+        Frozen::new(&self.modules, &self.widths, &self.weight, self.bias.as_ref())
     }
 }
 
@@ -120,6 +109,11 @@ impl Layer {
     pub(super) fn pack(&self) -> Result<()> {
         let projections = [&self.query_key_value, &self.output, &self.gate_up, &self.down];
         projections.into_iter().try_for_each(|projection| projection.weight.pack())
+    }
+
+    /// Whether its matrices are held in 4 bits.
+    pub(super) fn is_in_4_bits(&self) -> bool {
+        self.down.weight.is_in_4_bits()
     }
 
     /// The projections, those that share an input together.

@@ -36,8 +36,12 @@ impl Pass<'_> {
         let top = self.top(&hidden)?;
         let numbers = self.trained.of_hidden();
         let wanted = self.leaves(&numbers);
-        let gradients = Tensor::f_run_backward(&[surrogate(&hidden, &top.hidden)?], &wanted, false, false)?;
-        Ok((top.sum, numbers.into_iter().zip(gradients).chain(top.leaves).collect()))
+        let parts = Tensor::f_run_backward(&[surrogate(&hidden, &top.hidden)?], &wanted, false, false)?;
+        let mut gradients = top.leaves;
+        for (number, part) in numbers.into_iter().zip(parts) {
+            gradients.push((number, self.of_input(number, part)?));
+        }
+        Ok((top.sum, gradients))
     }
 
     /// With only the layers' inputs kept: each layer runs again before its gradient.
@@ -83,7 +87,17 @@ impl Pass<'_> {
         };
         let surrogate = surrogate(&self.embedded()?, gradient)?;
         let mut parts = Tensor::f_run_backward(&[surrogate], &self.leaves(&[number]), false, false)?;
-        Ok(Some((number, parts.remove(0))))
+        Ok(Some((number, self.of_input(number, parts.remove(0))?)))
+    }
+
+    /// The gradient of a leaf as Transformers has it.
+    fn of_input(&self, number: usize, gradient: Tensor) -> Result<Tensor> {
+        match self.trained.whole() {
+            Some(whole) if whole.number_of(Part::Embedding) == Some(number) => {
+                whole.without_padding(gradient)
+            }
+            _ => Ok(gradient),
+        }
     }
 
     fn embedded(&self) -> Result<Tensor> {

@@ -34,7 +34,7 @@ pub(super) fn sum_and_gradients(
     let normed = model.final_norm(&rows)?;
     let head = whole.and_then(Whole::head);
     let mut of_head = match head {
-        Some(_) => Some(Tensor::f_zeros_like(&model.head().f_detach()?)?),
+        Some(_) => Some(Tensor::f_zeros_like(&model.head()?.f_detach()?)?),
         None => None,
     };
     let (sum, normed_gradient) = {
@@ -46,7 +46,7 @@ pub(super) fn sum_and_gradients(
                 let product = of_logits.f_transpose(0, 1)?.f_matmul(&normed)?.f_mul_scalar(scale)?;
                 let _sum = of_head.f_add_(&product)?;
             }
-            gradients.push(of_logits.f_matmul(model.head())?.f_mul_scalar(scale)?);
+            gradients.push(of_logits.f_matmul(&model.head()?)?.f_mul_scalar(scale)?);
             Ok(())
         })?;
         (sum, Tensor::f_cat(&gradients, 0)?)

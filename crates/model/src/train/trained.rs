@@ -108,7 +108,8 @@ impl Trained {
         }
         for (number, part) in parts {
             let elements = part.numel() as i64;
-            let mut place = gradient.f_narrow(0, starts[*number], elements)?.f_view(part.size())?;
+            let mut place =
+                gradient.f_narrow(0, starts[*number], elements)?.f_view(part.size().as_slice())?;
             let _sum = place.f_add_(part)?;
         }
         Ok(())

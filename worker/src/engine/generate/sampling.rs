@@ -38,7 +38,7 @@ pub(super) fn record(spec: &GenerateSpec, generation_config: &Value) -> Sampling
     SamplingRecord {
         model: spec.model.clone(),
         prompts: spec.prompts.clone(),
-        system: spec.system.name(),
+        system: spec.system_name(),
         matrix: spec.sampling.clone(),
         effective: effective(&spec.sampling, asked),
         not_followed: not_followed(asked),
@@ -126,6 +126,7 @@ mod tests {
                 samples: 2,
                 seed: 7,
             },
+            quantization: None,
         }
     }
 
