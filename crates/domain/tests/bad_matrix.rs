@@ -100,22 +100,6 @@ const CASES: &[Case] = &[
         ],
     ),
     (
-        "a preset where all weights are trained",
-        "    rank: 16\n",
-        "    method: full\n    preset: paper-3b\n",
-        &[
-            "trial.yaml:13:13: preset is a setting of adapters, and `method: full` trains all weights: take it away, or use `method: lora`",
-        ],
-    ),
-    (
-        "a model that sets an adapter's rank where all weights are trained",
-        "    path: ../models/small\n",
-        "    path: ../models/small\n    overrides: [{recipe: lora-r8, method: full, alpha: 4}]\n",
-        &[
-            "trial.yaml:5:56: alpha is a setting of adapters, and `method: full` trains all weights: take it away, or use `method: lora`",
-        ],
-    ),
-    (
         "a text for a number",
         "rank: 16",
         "rank: sixteen",
