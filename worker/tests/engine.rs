@@ -104,6 +104,66 @@ fn a_checkpoint_that_is_asked_for_is_saved_after_the_next_step_and_changes_nothi
     assert_eq!(losses(&calm), losses(&resumed));
 }
 
+/// One engine, one job after the other: all weights, what came of them as the model that answers, and an adapter over weights in 4
+/// bits with its base.
+#[test]
+fn all_weights_and_an_adapter_over_4_bits_are_trained_and_answer() {
+    let Some(model) = need(Need::Model) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let mut engine = Engine::start(1 << 20);
+    let mut train = |recipe: Value, name: &str| -> [f64; 2] {
+        let (messages, _) = engine.run(&job(&model, &dir.path().join(name), &recipe, 2, &[1]));
+        let metrics = done(&messages);
+        let losses: Vec<f64> =
+            of_type(&metrics, "eval").iter().map(|eval| eval["loss"].as_f64().unwrap()).collect();
+        assert!(losses.len() == 2 && losses[1] < losses[0], "{name}: {losses:?}");
+        [losses[0], losses[1]]
+    };
+    let no_adapter = json!({ "method": "full", "rank": 0, "alpha": 0.0, "dropout": 0.0, "targets": [], "learning_rate": 1e-5 });
+    let full = train(no_adapter, "full");
+    let four_bits = train(json!({ "quantization": "nf4" }), "nf4");
+    assert!(four_bits[0] > full[0] + 1e-3, "4 bits make the base worse: {four_bits:?} and {full:?}");
+    let made = |name: &str| dir.path().join(name).join("adapter@1");
+    for file in ["model.safetensors", "config.json", "tokenizer.json"] {
+        assert!(made("full").join(file).is_file(), "{file}");
+    }
+    assert!(made("nf4").join("adapter_config.json").is_file());
+
+    let mut answer = |adapter: Option<&str>, bits: Option<&str>| -> Value {
+        let adapter = adapter.map(made);
+        let out = dir.path().join(format!("answers-{}-{}", adapter.is_some(), bits.unwrap_or("full")));
+        let (messages, _) = engine.run(&answers(&model, adapter.as_deref(), bits, &out));
+        done_at(&messages, "generations.jsonl").remove(0)
+    };
+    let told = |record: &Value| {
+        (record["system"].as_str().unwrap().to_owned(), record["new_tokens"].as_u64().unwrap() > 0)
+    };
+    assert_eq!(told(&answer(None, None)), (String::from("base"), true));
+    assert_eq!(told(&answer(None, Some("nf4"))), (String::from("base-nf4"), true));
+    assert_eq!(told(&answer(Some("nf4"), Some("nf4"))), (String::from("d/r/seed-7/step-1"), true));
+    assert_eq!(told(&answer(Some("full"), None)), (String::from("d/r/seed-7/step-1"), true));
+}
+
+/// A generate job: one prompt, eight tokens.
+fn answers(model: &Path, adapter: Option<&Path>, bits: Option<&str>, out: &Path) -> Value {
+    let prompts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/data/prompts.jsonl");
+    let text = std::fs::read_to_string(&prompts).unwrap();
+    let first: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    let system = match adapter {
+        Some(_) => json!({ "system": "tuned", "data": "d", "recipe": "r", "seed": 7, "step": 1 }),
+        None => json!({ "system": "base" }),
+    };
+    let sampling = json!({
+        "name": "s", "defaults": "matrix", "temperature": 0.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0,
+        "max_new_tokens": 8, "samples": 1, "seed": 42,
+    });
+    let spec = json!({
+        "model": "m", "system": system, "prompts": "eval", "prompt_ids": [first["id"]], "system_prompt": null,
+        "sampling": sampling, "quantization": bits,
+    });
+    json!({ "Run": { "Generate": { "spec": spec, "model": model, "prompts": prompts, "adapter": adapter, "out": out } } })
+}
+
 /// A train job: one pass is a step, as many rows as one has; `recipe` changes what is given here.
 fn job(model: &Path, out: &Path, recipe: &Value, valid_rows: u32, checkpoints: &[u64]) -> Value {
     let mut whole = json!({
@@ -125,8 +185,16 @@ fn job(model: &Path, out: &Path, recipe: &Value, valid_rows: u32, checkpoints: &
 
 /// The metrics of a job that is done.
 fn done(messages: &[Value]) -> Vec<Value> {
+    done_at(messages, "")
+}
+
+/// The lines of its first output, a file or one in a folder.
+fn done_at(messages: &[Value], file: &str) -> Vec<Value> {
     let outputs = &messages.last().unwrap()["Done"]["outputs"];
-    let path = PathBuf::from(outputs[0][1].as_str().unwrap_or_else(|| panic!("not done: {messages:?}")));
+    let mut path = PathBuf::from(outputs[0][1].as_str().unwrap_or_else(|| panic!("not done: {messages:?}")));
+    if !file.is_empty() {
+        path.push(file);
+    }
     let text = std::fs::read_to_string(path).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
