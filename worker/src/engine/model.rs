@@ -78,7 +78,7 @@ impl Warm {
     }
 
     /// A model of its own whose weights are to be trained; none stays warm beside it.
-    pub(super) fn to_train(
+    pub(super) fn trainable(
         &mut self,
         dir: &Path,
         context: &mut Context<'_>,

@@ -45,7 +45,7 @@ pub(super) fn run(
             train(spec, files, model, lora.into(), environment, context)
         }
         Method::Full => {
-            let (model, whole) = models.to_train(&files.model, context)?;
+            let (model, whole) = models.trainable(&files.model, context)?;
             train(spec, files, &model, whole.into(), environment, context)
         }
     }

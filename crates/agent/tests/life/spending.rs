@@ -41,6 +41,7 @@ fn limited(limit: Amount) -> Assignment {
         prompt_ids: Vec::new(),
         system_prompt: None,
         sampling,
+        quantization: None,
     };
     let mut offered = assignment(0, 1);
     offered.job.work = Work::Generate(spec);
