@@ -19,6 +19,7 @@ mod check;
 mod demand;
 mod estimate;
 mod expand;
+mod held;
 mod kept;
 mod label;
 mod pace;

@@ -185,6 +185,43 @@ fn settings_that_came_later_are_in_no_key_where_they_are_off() {
     assert_eq!((spec.recipe.lora_plus_ratio, spec.recipe.keep_best), (1.0, false));
 }
 
+/// Computed from Qwen2.5-7B's shape, not run: with its matrices in 4 bits it trains on 12 GB, in full it does not.
+#[test]
+fn seven_billion_parameters_fit_on_12_gigabytes_in_4_bits_alone() {
+    let memory = |recipe: &str| {
+        let recipe = format!("warmup_steps: 1, micro_batch: 1, accumulate: 8, {recipe}");
+        let text =
+            small("").replace(", overrides: [{rank: 8, alpha: 16}]", "").replace("warmup_steps: 1", &recipe);
+        let mut resolved = resolved::resolve(resolved::parse(&text), 24);
+        for facts in resolved.models.values_mut() {
+            (facts.layers, facts.hidden, facts.attention_width, facts.kv_width) = (28, 3584, 3584, 512);
+            (facts.linear_parameters, facts.tied) = (6_525_288_448, false);
+            (facts.embedding_parameters, facts.head_parameters) = (544_997_376, 544_997_376);
+            facts.projections = [
+                ("q_proj", (3584, 3584)),
+                ("k_proj", (512, 3584)),
+                ("v_proj", (512, 3584)),
+                ("o_proj", (3584, 3584)),
+                ("gate_proj", (18944, 3584)),
+                ("up_proj", (18944, 3584)),
+                ("down_proj", (3584, 18944)),
+            ]
+            .map(|(name, widths)| (name.to_owned(), widths))
+            .into();
+        }
+        for count in resolved.data.values_mut().flat_map(|facts| &mut facts.tokens) {
+            count.longest = vec![2048];
+        }
+        plan(&resolved).unwrap().swap_remove(0).demand.bfloat16
+    };
+    let (four, plain) = (memory("quantization: nf4"), memory("quantization: null"));
+    println!("7B: {four:?} in 4 bits, {plain:?} in full");
+    assert!(four.whole_mib < 11_000 && four.whole_mib > 6_000, "{four:?}");
+    assert!(plain.least_mib > 15_000, "{plain:?}");
+    // All weights: twenty bytes for each, on a GPU too.
+    assert!(memory("method: full").least_mib > 140_000);
+}
+
 /// Base and adapter answer with the matrices that the adapter was trained beside, and are compared with each other alone.
 #[test]
 fn a_recipe_over_weights_in_4_bits_has_a_base_of_its_own() {

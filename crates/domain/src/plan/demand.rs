@@ -2,6 +2,7 @@
 //! rows are drawn; measured peaks stand beside them in `docs/scheduling.md`.
 
 use super::estimate::Judged;
+use super::held;
 use crate::job::{Demand, Footprint, Input, Recipe, Source};
 use crate::matrix::{ModelFacts, TokenCount};
 
@@ -35,16 +36,17 @@ pub(super) fn train(
 ) -> Demand {
     let rows = recipe.micro_batch.max(1) as usize;
     let (pass, longest) = tokens_of_pass(rows, recipe.max_length, count);
-    let fixed = |size: f64| {
-        let adapter = 16.0 * adapter_parameters(model, recipe);
-        PROCESS_BYTES + size * parameters(model) + adapter + LOSS_BYTES
-    };
+    let adapter = adapter_parameters(model, recipe);
+    let fixed = |size: f64| PROCESS_BYTES + held::bytes(model, recipe, adapter, size) + LOSS_BYTES;
     let (layers, kept) = (f64::from(model.layers), values_kept(model));
     let twice = 2.0 * f64::from(model.hidden) * layers + kept;
-    let memory =
-        demand(|size| fixed(size) + size * kept * layers * pass, |size| fixed(size) + size * twice * longest);
+    let whole = if held::is_recomputed(recipe) { twice } else { kept * layers };
+    let memory = demand(
+        |size| fixed(size) + held::size(recipe, size) * whole * pass,
+        |size| fixed(size) + held::size(recipe, size) * twice * longest,
+    );
     let files = checkpoints as f64 + 3.0 * RESUME_STATES;
-    Demand { disk_mib: mib(4.0 * adapter_parameters(model, recipe) * files), ..memory }
+    Demand { disk_mib: mib(4.0 * held::trained(model, recipe, adapter) * files), ..memory }
 }
 
 /// Tokens of the longest rows, as many as a pass has, and of the longest of them.

@@ -7,8 +7,8 @@ use super::estimate::{self, Judged};
 use super::{PriceTable, label, steps::Schedule};
 use crate::analysis::AnalysisPlan;
 use crate::job::{
-    Comparison, Demand, Estimate, GenerateSpec, Input, JudgeInfo, JudgeSpec, PlannedJob, Quantization, ReportSpec,
-    ScoreSpec, Source, System, TrainSpec, Training, Work,
+    Comparison, Demand, Estimate, GenerateSpec, Input, JudgeInfo, JudgeSpec, PlannedJob, Quantization,
+    ReportSpec, ScoreSpec, Source, System, TrainSpec, Training, Work,
 };
 use crate::matrix::{Cell, Judge, ResolvedMatrix};
 use crate::{Artifact, Digest, JobKey};
