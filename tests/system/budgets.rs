@@ -1,36 +1,12 @@
 //! A matrix that stops at its budget with real processes, and goes on when it is raised, with nothing computed or paid twice.
 
-use std::collections::BTreeMap;
-
 use assay_tests::{Need, need};
 use serde_json::Value;
 
+use crate::judged::{BUDGET_USD, answered, world};
 use crate::labs::{Api, Lab, Says};
 use crate::stack::{Follow, Up};
-use crate::world::{KEY, World, alone};
-
-/// Less than the eight calls to the judge and the canned one before them cost, and more than they are expected to.
-const BUDGET_USD: &str = "0.048";
-
-fn world(model: &std::path::Path, lab: &Lab) -> World {
-    let world = World::new(model).with_key();
-    world.change_matrix("orders: full", "orders: both");
-    world.change_matrix("name: tiny", &format!("name: tiny\nbudget: {{ usd: {BUDGET_USD}, hours: 10 }}"));
-    let api = format!(
-        "- {{ name: gpt, kind: api, provider: openai, model: gpt-4o-2024-08-06, base_url: \"{}\", key_env: ASSAY_TEST_KEY, \
-         template: assay-v1, max_tokens: 256 }}",
-        lab.base_url
-    );
-    let smoke = "- { name: smoke-rubric, kind: logprob, model: smollm2, template: smoke-rubric-v1 }";
-    world.change_matrix(smoke, &api);
-    world
-}
-
-/// Questions about pairs, with how often each was answered.
-fn answered(lab: &Lab) -> BTreeMap<String, usize> {
-    let given = lab.verdicts.lock().unwrap().clone();
-    given.into_iter().filter(|(prompt, _)| !prompt.contains("Bridge bridge bridge")).collect()
-}
+use crate::world::{KEY, alone};
 
 /// Attempts of each job that ended well.
 fn attempts(status: &Value) -> Vec<(String, usize)> {
@@ -48,7 +24,8 @@ fn a_matrix_stops_at_its_budget_and_goes_on_when_it_is_raised_with_nothing_done_
     let _alone = alone();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let lab = runtime.block_on(Lab::start(Api::Chat, KEY, |_| Says::Verdict("1")));
-    let world = world(&model, &lab);
+    let budget = format!("name: tiny\nbudget: {{ usd: {BUDGET_USD}, hours: 10 }}");
+    let world = world(&model, &lab, ("name: tiny", &budget));
     let up = Up::start_with(&world, &["--team-budget", "*=hours:100", "--month-budget", "usd:50"]);
     up.wait_for_workers(&world);
     let plan = world.assay(&["plan", "matrix.yaml", "--data-dir", "data"]);

@@ -1,37 +1,15 @@
 //! Judges behind an API with a budget: stopped, looked at, resumed; and a person beside them, blind, through a pipe.
 
-use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::process::Stdio;
 
 use assay_tests::{Need, need};
 use serde_json::Value;
 
+use crate::judged::{BUDGET_USD, answered, world};
 use crate::labs::{Api, Lab, Says};
 use crate::stack::Up;
 use crate::world::{Ended, KEY, World, alone};
-
-/// Enough for three of a job's four calls at the prices of the table.
-const BUDGET_USD: &str = "0.048";
-
-fn world(model: &std::path::Path, lab: &Lab) -> World {
-    let world = World::new(model).with_key();
-    world.change_matrix("orders: full", &format!("orders: both\n  budget_usd: {BUDGET_USD}"));
-    let api = format!(
-        "- {{ name: gpt, kind: api, provider: openai, model: gpt-4o-2024-08-06, base_url: \"{}\", key_env: ASSAY_TEST_KEY, \
-         template: assay-v1, max_tokens: 256 }}",
-        lab.base_url
-    );
-    let smoke = "- { name: smoke-rubric, kind: logprob, model: smollm2, template: smoke-rubric-v1 }";
-    world.change_matrix(smoke, &api);
-    world
-}
-
-/// Questions about pairs, with how often each was answered.
-fn answered(lab: &Lab) -> BTreeMap<String, usize> {
-    let given = lab.verdicts.lock().unwrap().clone();
-    given.into_iter().filter(|(prompt, _)| !prompt.contains("Bridge bridge bridge")).collect()
-}
 
 fn ok_of(status: &Value) -> u64 {
     status.as_array().unwrap().iter().map(|job| job["tally"]["statuses"]["ok"].as_u64().unwrap_or(0)).sum()
@@ -43,7 +21,8 @@ fn a_budget_stops_judges_and_more_of_it_asks_what_is_missing_with_a_person_besid
     let _alone = alone();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let lab = runtime.block_on(Lab::start(Api::Chat, KEY, |_| Says::Verdict("1")));
-    let world = world(&model, &lab);
+    let budget = format!("orders: both\n  budget_usd: {BUDGET_USD}");
+    let world = world(&model, &lab, ("orders: both", &budget));
     let (stopped, _, _) = world.run().submitted();
     let paid = answered(&lab).len() as u64;
     assert!((1..8).contains(&paid), "{paid} of 8 calls fit the budget");

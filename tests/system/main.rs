@@ -18,6 +18,8 @@ mod collector;
 #[cfg(target_os = "linux")]
 mod export;
 #[cfg(target_os = "linux")]
+mod judged;
+#[cfg(target_os = "linux")]
 mod judging;
 #[cfg(target_os = "linux")]
 mod killed_worker;

@@ -36,6 +36,14 @@ fn nothing(found: &Value, what: &str) {
     assert_eq!(found, &Value::Array(Vec::new()), "{what}");
 }
 
+/// The page, opened in a browser of its own.
+fn opened(program: &Path, page: &Path) -> Browser {
+    let mut browser = Browser::start(program);
+    browser.open(page);
+    browser.eval(ASK);
+    browser
+}
+
 /// What the page asked for, and what the browser has to complain about.
 fn complaints(browser: &Browser) -> Vec<&Value> {
     let bad = |event: &&Value| match event["method"].as_str().unwrap_or_default() {
@@ -54,9 +62,7 @@ fn the_page_is_readable_everywhere_and_on_a4() {
     let folder = tempfile::tempdir().unwrap();
     let report = report();
     let page = page(folder.path(), &report);
-    let mut browser = Browser::start(&program);
-    browser.open(&page);
-    browser.eval(ASK);
+    let mut browser = opened(&program, &page);
     for scheme in ["light", "dark"] {
         for width in [1280, 390] {
             browser.look("screen", scheme, width);
@@ -96,9 +102,7 @@ fn the_page_is_used_by_keyboard_alone() {
     let folder = tempfile::tempdir().unwrap();
     let report = report();
     let page = page(folder.path(), &report);
-    let mut browser = Browser::start(&program);
-    browser.open(&page);
-    browser.eval(ASK);
+    let mut browser = opened(&program, &page);
     browser.look("screen", "light", 1280);
 
     let wanted = browser.eval("assay.reachable()").as_array().unwrap().clone();

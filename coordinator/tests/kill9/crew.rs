@@ -118,7 +118,8 @@ async fn a_worker_in_a_process_of_its_own() {
         .await;
 }
 
-/// Says where the coordinator is, each time there is another one.
+/// Says where the coordinator is, each time there is another one: by its file, read again and again as real workers do, since
+/// nothing else tells a process that another one has started.
 async fn follow(data_dir: &Path, places: &watch::Sender<Option<Place>>) {
     let (mut known, mut round) = (Vec::new(), 0);
     loop {

@@ -25,14 +25,20 @@ async fn asked_until_looked_at(world: &World, lab: &Lab, blinded: &Blinded) {
     }
 }
 
+/// The first batch, of ten pairs, runs; later ones end.
+async fn running(api: Api, provider: Name, model: &str) -> (Lab, World, Blinded) {
+    let lab = Lab::start(api, KEY, |_| Says::Verdict("1")).await;
+    lab.batches.lock().unwrap().fate = |number| if number == 0 { Fate::Runs } else { Fate::Ends };
+    let world = World::in_batches(&lab, provider, model);
+    let blinded = presentations("epoch-1", 10);
+    asked_until_looked_at(&world, &lab, &blinded).await;
+    (lab, world, blinded)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_running_batch_is_cancelled_its_answers_are_kept_and_the_rest_is_asked_when_tried_again() {
     for (api, provider, model) in labs() {
-        let lab = Lab::start(api, KEY, |_| Says::Verdict("1")).await;
-        lab.batches.lock().unwrap().fate = |number| if number == 0 { Fate::Runs } else { Fate::Ends };
-        let world = World::in_batches(&lab, provider, model);
-        let blinded = presentations("epoch-1", 10);
-        asked_until_looked_at(&world, &lab, &blinded).await;
+        let (lab, world, blinded) = running(api, provider, model).await;
         let notes = world.cancel("epoch-1", &blinded).await;
         assert!(
             notes[0].contains("the lab cancels it") && notes[1].contains("10 answers"),
@@ -56,11 +62,7 @@ async fn a_running_batch_is_cancelled_its_answers_are_kept_and_the_rest_is_asked
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_ends_late_is_taken_in_by_whoever_tries_again() {
     for (api, provider, model) in labs() {
-        let lab = Lab::start(api, KEY, |_| Says::Verdict("1")).await;
-        lab.batches.lock().unwrap().fate = |number| if number == 0 { Fate::Runs } else { Fate::Ends };
-        let world = World::in_batches(&lab, provider, model);
-        let blinded = presentations("epoch-1", 10);
-        asked_until_looked_at(&world, &lab, &blinded).await;
+        let (lab, world, blinded) = running(api, provider, model).await;
         // The process ends after the lab was told.
         let looks = *lab.batches.lock().unwrap().looked.borrow();
         let mut looked = lab.batches.lock().unwrap().looked.subscribe();
