@@ -154,19 +154,23 @@ fn secret_of(hex: &str) -> Option<[u8; 32]> {
 /// Every pair that the judges of the matrix see.
 fn pairs(inputs: &ReportInputs) -> anyhow::Result<Vec<PairInput>> {
     let mut pairs = Vec::new();
-    for comparison in &inputs.spec.comparisons {
+    for comparison in inputs.spec.all_comparisons() {
         let known = inputs.keys.iter().find(|key| key.comparison == comparison.id);
         let Some(key) = known else { continue };
-        let of = |system: &str| -> Vec<_> {
+        let of = |model: &str, system: &str| -> Vec<_> {
             let same = inputs.generations.iter().filter(|one| {
-                one.model == comparison.model
+                one.model == model
                     && one.prompts == comparison.prompts
                     && one.sampling == comparison.sampling
                     && one.system == system
             });
             same.cloned().collect()
         };
-        pairs.extend(match_generations(&comparison.id, &of(&key.base), &of(&key.tuned))?);
+        pairs.extend(match_generations(
+            &comparison.id,
+            &of(comparison.other_model(), &key.base),
+            &of(&comparison.model, &key.tuned),
+        )?);
     }
     Ok(pairs)
 }

@@ -1,6 +1,6 @@
 //! Numbers and names as a report prints them.
 
-use assay_domain::job::Comparison;
+use assay_domain::job::{Comparison, Opponent};
 use assay_judging::report::{Counts, Interval, MissingCounts, Report, WinRate};
 
 /// Stands where there is nothing to say.
@@ -35,6 +35,22 @@ pub(super) fn words(c: &Comparison) -> String {
 /// [`words`] with the training seed; an import that has no seeds has 0.
 pub(super) fn system(c: &Comparison) -> String {
     if c.seed == 0 && c.data.is_empty() { words(c) } else { format!("{} seed {}", words(c), c.seed) }
+}
+
+/// What a direct comparison is with.
+pub(super) fn against(c: &Comparison) -> Option<String> {
+    c.against.as_ref().map(Opponent::words)
+}
+
+/// A comparison's checkpoint, and what it is compared with where that is not its own base.
+pub(super) fn checkpoint(c: &Comparison) -> String {
+    let over = against(c).map(|against| format!(" over {against}")).unwrap_or_default();
+    format!("{}{over}", c.checkpoint)
+}
+
+/// The same with what was trained.
+pub(super) fn compared(c: &Comparison) -> String {
+    format!("{} {}", words(c), checkpoint(c))
 }
 
 /// A p-value.

@@ -1,6 +1,7 @@
 //! The sections of a report as blocks, in reading order.
 
 mod about;
+mod direct;
 mod imported;
 mod judges;
 mod leaks;
@@ -16,6 +17,7 @@ use assay_judging::report::Report;
 
 use super::document::{Block, Detail};
 
+pub(super) use direct::groups as direct_groups;
 pub(super) use leaks::kind as trace_kind;
 pub(super) use rates::{Group, groups};
 
@@ -84,6 +86,7 @@ pub(super) fn paper(report: &Report) -> Vec<Block> {
         tables::by_architecture(report),
         tables::others(report),
         rates::differences(report),
+        direct::blocks(report, Detail::Full),
         systems::blocks(report),
         judges::blocks(report, Detail::Full),
         style::blocks(report),

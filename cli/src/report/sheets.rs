@@ -2,13 +2,14 @@
 //!
 //! A rate that may not be printed (fewer than ten prompts, or withheld) is empty here too; its counts are there.
 
-use assay_judging::report::{Interval, Report, WinRate};
+use assay_judging::report::{ComparisonReport, Interval, Report, WinRate};
 
 /// (file name, text) of every table that has rows. The win rates come first.
 #[must_use]
 pub fn sheets(report: &Report) -> Vec<(&'static str, String)> {
     let all = [
-        ("win_rates.csv", win_rates(report)),
+        ("win_rates.csv", win_rates(&report.comparisons)),
+        ("direct.csv", win_rates(&report.direct)),
         ("systems.csv", systems(report)),
         ("checkpoints.csv", checkpoints(report)),
         ("seeds.csv", seeds(report)),
@@ -72,9 +73,9 @@ fn ends_of(interval: &Option<Interval>) -> [String; 2] {
     ends(interval.as_ref().map(|interval| [interval.low, interval.high]))
 }
 
-fn win_rates(report: &Report) -> Sheet {
+fn win_rates(comparisons: &[ComparisonReport]) -> Sheet {
     let mut sheet = Sheet::new();
-    for comparison in &report.comparisons {
+    for comparison in comparisons {
         let c = &comparison.comparison;
         for row in &comparison.rates {
             let printable = !row.few && row.withheld.is_none();
@@ -187,7 +188,7 @@ fn seeds(report: &Report) -> Sheet {
 
 fn style(report: &Report) -> Sheet {
     let mut sheet = Sheet::new();
-    for comparison in &report.comparisons {
+    for comparison in report.all_comparisons() {
         let Some(style) = &comparison.style else { continue };
         let few = comparison.overall(None).is_none_or(|row| row.few);
         let [chars_low, chars_high] = ends(style.chars.interval);
@@ -214,7 +215,7 @@ fn style(report: &Report) -> Sheet {
 
 fn traces(report: &Report) -> Sheet {
     let mut sheet = Sheet::new();
-    for comparison in &report.comparisons {
+    for comparison in report.all_comparisons() {
         let Some(leaks) = &comparison.leaks else { continue };
         for one in &leaks.found {
             sheet.push([

@@ -263,3 +263,53 @@ fn latex_tables_are_whole_and_nothing_in_them_is_a_command() {
         }
     }
 }
+
+/// The sample with its last checkpoint compared directly with the one before.
+fn with_direct() -> Report {
+    let mut report = sample();
+    let mut direct = report.comparisons[1].clone();
+    let earlier = report.comparisons[0].comparison.clone();
+    let old = direct.comparison.id.clone();
+    direct.comparison.id = format!("{old}/against/epoch-1");
+    direct.comparison.against = Some(assay_domain::job::Opponent {
+        model: earlier.model.clone(),
+        system: earlier.tuned(),
+        checkpoint: earlier.checkpoint,
+        quantization: None,
+    });
+    let pairs: Vec<_> = report.pairs.iter().filter(|pair| pair.comparison == old).cloned().collect();
+    report.pairs.extend(pairs.into_iter().map(|mut pair| {
+        pair.comparison.clone_from(&direct.comparison.id);
+        pair
+    }));
+    report.direct.push(direct);
+    report
+}
+
+#[test]
+fn what_judges_compared_directly_has_its_own_table_figure_and_words() {
+    let (without, report) = (sample(), with_direct());
+    let that = "smollm2-135m authored lora-r8 seed 42 epoch 1";
+    let heading = "compared with each other by the judges";
+    let renderings = |report: &Report| [terminal(report), markdown(report), latex(report), html(report)];
+    for (with, without) in renderings(&report).iter().zip(renderings(&without)) {
+        assert!(with.to_lowercase().contains(heading), "{with}");
+        assert!(!without.to_lowercase().contains(heading));
+    }
+    let (page, plain) = (html(&report), html(&without));
+    assert!(page.contains(&format!("epoch 2 over {that}")), "named in the viewer's list and the figure");
+    assert_eq!(page.matches("the first better").count(), 1, "a figure of its own");
+    let articles = |page: &str| page.matches("<h4>this <small>").count();
+    assert_eq!((articles(&page), articles(&plain)), (12, 0), "no side of it is called tuned");
+    assert_eq!(page.matches("<h4>that <small>").count(), 12);
+    assert_eq!(page.matches("<h4>tuned <small>").count(), plain.matches("<h4>tuned <small>").count());
+    let widest = terminal(&report).lines().map(|line| line.chars().count()).max().unwrap();
+    assert!(widest <= 100, "{widest} columns");
+    let sheet = |report: &Report, wanted: &str| {
+        sheets(report).into_iter().find(|(name, _)| *name == wanted).map(|(_, text)| text)
+    };
+    assert_eq!(sheet(&report, "win_rates.csv"), sheet(&without, "win_rates.csv"));
+    let direct = sheet(&report, "direct.csv").unwrap();
+    assert_eq!(direct.lines().count(), 1 + report.direct[0].rates.len(), "{direct}");
+    assert_eq!(sheet(&without, "direct.csv"), None);
+}

@@ -6,6 +6,7 @@ mod chromium;
 use std::path::{Path, PathBuf};
 
 use assay_cli::report::html;
+use assay_domain::job::Opponent;
 use assay_judging::report::Report;
 use assay_tests::{Need, need};
 use serde_json::Value;
@@ -23,7 +24,18 @@ fn report() -> Report {
         .replace("smoke-plain\"", "claude-opus-4-8-2026-high-effort\"")
         .replace("smollm2-135m", "qwen2.5-3b-instruct-8bit")
         .replace("philosophy\"", "philosophy-and-brainstorming\"");
-    serde_json::from_str(&long).unwrap()
+    let mut report: Report = serde_json::from_str(&long).unwrap();
+    let mut direct = report.comparisons[1].clone();
+    let earlier = &report.comparisons[0].comparison;
+    direct.comparison.id.push_str("/against/epoch-1");
+    direct.comparison.against = Some(Opponent {
+        model: "smollm2-1.7b-instruct-4bit".into(),
+        system: earlier.tuned(),
+        checkpoint: earlier.checkpoint.clone(),
+        quantization: None,
+    });
+    report.direct.push(direct);
+    report
 }
 
 fn page(folder: &Path, report: &Report) -> PathBuf {

@@ -38,6 +38,11 @@ const TESTS: [&str; 5] = [
     "judges: McNemar's exact test for every two, Holm over them; Cochran's Q for all",
     "position: exact test that flips go to either slot equally often",
 ];
+/// What is estimated where checkpoints are compared with anything but their own base.
+pub const ESTIMAND_DIRECT: &str =
+    "; in direct comparisons the same, of the first system over the one that it is compared with";
+const TEST_DIRECT: &str = "direct comparisons: as primary and secondary; Holm over the panel's rates on all prompts of all of \
+     them together, and over all their other rates";
 
 /// The analysis of one matrix.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -93,14 +98,16 @@ impl AnalysisPlan {
             spec.comparisons.iter().map(|comparison| comparison.seed).collect();
         training_seeds.sort_unstable();
         training_seeds.dedup();
+        // A matrix without direct comparisons has the words, and with them the keys, that it had before there were any.
+        let direct = !spec.direct.is_empty();
         Self {
-            estimand: ESTIMAND.to_owned(),
-            comparisons: spec.comparisons.iter().map(|comparison| comparison.id.clone()).collect(),
+            estimand: if direct { format!("{ESTIMAND}{ESTIMAND_DIRECT}") } else { ESTIMAND.to_owned() },
+            comparisons: spec.all_comparisons().map(|comparison| comparison.id.clone()).collect(),
             judges: spec.judges.iter().map(PlannedJudge::of).collect(),
             ties: TIES.to_owned(),
             intervals: INTERVALS.to_owned(),
             missing: MISSING.to_owned(),
-            tests: TESTS.map(str::to_owned).to_vec(),
+            tests: TESTS.into_iter().chain(direct.then_some(TEST_DIRECT)).map(str::to_owned).collect(),
             rules: rules(),
             alpha: ALPHA,
             training_seeds,

@@ -8,6 +8,7 @@ use crate::{Artifact, Digest, Fence, JobId, JobKey, Lease, UnixMillis};
 pub use demand::{Demand, Footprint, Gang, Offer};
 pub use judge::{ApiJudge, JudgeSpec, Provider, Thinking, key_in_file};
 pub use method::{Method, Quantization};
+pub use opponent::Opponent;
 pub use spec::{
     Comparison, EarlyStopping, GenerateSpec, HubCommit, JudgeInfo, LossOn, ModelSettings, Orders, Recipe,
     ReportSpec, Sampling, SamplingDefaults, ScoreSpec, System, TrainSpec, Training,
@@ -16,6 +17,7 @@ pub use spec::{
 mod demand;
 mod judge;
 mod method;
+mod opponent;
 mod spec;
 
 /// What kind of device a worker runs on.

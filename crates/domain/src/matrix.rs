@@ -4,6 +4,8 @@
 
 pub use budget::Budget;
 pub use cells::Cell;
+pub(crate) use direct::CheckpointName;
+pub use direct::{DirectComparison, Side};
 pub use error::{MatrixError, Place};
 pub use file::{
     Checkpoints, DataSet, Evaluate, Matrix, Model, OneOrMany, Panel, PromptSet, RecipeEntry, RecipeOverride,
@@ -25,6 +27,7 @@ pub use schema::json_schema;
 
 mod budget;
 mod cells;
+mod direct;
 mod error;
 mod file;
 mod judge;

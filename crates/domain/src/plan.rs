@@ -17,6 +17,7 @@ pub(crate) use check::schedule_errors;
 mod budget;
 mod check;
 mod demand;
+mod direct;
 mod estimate;
 mod expand;
 mod held;

@@ -2,6 +2,8 @@
 
 #[path = "plan/demand.rs"]
 mod demand;
+#[path = "plan/direct.rs"]
+mod direct;
 #[path = "support/resolved.rs"]
 mod resolved;
 

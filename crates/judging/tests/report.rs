@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails the test")]
 
+#[path = "report/direct.rs"]
+mod direct;
 #[path = "report/sample.rs"]
 mod sample;
 

@@ -3,6 +3,7 @@
 
 mod batched;
 mod cancelled;
+mod direct;
 mod killed;
 #[path = "../labs/server.rs"]
 #[expect(dead_code, reason = "the judge-runner's own tests use the other labs and faults")]

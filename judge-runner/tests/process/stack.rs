@@ -111,12 +111,24 @@ impl Stack {
 
     /// Uploads the files and submits.
     pub(crate) async fn submit(&self, prompts: usize, judge: &Value) -> String {
+        self.submit_changed(prompts, judge, |_| {}).await
+    }
+
+    /// The same with another matrix.
+    pub(crate) async fn submit_changed(
+        &self,
+        prompts: usize,
+        judge: &Value,
+        change: impl FnOnce(&mut Value),
+    ) -> String {
+        let mut resolved = matrix::resolved(prompts, judge);
+        change(&mut resolved["matrix"]);
         for text in matrix::FILES {
             self.upload(text.as_bytes()).await;
         }
         let request = v1::SubmitRequest {
             submit_key: String::from("one"),
-            resolved_json: matrix::resolved(prompts, judge).to_string(),
+            resolved_json: resolved.to_string(),
             fresh: false,
         };
         self.matrices().submit(request).await.unwrap().into_inner().matrix_id

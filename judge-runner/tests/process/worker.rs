@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use assay_agent::{AttemptContext, Executor, Failure, Finished};
 use assay_domain::Work;
-use assay_domain::job::{GenerateSpec, TrainSpec, Usage};
+use assay_domain::job::{GenerateSpec, System, TrainSpec, Usage};
 use assay_judging::records::{FinishReason, GenerationRecord, MetricRecord, to_jsonl};
 
 pub(crate) struct Scripted;
@@ -52,10 +52,10 @@ fn generate(spec: &GenerateSpec, folder: &Path) -> PathBuf {
         prompt: format!("Question {id}?"),
         sample: 0,
         system: spec.system_name(),
-        text: format!(
-            "{} says something about {id}.",
-            if spec.system.name() == "base" { "One" } else { "Another" }
-        ),
+        text: match &spec.system {
+            System::Base => format!("Untrained, it says something about {id}."),
+            System::Tuned { step, .. } => format!("After step {step} it says something about {id}."),
+        },
         finish_reason: FinishReason::Stop,
         prompt_tokens: 5,
         new_tokens: 8,

@@ -7,7 +7,7 @@ use crate::report::document::{Block, Table, numbers, words};
 use crate::report::format;
 
 pub(super) fn blocks(report: &Report) -> Vec<Block> {
-    let scanned: u64 = report.comparisons.iter().filter_map(|c| Some(c.leaks.as_ref()?.pairs)).sum();
+    let scanned: u64 = report.all_comparisons().filter_map(|c| Some(c.leaks.as_ref()?.pairs)).sum();
     if scanned == 0 {
         return Vec::new();
     }
@@ -21,13 +21,13 @@ pub(super) fn blocks(report: &Report) -> Vec<Block> {
         numbers("pairs with any"),
         numbers("win rate without them"),
     ]);
-    for comparison in &report.comparisons {
+    for comparison in report.all_comparisons() {
         let Some(leaks) = &comparison.leaks else { continue };
         let without = leaks.rate_without.map_or_else(|| format::NOTHING.to_owned(), format::percent);
         for one in &leaks.found {
             table.push([
                 format::system(&comparison.comparison),
-                comparison.comparison.checkpoint.clone(),
+                format::checkpoint(&comparison.comparison),
                 kind(one.kind).to_owned(),
                 one.found.clone(),
                 one.tuned.to_string(),

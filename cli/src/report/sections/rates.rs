@@ -10,6 +10,8 @@ use crate::report::format;
 pub(in crate::report) struct Group<'a> {
     pub(in crate::report) title: String,
     pub(in crate::report) comparisons: Vec<&'a ComparisonReport>,
+    /// Who is better at 0 % and at 100 %.
+    pub(in crate::report) ends: [&'static str; 2],
 }
 
 /// All runs, in the report's order; checkpoints by step.
@@ -19,7 +21,11 @@ pub(in crate::report) fn groups(report: &Report) -> Vec<Group<'_>> {
         let title = title(&comparison.comparison);
         match groups.iter_mut().find(|group| group.title == title) {
             Some(group) => group.comparisons.push(comparison),
-            None => groups.push(Group { title, comparisons: vec![comparison] }),
+            None => groups.push(Group {
+                title,
+                comparisons: vec![comparison],
+                ends: ["base better", "tuned better"],
+            }),
         }
     }
     for group in &mut groups {
@@ -68,6 +74,7 @@ pub(super) fn blocks(report: &Report, detail: Detail) -> Vec<Block> {
         }
     }
     blocks.extend(differences(report));
+    blocks.extend(super::direct::blocks(report, detail));
     blocks.extend(super::systems::blocks(report));
     if detail == Detail::Full {
         blocks.extend(super::tables::by_architecture(report));
@@ -78,7 +85,7 @@ pub(super) fn blocks(report: &Report, detail: Detail) -> Vec<Block> {
     blocks
 }
 
-fn table(report: &Report, group: &Group<'_>, shown: impl Fn(&WinRate) -> bool) -> Table {
+pub(super) fn table(report: &Report, group: &Group<'_>, shown: impl Fn(&WinRate) -> bool) -> Table {
     let mut table = Table::new(&[
         words("checkpoint"),
         words("prompts of"),
@@ -109,7 +116,7 @@ fn table(report: &Report, group: &Group<'_>, shown: impl Fn(&WinRate) -> bool) -
 }
 
 /// A terminal has no room for every judge on every domain, nor for a panel of one.
-fn shown(report: &Report, row: &WinRate) -> bool {
+pub(super) fn shown(report: &Report, row: &WinRate) -> bool {
     let alone = report.method.panel.len() == 1;
     match (&row.scope, &row.judge) {
         (_, None) => !alone && !report.method.panel.is_empty(),
@@ -170,7 +177,7 @@ fn sensitivity(report: &Report) -> Vec<Block> {
         numbers("missing: bounds"),
         numbers("detectable"),
     ]);
-    for comparison in &report.comparisons {
+    for comparison in report.all_comparisons() {
         for row in comparison.rates.iter().filter(|row| row.scope == Scope::All && row.rate.is_some()) {
             table.push(otherwise(report, &comparison.comparison, row));
         }
@@ -199,7 +206,7 @@ fn otherwise(report: &Report, comparison: &Comparison, row: &WinRate) -> [String
         |value: &Option<Interval>| value.as_ref().filter(|_| !row.few).map_or_else(dash, format::interval);
     let bounds = row.bounds.filter(|_| !row.few);
     [
-        format!("{} {}", format::words(comparison), comparison.checkpoint),
+        format::compared(comparison),
         format::judge(report, row.judge.as_deref()),
         percent(row.ties.map(|ties| ties.half)),
         percent(row.ties.and_then(|ties| ties.dropped)),
@@ -214,12 +221,12 @@ fn otherwise(report: &Report, comparison: &Comparison, row: &WinRate) -> [String
 
 fn leave_one_out(report: &Report) -> Table {
     let mut table = Table::new(&[words("checkpoint"), words("without"), numbers("panel's win rate")]);
-    for comparison in &report.comparisons {
+    for comparison in report.all_comparisons() {
         let few = comparison.overall(None).is_none_or(|row| row.few);
         for left in &comparison.leave_one_out {
             let rate = left.rate.filter(|_| !few);
             table.push([
-                format!("{} {}", format::words(&comparison.comparison), comparison.comparison.checkpoint),
+                format::compared(&comparison.comparison),
                 format::judge(report, Some(&left.without)),
                 rate.map_or_else(|| format::NOTHING.to_owned(), format::percent),
             ]);

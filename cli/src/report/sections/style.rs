@@ -18,14 +18,14 @@ pub(super) fn blocks(report: &Report) -> Vec<Block> {
         numbers("at equal length"),
         numbers("and equal style"),
     ]);
-    for comparison in &report.comparisons {
+    for comparison in report.all_comparisons() {
         let Some(style) = &comparison.style else { continue };
         let c = &comparison.comparison;
         let row = comparison.overall(None);
         let few = row.is_none_or(|row| row.few);
         table.push([
             format::system(c),
-            c.checkpoint.clone(),
+            format::checkpoint(c),
             style.pairs.to_string(),
             cut_off(style),
             difference(&style.chars),
@@ -44,7 +44,8 @@ pub(super) fn blocks(report: &Report) -> Vec<Block> {
         Block::Text(
             "Tuned less base, means over prompts with 95 % intervals. The last two columns are sensitivity analyses by \
              logistic regression (Newton's method, errors clustered by prompt), not headlines."
-                .to_owned(),
+                .to_owned()
+                + if report.direct.is_empty() { "" } else { " Of two systems that judges compared directly: the first less the second." },
         ),
         Block::Table(table),
     ]

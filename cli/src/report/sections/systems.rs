@@ -78,18 +78,20 @@ fn seeds(report: &Report) -> Vec<Block> {
 }
 
 fn seed_row(report: &Report, pool: &SeedPool) -> [String; 7] {
-    let found = report.comparisons.iter().find(|c| pool.comparisons.contains(&c.comparison.id));
+    let mut all = report.all_comparisons();
+    let found = all.find(|c| pool.comparisons.contains(&c.comparison.id));
     let system = found.map_or_else(String::new, |c| {
         let c = &c.comparison;
         format!("{}; {} {}", format::words(c), c.prompts, c.sampling).trim_end().to_owned()
     });
     let nothing = || format::NOTHING.to_owned();
+    let over = found.and_then(|c| format::against(&c.comparison));
     let each = pool.seeds.iter().zip(&pool.rates);
     let each: Vec<String> = each.map(|(seed, rate)| format!("{seed}: {}", format::percent(*rate))).collect();
     let interval = |i: &Interval| format::interval(i);
     [
         system,
-        pool.checkpoint.clone(),
+        over.map_or_else(|| pool.checkpoint.clone(), |over| format!("{} over {over}", pool.checkpoint)),
         pool.prompts.to_string(),
         if pool.few { "n < 10".to_owned() } else { each.join(", ") },
         if pool.few { "n < 10".to_owned() } else { format::percent(pool.rate) },
@@ -125,5 +127,12 @@ fn strengths(group: &StrengthReport) -> Vec<Block> {
     } else {
         heading
     };
-    vec![Block::Folded(heading, table)]
+    let mut blocks = vec![Block::Folded(heading, table)];
+    if !group.unconnected.is_empty() {
+        blocks.push(Block::Text(format!(
+            "No comparison connects these with {}: the strengths above say nothing about them.",
+            group.unconnected.join(", ")
+        )));
+    }
+    blocks
 }

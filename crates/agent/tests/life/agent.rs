@@ -133,6 +133,7 @@ pub(crate) fn assignment(ordinal: u32, attempt: u32) -> Assignment {
         matrix: String::from("test"),
         matrix_digest: Digest::of(b""),
         comparisons: Vec::new(),
+        direct: Vec::new(),
         trainings: Vec::new(),
         judges: Vec::new(),
         uploads: Vec::new(),

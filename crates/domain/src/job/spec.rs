@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Method, Quantization};
+use super::{Method, Opponent, Quantization};
 use crate::analysis::AnalysisPlan;
 
 /// Which tokens are trained on.
@@ -253,7 +253,7 @@ impl GenerateSpec {
     }
 }
 
-/// A tuned system against its own base on one prompt set and sampling.
+/// A tuned system against its own base, or another system, on one prompt set and sampling.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Comparison {
     /// `smollm2-135m/philosophy/lora-r16/seed-42/step-6/eval/t075`.
@@ -274,10 +274,18 @@ pub struct Comparison {
     pub prompts: String,
     /// The sampling's name.
     pub sampling: String,
+    /// What it is compared with; none for its own base.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub against: Option<Opponent>,
 }
 
 impl Comparison {
-    /// The tuned side; the other is [`System::Base`] of the same model.
+    /// The model of the other side.
+    pub fn other_model(&self) -> &str {
+        self.against.as_ref().map_or(&self.model, |against| &against.model)
+    }
+
+    /// The side whose wins are counted; the other is [`System::Base`] of the same model, unless `against` says more.
     pub fn tuned(&self) -> System {
         System::Tuned {
             data: self.data.clone(),
@@ -371,8 +379,11 @@ pub struct ReportSpec {
     /// The training behind each `metrics/N` input.
     #[serde(default)]
     pub trainings: Vec<Training>,
-    /// All comparisons.
+    /// All comparisons of checkpoints with their own base.
     pub comparisons: Vec<Comparison>,
+    /// Comparisons of checkpoints with anything else.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub direct: Vec<Comparison>,
     /// The panel.
     pub judges: Vec<JudgeInfo>,
     /// (name, digest) of every upload.
@@ -382,4 +393,11 @@ pub struct ReportSpec {
     /// How verdicts will be analysed, in words; none in plans of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub analysis: Option<AnalysisPlan>,
+}
+
+impl ReportSpec {
+    /// All that judges compare: checkpoints with their own base, then those with anything else.
+    pub fn all_comparisons(&self) -> impl Iterator<Item = &Comparison> {
+        self.comparisons.iter().chain(&self.direct)
+    }
 }

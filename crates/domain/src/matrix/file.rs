@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Budget, Judge, Needs, Places, Preset, Schedule};
+use super::{Budget, DirectComparison, Judge, Needs, Places, Preset, Schedule};
 use crate::job::{EarlyStopping, LossOn, Method, Orders, Quantization, SamplingDefaults};
 
 /// A projection that may carry an adapter.
@@ -88,6 +88,9 @@ pub struct Matrix {
     pub sampling: Vec<SamplingEntry>,
     /// Who judges.
     pub panel: Panel,
+    /// What is compared beside each evaluated checkpoint with its own base.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub comparisons: Vec<DirectComparison>,
     /// Who it is for and how urgent it is.
     #[serde(default, skip_serializing_if = "Schedule::is_default")]
     pub schedule: Schedule,

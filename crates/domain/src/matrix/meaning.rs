@@ -1,6 +1,7 @@
 //! What a sound structure can still get wrong: names used twice or not defined, rules without effect, judges that cannot
 //! be, steps outside training.
 
+mod direct;
 mod judge;
 mod method;
 mod source;
@@ -34,6 +35,7 @@ pub(super) fn check(matrix: &Matrix, broken: &[String]) -> Vec<MatrixError> {
     if meaning.size() {
         meaning.rules();
         meaning.steps();
+        meaning.direct();
         meaning.validated();
     }
     meaning.errors

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::direct::direct;
 use super::steps::Schedule;
 use crate::job::Recipe;
 use crate::matrix::{
@@ -40,6 +41,11 @@ pub(super) fn check(resolved: &ResolvedMatrix) -> Vec<MatrixError> {
     let answers: BTreeSet<_> = cells.iter().map(|cell| (cell.model, cell.prompts, cell.sampling)).collect();
     for answer in answers {
         answer_length(resolved, answer, &mut errors);
+    }
+    if errors.is_empty()
+        && let Err(wrong) = direct(resolved)
+    {
+        errors.extend(wrong);
     }
     errors.sort_by_key(|error| error.place);
     errors.dedup();

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::demand;
+use super::direct::{Direct, direct};
 use super::estimate::{self, Judged};
 use super::{PriceTable, label, steps::Schedule};
 use crate::analysis::AnalysisPlan;
@@ -26,7 +27,10 @@ pub(super) struct Plan<'a> {
     by_key: BTreeMap<JobKey, u32>,
     trained: BTreeMap<TrainCell<'a>, (u32, Schedule)>,
     bases: BTreeMap<BaseCell<'a>, u32>,
+    /// Who answered: a checkpoint of a training.
+    answered: BTreeMap<(TrainCell<'a>, u64, &'a str, &'a str), u32>,
     comparisons: Vec<(Comparison, u32, u32)>,
+    direct: Vec<(Comparison, u32, u32)>,
     trainings: Vec<Training>,
 }
 
@@ -43,7 +47,9 @@ impl<'a> Plan<'a> {
             by_key: BTreeMap::new(),
             trained: BTreeMap::new(),
             bases: BTreeMap::new(),
+            answered: BTreeMap::new(),
             comparisons: Vec::new(),
+            direct: Vec::new(),
             trainings: Vec::new(),
         };
         let cells = resolved.matrix.cells();
@@ -61,7 +67,11 @@ impl<'a> Plan<'a> {
         for cell in &cells {
             plan.tuned((cell.model, cell.data, cell.recipe, cell.seed), answers(cell))?;
         }
-        for (comparison, base, tuned) in plan.comparisons.clone() {
+        // What is wrong with them was said before.
+        for direct in direct(resolved).unwrap_or_default() {
+            plan.compared_directly(direct);
+        }
+        for (comparison, base, tuned) in [plan.comparisons.clone(), plan.direct.clone()].concat() {
             for judge in &resolved.matrix.panel.judges {
                 plan.judged(judge, &comparison, base, tuned)?;
             }
@@ -165,14 +175,33 @@ impl<'a> Plan<'a> {
                 checkpoint: schedule.label(step),
                 prompts: prompts.to_owned(),
                 sampling: sampling.to_owned(),
+                against: None,
             };
             let adapter = output("adapter", job, &Artifact::adapter_name(step));
             let label = label::compared(&self.resolved.matrix, &comparison, "generate");
             if let Some(tuned) = self.generate(answers, comparison.tuned(), label, Some(adapter))? {
                 self.comparisons.push((comparison, base, tuned));
+                self.answered.insert((train, step, prompts, sampling), tuned);
             }
         }
         Ok(())
+    }
+
+    /// Both sides have answered already: nothing is generated for it.
+    fn compared_directly(&mut self, Direct { comparison, one, other }: Direct<'a>) {
+        let Some(against) = &comparison.against else { return };
+        let train = |cell: &Cell<'a>| (cell.model, cell.data, cell.recipe, cell.seed);
+        let answers =
+            |cell: &Cell<'a>, step: u64| self.answered.get(&(train(cell), step, cell.prompts, cell.sampling));
+        let of_other = match &against.system {
+            System::Base => {
+                self.bases.get(&(other.model, other.prompts, other.sampling, against.quantization))
+            }
+            System::Tuned { step, .. } => answers(&other, *step),
+        };
+        if let (Some(other), Some(one)) = (of_other.copied(), answers(&one, comparison.step).copied()) {
+            self.direct.push((comparison, other, one));
+        }
     }
 
     fn generate(
@@ -282,6 +311,7 @@ impl<'a> Plan<'a> {
             matrix_digest: Digest::of_value(&self.resolved.essence())?,
             trainings: std::mem::take(&mut self.trainings),
             comparisons: self.comparisons.iter().map(|(comparison, ..)| comparison.clone()).collect(),
+            direct: self.direct.iter().map(|(comparison, ..)| comparison.clone()).collect(),
             judges: judges.collect(),
             uploads: uploads(self.resolved),
             bootstrap_seed: matrix.seeds.first().copied().unwrap_or_default(),

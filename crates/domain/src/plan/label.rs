@@ -1,6 +1,6 @@
 //! Labels of jobs for people: axes with only one value are left out, models and recipes are always named.
 
-use crate::job::{Comparison, Work};
+use crate::job::{Comparison, Opponent, System, Work};
 use crate::matrix::Matrix;
 
 /// `train smollm2-135m lora-r16 seed 42`.
@@ -24,7 +24,19 @@ pub(super) fn compared(matrix: &Matrix, of: &Comparison, verb: &str) -> String {
     let data = some_if(matrix.data.len() > 1, &of.data);
     let (prompts, sampling) = drawn(matrix, &of.prompts, &of.sampling);
     let seed = format!("seed {}", of.seed);
-    join(&[verb, &of.model, data, &of.recipe, &seed, &of.checkpoint, prompts, sampling])
+    let against = of.against.as_ref().map(|against| format!("against {}", opponent(matrix, against)));
+    let against = against.unwrap_or_default();
+    join(&[verb, &of.model, data, &of.recipe, &seed, &of.checkpoint, &against, prompts, sampling])
+}
+
+fn opponent(matrix: &Matrix, against: &Opponent) -> String {
+    match &against.system {
+        System::Base => against.words(),
+        System::Tuned { data, recipe, seed, .. } => {
+            let data = some_if(matrix.data.len() > 1, data);
+            join(&[&against.model, data, recipe, &format!("seed {seed}"), &against.checkpoint])
+        }
+    }
 }
 
 /// `score smoke-plain: smollm2-135m lora-r16 seed 42 epoch 1`.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use assay_domain::job::{JudgeInfo, ReportSpec};
+use assay_domain::job::{Comparison, JudgeInfo, ReportSpec};
 use assay_domain::judge_models;
 
 use super::inputs::ReportInputs;
@@ -104,12 +104,13 @@ pub(super) fn assemble(
     models: &BTreeMap<String, Vec<String>>,
 ) -> Report {
     let panel = panel_of(spec);
-    let mut comparisons: Vec<ComparisonReport> = spec
-        .comparisons
-        .iter()
-        .map(|comparison| rates::comparison(comparison, spec, &joined, &panel))
-        .collect();
-    rates::correct_for_families(&mut comparisons);
+    let rates_of = |comparisons: &[Comparison]| {
+        let rates = |comparison| rates::comparison(comparison, spec, &joined, &panel);
+        let mut comparisons: Vec<ComparisonReport> = comparisons.iter().map(rates).collect();
+        rates::correct_for_families(&mut comparisons);
+        comparisons
+    };
+    let (comparisons, direct) = (rates_of(&spec.comparisons), rates_of(&spec.direct));
     let judge = |info| judge_report(info, models, &joined);
     Report {
         schema: "assay-report-v1".to_owned(),
@@ -123,6 +124,7 @@ pub(super) fn assemble(
         seed_pools: seeds::pools(spec, &joined, &panel),
         strengths: strengths::strengths(spec, &joined, &panel),
         comparisons,
+        direct,
         agreement: agreement::agreement(spec, &joined),
         scores: scores::dimensions(spec, &joined),
         training: Vec::new(),

@@ -203,6 +203,7 @@ fn spec(text: &str, settings: &ImportSettings, rows: &[Row]) -> ReportSpec {
         checkpoint: if key.checkpoint.is_empty() { key.tuned.clone() } else { key.checkpoint.clone() },
         prompts: settings.file.clone(),
         sampling: String::new(),
+        against: None,
     };
     let judge = |name: &&str| JudgeInfo {
         name: (*name).to_owned(),
@@ -222,6 +223,7 @@ fn spec(text: &str, settings: &ImportSettings, rows: &[Row]) -> ReportSpec {
         matrix_digest: digest,
         trainings: Vec::new(),
         comparisons,
+        direct: Vec::new(),
         judges: judges.iter().map(judge).collect(),
         uploads: vec![(settings.file.clone(), digest)],
         bootstrap_seed: settings.bootstrap_seed,

@@ -79,7 +79,7 @@ fn about_judges(report: &Report, warnings: &mut Vec<String>) {
 }
 
 fn about_rows(report: &Report, warnings: &mut Vec<String>) {
-    for comparison in &report.comparisons {
+    for comparison in report.all_comparisons() {
         let Some(row) = comparison.overall(None) else { continue };
         let name = &comparison.comparison.id;
         if let Some(reason) = &row.withheld {
@@ -92,7 +92,7 @@ fn about_rows(report: &Report, warnings: &mut Vec<String>) {
 }
 
 fn about_leaks(report: &Report, warnings: &mut Vec<String>) {
-    for comparison in &report.comparisons {
+    for comparison in report.all_comparisons() {
         let Some(leaks) = comparison.leaks.as_ref().filter(|leaks| leaks.pairs_with_traces > 0) else {
             continue;
         };

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use assay_domain::job::Comparison;
+
 use super::build::ReportError;
 use super::inputs::ReportInputs;
 use super::resolved::{pass_of, resolve_record};
@@ -18,7 +20,7 @@ pub(super) struct JoinedPair {
     pub(super) report: PairReport,
     /// The tuned system's name.
     pub(super) tuned: String,
-    /// The base system's name.
+    /// The other system's name: the base's, unless the comparison is a direct one.
     pub(super) base: String,
     /// Whether both responses' texts are known.
     pub(super) has_texts: bool,
@@ -71,19 +73,21 @@ pub(super) fn join(inputs: &ReportInputs, key: &Key) -> Result<Vec<JoinedPair>, 
     let verdicts = verdicts_by_pair(inputs, key)?;
     let planned = planned(inputs, key)?;
     let mut joined = Vec::with_capacity(planned.len());
+    let comparisons: Vec<&Comparison> = inputs.spec.all_comparisons().collect();
     for (id, keys) in &planned {
-        let comparison = &inputs.spec.comparisons[id.0];
-        let generation = |system: &str| {
+        let comparison = comparisons[id.0];
+        let generation = |model: &str, system: &str| {
             let wanted: GenerationId<'_> =
-                (&comparison.model, &comparison.prompts, &comparison.sampling, system, id.1, id.2);
+                (model, &comparison.prompts, &comparison.sampling, system, id.1, id.2);
             generations.get(&wanted).copied().ok_or_else(|| ReportError::MissingGeneration {
-                model: comparison.model.clone(),
+                model: model.to_owned(),
                 system: system.to_owned(),
                 prompt_id: id.1.to_owned(),
                 sample: id.2,
             })
         };
-        let (base, tuned) = (generation(&keys[0].base)?, generation(&keys[0].tuned)?);
+        let tuned = generation(&comparison.model, &keys[0].tuned)?;
+        let base = generation(comparison.other_model(), &keys[0].base)?;
         let mut pair = JoinedPair {
             report: PairReport {
                 comparison: comparison.id.clone(),
@@ -163,8 +167,8 @@ fn planned<'a>(
 }
 
 fn pair_id_of<'a>(inputs: &ReportInputs, record: &'a KeyRecord) -> Result<PairId<'a>, ReportError> {
-    let known = |comparison: &assay_domain::job::Comparison| comparison.id == record.comparison;
-    match inputs.spec.comparisons.iter().position(known) {
+    let known = |comparison: &Comparison| comparison.id == record.comparison;
+    match inputs.spec.all_comparisons().position(known) {
         Some(index) => Ok((index, &record.prompt_id, record.sample)),
         None => Err(ReportError::UnknownComparison {
             pair_id: record.pair_id.clone(),

@@ -1,6 +1,6 @@
 //! Several training seeds: each one's effect stands in its own rows; here they are pooled, prompt and seed crossed.
 
-use assay_domain::job::{Comparison, ReportSpec};
+use assay_domain::job::{Comparison, Opponent, ReportSpec, System};
 use serde::{Deserialize, Serialize};
 
 use super::PROMPTS_FOR_PERCENT;
@@ -38,7 +38,7 @@ pub struct SeedPool {
 /// One row for each system at each checkpoint that was trained with more than one seed.
 pub(super) fn pools(spec: &ReportSpec, joined: &[JoinedPair], panel: &[String]) -> Vec<SeedPool> {
     let mut groups: Vec<Vec<&Comparison>> = Vec::new();
-    for c in &spec.comparisons {
+    for c in spec.all_comparisons() {
         match groups.iter_mut().find(|group| but_for_the_seed(group[0], c)) {
             Some(group) => group.push(c),
             None => groups.push(vec![c]),
@@ -50,6 +50,18 @@ pub(super) fn pools(spec: &ReportSpec, joined: &[JoinedPair], panel: &[String]) 
 fn but_for_the_seed(a: &Comparison, b: &Comparison) -> bool {
     (&a.model, &a.data, &a.recipe, a.step, &a.prompts, &a.sampling)
         == (&b.model, &b.data, &b.recipe, b.step, &b.prompts, &b.sampling)
+        && with_the_seed(&a.against, a.seed, b.seed) == b.against
+}
+
+/// What a comparison is with, had its training another seed: what is of that seed too changes with it.
+fn with_the_seed(against: &Option<Opponent>, from: u64, to: u64) -> Option<Opponent> {
+    let mut against = against.clone()?;
+    if let System::Tuned { seed, .. } = &mut against.system
+        && *seed == from
+    {
+        *seed = to;
+    }
+    Some(against)
 }
 
 fn pool(group: &[&Comparison], joined: &[JoinedPair], panel: &[String]) -> Option<SeedPool> {

@@ -40,6 +40,9 @@ pub struct Report {
     pub judges: Vec<JudgeReport>,
     /// Win rates by comparison.
     pub comparisons: Vec<ComparisonReport>,
+    /// Win rates where judges compared checkpoints with anything but their own base.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub direct: Vec<ComparisonReport>,
     /// Paired differences between checkpoints of one training run on the same prompts.
     pub checkpoint_differences: Vec<CheckpointDifference>,
     /// Paired differences between systems at their last checkpoints on shared prompts.
@@ -79,6 +82,11 @@ impl Report {
     #[must_use]
     pub fn without_execution(&self) -> Report {
         Report { execution: Execution::default(), ..self.clone() }
+    }
+
+    /// All comparisons: of checkpoints with their own base, then those with anything else.
+    pub fn all_comparisons(&self) -> impl Iterator<Item = &ComparisonReport> {
+        self.comparisons.iter().chain(&self.direct)
     }
 
     /// Who is in a row: the judge's name, or the panel's.
@@ -170,7 +178,7 @@ pub struct PositionReport {
     pub low_mass_share: Option<f64>,
 }
 
-/// One tuned system against its base.
+/// One tuned system against its base, or what else it is compared with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ComparisonReport {
     /// What is compared.

@@ -79,6 +79,7 @@ impl Sample {
             matrix_digest: Digest::of(b"matrix"),
             trainings: vec![training()],
             comparisons,
+            direct: Vec::new(),
             judges: self.judges.clone(),
             uploads: vec![
                 ("train.jsonl".into(), Digest::of(b"train")),
@@ -117,6 +118,7 @@ fn comparison(step: u64) -> Comparison {
         checkpoint: format!("epoch {}", step / 6),
         prompts: "eval".into(),
         sampling: "t075".into(),
+        against: None,
     }
 }
 

@@ -14,8 +14,8 @@ const TOP: f64 = 34.0;
 
 /// All rows over all prompts and by split; domains are in the table.
 pub(in crate::report::html) fn forest(report: &Report) -> String {
-    let groups = sections::groups(report);
-    groups.iter().map(|group| group_figure(report, group)).collect()
+    let groups = [sections::groups(report), sections::direct_groups(report)];
+    groups.iter().flatten().map(|group| group_figure(report, group)).collect()
 }
 
 fn group_figure(report: &Report, group: &sections::Group<'_>) -> String {
@@ -47,18 +47,18 @@ fn group_figure(report: &Report, group: &sections::Group<'_>) -> String {
     }
     let bottom = y - 20.0;
     let label = format!("Win rates with 95 % intervals: {}", group.title);
-    figure(WIDTH, bottom + 26.0, &label, &(frame(&axis, bottom) + &body), &group.title)
+    figure(WIDTH, bottom + 26.0, &label, &(frame(&axis, bottom, group.ends) + &body), &group.title)
 }
 
-fn frame(axis: &Axis, bottom: f64) -> String {
+fn frame(axis: &Axis, bottom: f64, [low, high]: [&str; 2]) -> String {
     let mut frame = String::new();
     for percent in [0.0, 25.0, 50.0, 75.0, 100.0] {
         let class = if percent == 50.0 { "half" } else { "grid" };
         frame.push_str(&line(axis.at(percent), TOP - 14.0, axis.at(percent), bottom, class));
         frame.push_str(&text(axis.at(percent), bottom + 16.0, "small middle", &format!("{percent:.0} %")));
     }
-    frame.push_str(&text(LEFT, 12.0, "small", "\u{2190} base better"));
-    frame.push_str(&text(RIGHT, 12.0, "small end", "tuned better \u{2192}"));
+    frame.push_str(&text(LEFT, 12.0, "small", &format!("\u{2190} {low}")));
+    frame.push_str(&text(RIGHT, 12.0, "small end", &format!("{high} \u{2192}")));
     frame
 }
 
