@@ -25,8 +25,8 @@ pub use frozen::Frozen;
 use layer::Layer;
 pub(crate) use mix::Mix;
 use norm::RmsNorm;
-pub use rotary::Rotary;
 use rotary::RotaryTable;
+pub use rotary::{Positions, Rotary};
 pub(crate) use softcap::Softcap;
 use weight::Weight;
 
@@ -176,8 +176,20 @@ impl Decoder {
         }
     }
 
-    /// The rotation of positions `[N]` (int64, on the model's device), shared by all layers of a pass.
-    pub fn rotary(&self, positions: &Tensor) -> Result<Rotary> {
+    /// Where flat tokens stand: for each its place in its text, and the length of that text, which decides how all of it is
+    /// turned where frequencies change with length.
+    pub fn positions(&self, tokens: impl IntoIterator<Item = (i64, i64)>) -> Result<Positions> {
+        self.rotary.positions(tokens.into_iter(), self.device)
+    }
+
+    /// The longest text whose tokens are turned as those of short ones, where that changes: what is known of a text that
+    /// outgrows it is to be computed anew.
+    pub(crate) fn short_text_max(&self) -> Option<i64> {
+        self.rotary.short_text_max()
+    }
+
+    /// The rotation of tokens, shared by all layers of a pass.
+    pub fn rotary(&self, positions: &Positions) -> Result<Rotary> {
         self.rotary.rows(positions, self.kind)
     }
 
@@ -193,12 +205,12 @@ impl Decoder {
         self.layers[index].forward(&self.config, index, hidden, rotary, attention, adapters)
     }
 
-    /// All layers over flat tokens, from token ids `[N]` and positions `[N]` to hidden states `[N, hidden_size]`
+    /// All layers over flat tokens, from token ids `[N]` and their positions to hidden states `[N, hidden_size]`
     /// before the final norm.
     pub fn hidden(
         &self,
         ids: &Tensor,
-        positions: &Tensor,
+        positions: &Positions,
         attention: &mut dyn Attention,
         adapters: &dyn Adapters,
     ) -> Result<Tensor> {
@@ -209,7 +221,7 @@ impl Decoder {
     pub(crate) fn hidden_of(
         &self,
         mut hidden: Tensor,
-        positions: &Tensor,
+        positions: &Positions,
         attention: &mut dyn Attention,
         adapters: &dyn Adapters,
     ) -> Result<Tensor> {
@@ -258,7 +270,7 @@ impl Decoder {
     pub fn sequence_logits(&self, ids: &Tensor, lengths: &[i64], adapters: &dyn Adapters) -> Result<Tensor> {
         let _guard = tch::no_grad_guard();
         let mut attention = PackedCausal::new(lengths, &self.config);
-        let positions = attention.positions(self.device)?;
+        let positions = self.positions(attention.tokens())?;
         let hidden = self.hidden(ids, &positions, &mut attention, adapters)?;
         self.logits(&hidden)
     }

@@ -188,7 +188,7 @@ impl Scorer<'_> {
         let device = self.decoder.device();
         let ids = Tensor::f_from_slice(&plan.ids)?.f_to_device(device)?;
         let mut attention = PackedCausal::new(&plan.lengths, self.decoder.config());
-        let positions = attention.positions(device)?;
+        let positions = self.decoder.positions(attention.tokens())?;
         let adapters: Box<dyn Adapters + '_> = match self.lora {
             Some(lora) => Box::new(RowAdapters::new().with(0..plan.ids.len() as i64, lora)),
             None => Box::new(NoAdapters),

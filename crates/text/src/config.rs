@@ -57,8 +57,7 @@ pub struct DecoderConfig {
     pub kv_head_count: usize,
     /// Width of one head; `head_count * head_dim` may differ from `hidden_size`.
     pub head_dim: usize,
-    /// Longest sequence that is computed, in tokens: what positions were trained for, or with
-    /// [`RopeScaling::LongRope`] the length from which on other factors would hold.
+    /// Longest sequence that is computed, in tokens.
     pub max_positions: usize,
     /// Epsilon of every RMSNorm.
     pub norm_epsilon: f64,

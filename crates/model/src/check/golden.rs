@@ -165,7 +165,7 @@ fn next_token(model: &Decoder, ids: &[i64], adapters: &dyn Adapters) -> Result<i
 }
 
 fn train(model: &Decoder, lora: Lora, golden: &Golden, files: &TensorFiles) -> Result<(Steps, Tensor)> {
-    let (rows, [steps, accumulation, micro_batch]) = rows(files)?;
+    let (rows, [steps, accumulation, micro_batch]) = rows(files, model.short_text_max().is_some())?;
     if steps == 0 || golden.steps.is_empty() || !golden.steps.len().is_multiple_of(steps) {
         let listed = golden.steps.len();
         return Err(refused(
@@ -200,8 +200,9 @@ fn train(model: &Decoder, lora: Lora, golden: &Golden, files: &TensorFiles) -> R
     Ok((steps, trainer.trained().flat().shallow_clone()))
 }
 
-/// All rows in order, and the numbers of steps, micro-batches of a step, and rows of a micro-batch.
-fn rows(files: &TensorFiles) -> Result<(Vec<TrainRow>, [usize; 3])> {
+/// All rows in order, and the numbers of steps, micro-batches of a step, and rows of a micro-batch. `padded` leaves rows as
+/// long as they are in the file: Transformers counts padding in where a text's length decides how its tokens are turned.
+fn rows(files: &TensorFiles, padded: bool) -> Result<(Vec<TrainRow>, [usize; 3])> {
     let flat = |name| Ok::<_, ModelError>(Vec::<i64>::try_from(tensor(files, name)?.f_reshape([-1])?)?);
     let shape = tensor(files, "train_input_ids")?.size();
     let [steps, accumulation, micro_batch, width] = shape[..] else {
@@ -220,7 +221,7 @@ fn rows(files: &TensorFiles) -> Result<(Vec<TrainRow>, [usize; 3])> {
     let width = width as usize;
     let rows = ids.chunks(width).zip(labels.chunks(width)).zip(lengths);
     let rows = rows.map(|((ids, labels), length)| {
-        let length = usize::try_from(length).unwrap_or(0).min(width);
+        let length = if padded { width } else { usize::try_from(length).unwrap_or(0).min(width) };
         let ids = ids[..length].iter().map(|id| u32::try_from(*id).unwrap_or(u32::MAX)).collect();
         TrainRow { ids, labels: labels[..length].to_vec() }
     });

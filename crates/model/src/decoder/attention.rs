@@ -1,7 +1,7 @@
 //! Which tokens see which. Training and prompts pack whole sequences; generation brings its own, with a cache.
 
 use assay_text::config::DecoderConfig;
-use tch::{Device, Tensor};
+use tch::Tensor;
 
 use super::Mix;
 use crate::Result;
@@ -26,10 +26,9 @@ impl PackedCausal {
         Self { lengths: lengths.to_vec(), mix: Mix::new(config) }
     }
 
-    /// The position of each flat token in its sequence, `[N]`.
-    pub fn positions(&self, device: Device) -> Result<Tensor> {
-        let positions: Vec<i64> = self.lengths.iter().flat_map(|length| 0..*length).collect();
-        Ok(Tensor::f_from_slice(&positions)?.f_to_device(device)?)
+    /// For each flat token its place in its sequence, and the length of that.
+    pub fn tokens(&self) -> impl Iterator<Item = (i64, i64)> {
+        self.lengths.iter().flat_map(|length| (0..*length).map(|place| (place, *length)))
     }
 }
 

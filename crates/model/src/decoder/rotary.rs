@@ -11,8 +11,19 @@ use crate::packed::few;
 pub(super) struct RotaryTable {
     /// `[pairs]`, float32 as in Transformers, whose angles are float32 products.
     frequencies: Tensor,
+    /// The length in tokens beyond which all tokens of a text have these instead.
+    long: Option<(i64, Tensor)>,
     /// What cosines and sines are multiplied with.
     factor: f64,
+}
+
+/// Where flat tokens stand in their texts, and by which frequencies they are turned.
+#[derive(Debug)]
+pub struct Positions {
+    /// `[N]`, int64.
+    places: Tensor,
+    /// Whether a token has the frequencies of long texts, `[N, 1]`; none: no token has.
+    long: Option<Tensor>,
 }
 
 /// The rotation of one pass: a row of cosines and a row of sines per token.
@@ -26,15 +37,51 @@ pub struct Rotary {
 
 impl RotaryTable {
     pub(super) fn new(config: &DecoderConfig, device: Device) -> Result<Self> {
-        let frequencies: Vec<f32> =
-            config.rotary_frequencies().iter().map(|frequency| *frequency as f32).collect();
-        let frequencies = Tensor::f_from_slice(&frequencies)?.f_to_device(device)?;
-        Ok(Self { frequencies, factor: config.rotary_factor() })
+        let on_device = |frequencies: Vec<f64>| {
+            let narrow: Vec<f32> = frequencies.into_iter().map(|frequency| frequency as f32).collect();
+            Tensor::f_from_slice(&narrow)?.f_to_device(device)
+        };
+        let long = match config.long_rotary_frequencies() {
+            Some((length, frequencies)) => Some((length as i64, on_device(frequencies)?)),
+            None => None,
+        };
+        let frequencies = on_device(config.rotary_frequencies())?;
+        Ok(Self { frequencies, long, factor: config.rotary_factor() })
     }
 
-    pub(super) fn rows(&self, positions: &Tensor, kind: Kind) -> Result<Rotary> {
+    /// The longest text that is turned by the first frequencies, where longer ones are turned by others.
+    pub(super) fn short_text_max(&self) -> Option<i64> {
+        self.long.as_ref().map(|(length, _)| *length)
+    }
+
+    pub(super) fn positions(
+        &self,
+        tokens: impl Iterator<Item = (i64, i64)>,
+        device: Device,
+    ) -> Result<Positions> {
+        let (places, texts): (Vec<i64>, Vec<i64>) = tokens.unzip();
+        let is_long = |text: &i64| self.short_text_max().is_some_and(|most| *text > most);
+        let long = match texts.iter().any(is_long) {
+            true => {
+                let flags: Vec<bool> = texts.iter().map(is_long).collect();
+                Some(Tensor::f_from_slice(&flags)?.f_to_device(device)?.f_unsqueeze(1)?)
+            }
+            false => None,
+        };
+        Ok(Positions { places: Tensor::f_from_slice(&places)?.f_to_device(device)?, long })
+    }
+
+    pub(super) fn rows(&self, positions: &Positions, kind: Kind) -> Result<Rotary> {
         let _guard = tch::no_grad_guard();
-        let angles = positions.f_to_kind(Kind::Float)?.f_outer(&self.frequencies)?.f_unsqueeze(1)?;
+        let places = positions.places.f_to_kind(Kind::Float)?;
+        let angles = places.f_outer(&self.frequencies)?;
+        let angles = match (&self.long, &positions.long) {
+            (Some((_, frequencies)), Some(long)) => {
+                places.f_outer(frequencies)?.f_where_self(long, &angles)?
+            }
+            _ => angles,
+        }
+        .f_unsqueeze(1)?;
         let scaled = |values: Tensor| -> Result<Tensor> {
             let values = if self.factor == 1.0 { values } else { values.f_mul_scalar(self.factor)? };
             Ok(values.f_to_kind(kind)?)

@@ -142,7 +142,7 @@ impl<'a, 'g> Batch<'a, 'g> {
         for (adapter, beginning) in beginnings.waiting() {
             let length = beginning.ids.len() as i64;
             let slots = self.cache.add(length, 1)?;
-            let part = Part { slots: slots.clone(), start: 0, length };
+            let part = Part { slots: slots.clone(), start: 0, length, text: length };
             let _hidden = self.run(&[(adapter, &beginning.ids)], &[part])?;
             beginning.prefix = Some(self.cache.prefix(slots.start)?);
             self.cache.truncate(slots.start);
@@ -161,14 +161,16 @@ impl<'a, 'g> Batch<'a, 'g> {
         let decoder = self.generator.decoder;
         let (mut rows, mut parts) = (Vec::new(), Vec::new());
         for (one, slots) in fresh.iter().map(|at| (&joining[*at], &places[*at])) {
+            let text = one.ids.len() as i64;
             let prefix = self.beginnings.get(one.adapter).and_then(|beginning| beginning.prefix.as_ref());
+            let prefix = prefix.filter(|prefix| self.is_long(prefix.tokens()) == self.is_long(text));
             let start = prefix.map_or(0, Prefix::tokens);
             if let Some(prefix) = prefix {
                 self.cache.fill(slots, prefix)?;
             }
             let own = &one.ids[start as usize..];
             rows.push((one.adapter, own));
-            parts.push(Part { slots: slots.clone(), start, length: own.len() as i64 });
+            parts.push(Part { slots: slots.clone(), start, length: own.len() as i64, text });
         }
         let hidden = self.run(&rows, &parts)?;
         let ends = parts.iter().scan(0, |end, part| {
@@ -183,10 +185,11 @@ impl<'a, 'g> Batch<'a, 'g> {
     fn run(&self, rows: &[(Option<usize>, &[u32])], parts: &[Part]) -> Result<Tensor> {
         let decoder = self.generator.decoder;
         let ids: Vec<i64> = rows.iter().flat_map(|(_, ids)| *ids).map(|id| i64::from(*id)).collect();
-        let positions: Vec<i64> =
-            parts.iter().flat_map(|part| part.start..part.start + part.length).collect();
+        let tokens = parts
+            .iter()
+            .flat_map(|part| (part.start..part.start + part.length).map(|place| (place, part.text)));
+        let positions = decoder.positions(tokens)?;
         let ids = Tensor::f_from_slice(&ids)?.f_to_device(decoder.device())?;
-        let positions = Tensor::f_from_slice(&positions)?.f_to_device(decoder.device())?;
         let mut pass = PromptPass { cache: &self.cache, parts };
         let adapters = self.adapters(rows.iter().map(|(adapter, ids)| (*adapter, ids.len())));
         decoder.hidden(&ids, &positions, &mut pass, &adapters)
@@ -194,9 +197,26 @@ impl<'a, 'g> Batch<'a, 'g> {
 
     /// Runs the newest token of every row and picks the next ones. Answers which rows took part: all.
     pub(super) fn step(&mut self) -> Result<Range<usize>> {
+        self.turn_anew()?;
         let logits = self.step_logits()?;
         self.pick(&logits, 0)?;
         Ok(0..self.rows.len())
+    }
+
+    /// Runs all but the newest token again of rows that have just outgrown a short text: all their tokens are turned otherwise
+    /// now.
+    fn turn_anew(&self) -> Result<()> {
+        let Some(most) = self.generator.decoder.short_text_max() else { return Ok(()) };
+        let outgrown = self.rows.iter().enumerate().filter(|(_, row)| row.ids.len() as i64 == most + 1);
+        for (slot, row) in outgrown {
+            let part = Part { slots: slot..slot + 1, start: 0, length: most, text: most + 1 };
+            let _hidden = self.run(&[(row.adapter, &row.ids[..most as usize])], &[part])?;
+        }
+        Ok(())
+    }
+
+    fn is_long(&self, text: i64) -> bool {
+        self.generator.decoder.short_text_max().is_some_and(|most| text > most)
     }
 
     /// What comes after the newest token of every row, `[rows, V]`.
@@ -206,8 +226,9 @@ impl<'a, 'g> Batch<'a, 'g> {
             self.rows.iter().filter_map(|row| row.ids.last()).map(|id| i64::from(*id)).collect();
         let ids = Tensor::f_from_slice(&newest)?.f_to_device(decoder.device())?;
         let adapters = self.adapters(self.rows.iter().map(|row| (row.adapter, 1)));
+        let texts = self.rows.iter().map(|row| row.ids.len() as i64);
+        let positions = decoder.positions(texts.map(|text| (text - 1, text)))?;
         let mut pass = self.cache.step(decoder.device())?;
-        let positions = pass.positions.shallow_clone();
         let hidden = decoder.hidden(&ids, &positions, &mut pass, &adapters)?;
         decoder.logits(&hidden)
     }

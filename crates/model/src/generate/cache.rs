@@ -151,7 +151,7 @@ impl KvCache {
         let windows = self.mix.windows().iter();
         let views = windows.map(|window| self.view(*window, &positions, longest)).collect::<Result<_>>()?;
         let lines = Tensor::f_from_slice(&lines)?.f_to_device(device)?;
-        Ok(StepPass { cache: self, positions, lines, views })
+        Ok(StepPass { cache: self, lines, views })
     }
 
     /// What layers with this window look at; `longest` counts the new tokens in.
@@ -191,8 +191,6 @@ struct PastView {
 /// Attention of one new token per row over its own past.
 pub(super) struct StepPass<'a> {
     cache: &'a mut KvCache,
-    /// Position of each row's new token, `[N]`.
-    pub(super) positions: Tensor,
     /// Where each new key and value goes, in lines of `head_dim`, `[N * kv_heads]`.
     lines: Tensor,
     /// In the order of [`Mix::windows`].
@@ -230,6 +228,8 @@ pub(super) struct Part {
     pub(super) start: i64,
     /// Tokens that run.
     pub(super) length: i64,
+    /// Length of the text that they are turned as a part of.
+    pub(super) text: i64,
 }
 
 /// Attention of parts of prompts, packed one after the other, that fills the slots of their rows.

@@ -1,5 +1,7 @@
 //! PEFT's adapter folder: `adapter_config.json` and `adapter_model.safetensors`, read and written.
 
+mod targets;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -10,7 +12,8 @@ use tch::{Device, Kind, Tensor};
 
 use super::{Factor, Lora, LoraConfig, Place};
 use crate::weights::{WeightLoader, stored_bytes};
-use crate::{ModelError, Module, Result};
+use crate::{ModelError, Result};
+use targets::targets;
 
 const CONFIG_FILE: &str = "adapter_config.json";
 const TENSOR_FILE: &str = "adapter_model.safetensors";
@@ -149,32 +152,6 @@ fn read_config(dir: &Path, model: &DecoderConfig) -> Result<LoraConfig> {
         dora: value.get("use_dora").and_then(Value::as_bool).unwrap_or(false),
         targets: targets(&value, model).map_err(refused)?,
     })
-}
-
-/// The targets that the model has: like PEFT, a list may name modules of other families too, as long as one is left.
-fn targets(config: &Value, model: &DecoderConfig) -> std::result::Result<BTreeSet<Module>, String> {
-    let present: BTreeSet<Module> = Module::of(model).iter().map(|sized| sized.module).collect();
-    let names = match config.get("target_modules") {
-        Some(Value::String(all)) if all == "all-linear" => return Ok(present),
-        Some(Value::Array(names)) => names,
-        other => return Err(format!("`target_modules` is {other:?}, but must be a list of module names")),
-    };
-    let module = |name: &Value| {
-        let known = Module::ALL.map(Module::name).join(", ");
-        name.as_str()
-            .and_then(Module::from_name)
-            .ok_or_else(|| format!("`target_modules` has {name}, but the known modules are {known}"))
-    };
-    let named: BTreeSet<Module> = names.iter().map(module).collect::<std::result::Result<_, _>>()?;
-    let targets: BTreeSet<Module> = named.intersection(&present).copied().collect();
-    if targets.is_empty() {
-        let present: Vec<_> = present.into_iter().map(Module::name).collect();
-        let (present, model_type) = (present.join(", "), &model.model_type);
-        return Err(format!(
-            "`target_modules` has none of {present}, the modules of model type `{model_type}`"
-        ));
-    }
-    Ok(targets)
 }
 
 fn peft_config(config: &LoraConfig, base_model: Option<&str>) -> Value {

@@ -4,7 +4,7 @@ use assay_text::config::DecoderConfig;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-use crate::decoder::{Decoder, PackedCausal};
+use crate::decoder::{Decoder, PackedCausal, Positions};
 use crate::{ModelError, Result};
 
 /// The label of a token that is not trained on.
@@ -116,8 +116,7 @@ fn check_row(row: &TrainRow, config: &DecoderConfig) -> std::result::Result<(), 
 pub(super) struct MicroBatch {
     /// `[N]`.
     pub(super) ids: Tensor,
-    /// `[N]`.
-    pub(super) positions: Tensor,
+    pub(super) positions: Positions,
     pub(super) attention: PackedCausal,
     /// Flat tokens that predict, `[P]`, ascending.
     pub(super) predicting: Tensor,
@@ -128,7 +127,7 @@ pub(super) struct MicroBatch {
 impl MicroBatch {
     /// Packs what is kept of the rows; none if nothing in them is predicted.
     pub(super) fn new(rows: &[&TrainRow], model: &Decoder) -> Result<Option<Self>> {
-        let (mut ids, mut lengths) = (Vec::new(), Vec::new());
+        let (mut ids, mut lengths, mut tokens) = (Vec::new(), Vec::new(), Vec::new());
         let (mut predicting, mut targets) = (Vec::new(), Vec::new());
         for row in rows {
             let kept = row.kept();
@@ -138,6 +137,7 @@ impl MicroBatch {
             let start = ids.len() as i64;
             ids.extend(row.ids[..kept].iter().map(|id| i64::from(*id)));
             lengths.push(kept as i64);
+            tokens.extend((0..kept).map(|place| (place as i64, row.ids.len() as i64)));
             for (position, target) in row.predictions() {
                 predicting.push(start + position as i64);
                 targets.push(target);
@@ -151,7 +151,7 @@ impl MicroBatch {
         let attention = PackedCausal::new(&lengths, model.config());
         Ok(Some(Self {
             ids: on_device(&ids)?,
-            positions: attention.positions(device)?,
+            positions: model.positions(tokens)?,
             attention,
             predicting: on_device(&predicting)?,
             targets: on_device(&targets)?,

@@ -32,11 +32,24 @@ pub enum RopeScaling {
         /// The length before stretching, in tokens.
         original_max_positions: f64,
     },
-    /// LongRoPE up to the original length (`_compute_longrope_parameters` of Transformers): every frequency has its own
-    /// divisor. Longer sequences would turn *all* their tokens with other divisors, so they are not computed.
+    /// YaRN (`_compute_yarn_parameters` of Transformers): the first pairs keep their frequency, the last are divided.
+    Yarn {
+        /// The divisor of low frequencies.
+        factor: f64,
+        /// The pairs, in fractions, where the change from kept to divided begins and ends.
+        ramp: [f64; 2],
+        /// What cosines and sines are multiplied with.
+        attention_factor: f64,
+    },
+    /// LongRoPE (`_compute_longrope_parameters` of Transformers): every frequency has its own divisor, and *all* tokens of a
+    /// text that is longer than the original length have others.
     LongRope {
         /// The divisor of each frequency.
         short_factors: Vec<f64>,
+        /// The divisors in texts of more than `original_max_positions` tokens.
+        long_factors: Vec<f64>,
+        /// The length before stretching, in tokens.
+        original_max_positions: usize,
         /// What cosines and sines are multiplied with.
         attention_factor: f64,
     },
@@ -81,11 +94,7 @@ pub(super) fn read(fields: &Fields<'_>, family: &Family, head_dim: usize) -> Res
     let theta = fields.positive_or("rope_theta", DEFAULT_THETA)?;
     let theta = reader.inner.positive_or("rope_theta", theta)?;
     let dim = reader.dim(head_dim)?;
-    let scaling = reader.scaling(dim, max_positions)?;
-    let max_positions = match &scaling {
-        RopeScaling::LongRope { .. } => max_positions.min(reader.original_length(max_positions)?),
-        RopeScaling::None | RopeScaling::Linear { .. } | RopeScaling::Llama3 { .. } => max_positions,
-    };
+    let scaling = reader.scaling(theta, dim, max_positions)?;
     Ok(Rope { theta, scaling, dim, max_positions })
 }
 
@@ -120,22 +129,27 @@ impl Reader<'_> {
         Ok(dim)
     }
 
-    fn scaling(&self, dim: usize, max_positions: usize) -> Result<RopeScaling, ConfigError> {
+    fn scaling(&self, theta: f64, dim: usize, max_positions: usize) -> Result<RopeScaling, ConfigError> {
         // `type` is the spelling before Transformers 4.43.
         let kind = self.inner.get("rope_type").or_else(|| self.inner.get("type"));
         let is_phi3 = self.family.rope_types == RopeTypes::Phi3;
         let Some(kind) = kind else { return Ok(RopeScaling::None) };
         match kind.as_str() {
             Some("default") => Ok(RopeScaling::None),
+            // It stretches texts beyond `max_position_embeddings` alone, and those are refused.
+            Some("dynamic") if !is_phi3 => self.inner.positive("factor").map(|_| RopeScaling::None),
             Some("linear") if !is_phi3 => Ok(RopeScaling::Linear { factor: self.inner.positive("factor")? }),
             Some("llama3") if !is_phi3 => self.llama3(max_positions),
+            Some("yarn") if !is_phi3 => self.yarn(theta, dim, max_positions),
             Some("longrope") => self.longrope(dim, max_positions),
             Some("su" | "yarn") if is_phi3 => self.longrope(dim, max_positions),
             Some(_) | None => Err(ConfigError::Feature {
                 feature: format!("{}.rope_type", self.name),
                 value: kind.to_string(),
                 rule: match self.family.rope_types {
-                    RopeTypes::General => "only `default`, `linear`, `llama3` and `longrope`".to_owned(),
+                    RopeTypes::General => {
+                        "only `default`, `linear`, `dynamic`, `llama3`, `yarn` and `longrope`".to_owned()
+                    }
                     RopeTypes::Phi3 => "only `default` and `longrope`".to_owned(),
                 },
             }),
@@ -164,17 +178,49 @@ impl Reader<'_> {
     fn longrope(&self, dim: usize, max_positions: usize) -> Result<RopeScaling, ConfigError> {
         let inner = &self.inner;
         let short_factors = inner.positives("short_factor", dim.div_ceil(2))?;
-        // Not used up to the original length, but a file without them is not what it says.
-        inner.positives("long_factor", dim.div_ceil(2))?;
-        let original = self.original_length(max_positions)? as f64;
-        if original < 2.0 {
-            return Err(invalid("original_max_position_embeddings", &Value::from(original), "2 or more"));
+        let long_factors = inner.positives("long_factor", dim.div_ceil(2))?;
+        let original_max_positions = self.original_length(max_positions)?;
+        if original_max_positions < 2 {
+            let value = Value::from(original_max_positions);
+            return Err(invalid("original_max_position_embeddings", &value, "2 or more"));
         }
+        let original = original_max_positions as f64;
         let factor = inner.positive_or("factor", max_positions as f64 / original)?;
         let by_length = if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / original.ln()).sqrt() };
         Ok(RopeScaling::LongRope {
             short_factors,
+            long_factors,
+            original_max_positions,
             attention_factor: inner.positive_or("attention_factor", by_length)?,
+        })
+    }
+
+    fn yarn(&self, theta: f64, dim: usize, max_positions: usize) -> Result<RopeScaling, ConfigError> {
+        let inner = &self.inner;
+        if theta <= 1.0 {
+            return Err(invalid("rope_theta", &Value::from(theta), "above 1 with `yarn`"));
+        }
+        let original = self.original_length(max_positions)? as f64;
+        let factor = inner.positive_or("factor", max_positions as f64 / original)?;
+        let (fast, slow) = (inner.positive_or("beta_fast", 32.0)?, inner.positive_or("beta_slow", 1.0)?);
+        // The pair that turns this often within the original length.
+        let pair = |turns: f64| {
+            dim as f64 * (original / (turns * 2.0 * std::f64::consts::PI)).ln() / (2.0 * theta.ln())
+        };
+        let (first, last) = match inner.flag("truncate", true)? {
+            true => (pair(fast).floor(), pair(slow).ceil()),
+            false => (pair(fast), pair(slow)),
+        };
+        let set = |field| inner.get(field).and_then(Value::as_f64).filter(|scale| *scale != 0.0);
+        let grown = |scale: f64| if factor <= 1.0 { 1.0 } else { 0.1 * scale * factor.ln() + 1.0 };
+        let by_factor = match (set("mscale"), set("mscale_all_dim")) {
+            (Some(scale), Some(all)) => grown(scale) / grown(all),
+            _ => grown(1.0),
+        };
+        Ok(RopeScaling::Yarn {
+            factor,
+            ramp: [first.max(0.0), last.min(dim as f64 - 1.0)],
+            attention_factor: inner.positive_or("attention_factor", by_factor)?,
         })
     }
 
@@ -195,24 +241,48 @@ impl Reader<'_> {
 impl DecoderConfig {
     /// The rotary frequencies, one per turned pair of a head, in radians per position.
     pub fn rotary_frequencies(&self) -> Vec<f64> {
-        (0..self.rotary_dim.div_ceil(2)).map(|pair| self.rotary_frequency(pair)).collect()
+        self.frequencies(&self.rope_scaling)
+    }
+
+    /// The length in tokens beyond which a text is turned by other frequencies, all of it, and these.
+    pub fn long_rotary_frequencies(&self) -> Option<(usize, Vec<f64>)> {
+        let RopeScaling::LongRope { long_factors, original_max_positions, .. } = &self.rope_scaling else {
+            return None;
+        };
+        let plain = self.frequencies(&RopeScaling::None);
+        let divided = plain.iter().zip(long_factors).map(|(frequency, factor)| frequency / factor);
+        Some((*original_max_positions, divided.collect()))
     }
 
     /// What cosines and sines are multiplied with.
     pub fn rotary_factor(&self) -> f64 {
         match &self.rope_scaling {
-            RopeScaling::LongRope { attention_factor, .. } => *attention_factor,
+            RopeScaling::LongRope { attention_factor, .. } | RopeScaling::Yarn { attention_factor, .. } => {
+                *attention_factor
+            }
             RopeScaling::None | RopeScaling::Linear { .. } | RopeScaling::Llama3 { .. } => 1.0,
         }
     }
 
-    fn rotary_frequency(&self, pair: usize) -> f64 {
-        let frequency = self.rope_theta.powf(-(2.0 * pair as f64) / self.rotary_dim as f64);
-        match &self.rope_scaling {
-            RopeScaling::None => frequency,
-            RopeScaling::Linear { factor } => frequency / factor,
-            RopeScaling::LongRope { short_factors, .. } => frequency / short_factors[pair],
-            RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_positions } => {
+    fn frequencies(&self, scaling: &RopeScaling) -> Vec<f64> {
+        let plain = |pair: usize| self.rope_theta.powf(-(2.0 * pair as f64) / self.rotary_dim as f64);
+        (0..self.rotary_dim.div_ceil(2)).map(|pair| scaling.of_pair(pair, plain(pair))).collect()
+    }
+}
+
+impl RopeScaling {
+    /// The frequency of a pair whose frequency without stretching is given.
+    fn of_pair(&self, pair: usize, frequency: f64) -> f64 {
+        match self {
+            Self::None => frequency,
+            Self::Linear { factor } => frequency / factor,
+            Self::LongRope { short_factors, .. } => frequency / short_factors[pair],
+            Self::Yarn { factor, ramp: [first, last], .. } => {
+                let last = if first == last { last + 0.001 } else { *last };
+                let divided = ((pair as f64 - first) / (last - first)).clamp(0.0, 1.0);
+                frequency / factor * divided + frequency * (1.0 - divided)
+            }
+            Self::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_positions } => {
                 let wavelength = 2.0 * std::f64::consts::PI / frequency;
                 if wavelength > original_max_positions / low_freq_factor {
                     return frequency / factor;

@@ -129,7 +129,10 @@ fn phi3_turns_a_part_of_each_head_by_its_own_factors() {
         json!(64),
     );
     let config = DecoderConfig::from_json(&old).unwrap();
-    assert_eq!((config.rotary_dim, config.max_positions), (12, 64), "longer texts have other factors");
+    assert_eq!((config.rotary_dim, config.max_positions), (12, 1024));
+    let (length, beyond) = config.long_rotary_frequencies().unwrap();
+    assert_eq!(length, 64);
+    assert!((beyond[1] - 10_000f64.powf(-2.0 / 12.0) / 9.0).abs() < 1e-15);
     let frequencies = config.rotary_frequencies();
     assert!((frequencies[1] - 10_000f64.powf(-2.0 / 12.0) / 2.0).abs() < 1e-15);
     assert!((config.rotary_factor() - (1.0 + 16f64.ln() / 64f64.ln()).sqrt()).abs() < 1e-15);
@@ -141,6 +144,28 @@ fn phi3_turns_a_part_of_each_head_by_its_own_factors() {
     renamed["rope_scaling"] = Value::Null;
     renamed["partial_rotary_factor"] = Value::Null;
     assert_eq!(DecoderConfig::from_json(&with(renamed, "rope_parameters", new)).unwrap(), config);
+}
+
+#[test]
+fn yarn_keeps_high_frequencies_and_divides_low_ones() {
+    let yarn = |more: Value| {
+        let mut scaling = json!({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64});
+        scaling.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let value = with(with(base("qwen2"), "max_position_embeddings", json!(256)), "rope_scaling", scaling);
+        DecoderConfig::from_json(&with(value, "head_dim", json!(16))).unwrap()
+    };
+    let config = yarn(json!({}));
+    let found = config.rotary_frequencies();
+    let plain = |pair: i32| 10_000f64.powf(-f64::from(2 * pair) / 16.0);
+    // Both ends of the change: 64 / (32 x 2 pi) turns come before the first pair, 64 / (2 pi) turns after the second.
+    assert_eq!(found[0], 1.0);
+    assert!((found[1] - plain(1) * (1.0 / 3.0 / 4.0 + 2.0 / 3.0)).abs() < 1e-12, "{found:?}");
+    assert!((found[7] - plain(7) / 4.0).abs() < 1e-15);
+    assert!((config.rotary_factor() - (0.1 * 4f64.ln() + 1.0)).abs() < 1e-15);
+    let scaled = yarn(json!({"mscale": 1.0, "mscale_all_dim": 0.5})).rotary_factor();
+    assert!((scaled - (0.1 * 4f64.ln() + 1.0) / (0.05 * 4f64.ln() + 1.0)).abs() < 1e-15);
+    assert_eq!(yarn(json!({"attention_factor": 0.9, "mscale": 0})).rotary_factor(), 0.9);
+    assert_ne!(yarn(json!({"truncate": false})).rotary_frequencies(), found);
 }
 
 #[test]
@@ -171,9 +196,9 @@ fn what_cannot_be_computed_is_refused_by_name() {
             "config.json: `attention_dropout` is 0.1, which is not supported (only 0: dropout is the adapter's)",
         ),
         (
-            with(base("llama"), "rope_scaling", json!({"type": "yarn", "factor": 4.0})),
-            "config.json: `rope_scaling.rope_type` is \"yarn\", which is not supported \
-             (only `default`, `linear`, `llama3` and `longrope`)",
+            with(base("llama"), "rope_scaling", json!({"type": "proportional", "factor": 4.0})),
+            "config.json: `rope_scaling.rope_type` is \"proportional\", which is not supported \
+             (only `default`, `linear`, `dynamic`, `llama3`, `yarn` and `longrope`)",
         ),
         (
             with(base("phi3"), "rope_scaling", longrope),

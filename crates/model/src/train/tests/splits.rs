@@ -43,7 +43,7 @@ fn padded(rows: &[&TrainRow], model: &Decoder) -> MicroBatch {
     let attention = PackedCausal::new(&vec![width as i64; rows.len()], model.config());
     MicroBatch {
         ids: Tensor::from_slice(&ids),
-        positions: attention.positions(Device::Cpu).unwrap(),
+        positions: model.positions(attention.tokens()).unwrap(),
         attention,
         predicting: Tensor::from_slice(&predicting),
         targets: Tensor::from_slice(&targets),
