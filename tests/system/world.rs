@@ -85,6 +85,14 @@ impl World {
         fs::write(self.matrix(), text.replace(from, to)).unwrap();
     }
 
+    /// The matrix file with other recipes, up to its prompts.
+    pub(crate) fn change_recipes(&self, recipes: &str) {
+        let text = fs::read_to_string(self.matrix()).unwrap();
+        let (before, rest) = text.split_once("recipes:\n").unwrap();
+        let (_, after) = rest.split_once("prompts:\n").unwrap();
+        fs::write(self.matrix(), format!("{before}{recipes}{after}")).unwrap();
+    }
+
     /// A path in the folder.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
