@@ -18,6 +18,12 @@ mod collector;
 #[cfg(target_os = "linux")]
 mod export;
 #[cfg(target_os = "linux")]
+mod hub;
+#[cfg(target_os = "linux")]
+#[path = "../../crates/artifacts/tests/hub/server.rs"]
+#[expect(dead_code, reason = "the client's own tests use the other faults")]
+mod hub_server;
+#[cfg(target_os = "linux")]
 mod judged;
 #[cfg(target_os = "linux")]
 mod judging;
@@ -31,6 +37,8 @@ mod labs;
 mod lifetime;
 #[cfg(target_os = "linux")]
 mod logs;
+#[cfg(target_os = "linux")]
+mod memory;
 #[cfg(target_os = "linux")]
 mod processes;
 #[cfg(target_os = "linux")]
