@@ -16,6 +16,10 @@ mod budgets;
 #[cfg(target_os = "linux")]
 mod collector;
 #[cfg(target_os = "linux")]
+mod cut_network;
+#[cfg(target_os = "linux")]
+mod drained_worker;
+#[cfg(target_os = "linux")]
 mod export;
 #[cfg(target_os = "linux")]
 mod hub;
@@ -34,17 +38,25 @@ mod killed_worker;
 #[expect(dead_code, reason = "the judge-runner's own tests use the other labs, faults and batches")]
 mod labs;
 #[cfg(target_os = "linux")]
+mod late_answers;
+#[cfg(target_os = "linux")]
 mod lifetime;
 #[cfg(target_os = "linux")]
 mod logs;
 #[cfg(target_os = "linux")]
 mod memory;
 #[cfg(target_os = "linux")]
+mod parts;
+#[cfg(target_os = "linux")]
 mod processes;
+#[cfg(target_os = "linux")]
+mod proxy;
 #[cfg(target_os = "linux")]
 mod runs;
 #[cfg(target_os = "linux")]
 mod stack;
+#[cfg(target_os = "linux")]
+mod stood_still;
 #[cfg(target_os = "linux")]
 mod traces;
 #[cfg(target_os = "linux")]

@@ -33,7 +33,7 @@ impl Engine {
         }
         let id = worker.id.clone();
         self.record_all(decide::register(&self.state, worker, self.clock.unix()))?;
-        let stale = self.attach(&id, &running);
+        let stale = self.attach(&id, &running)?;
         self.release_undelivered(&id, &running)?;
         let connection = self.tables.connect(Connection::new(id.clone(), outbound, end));
         let (epoch, lease_ms) = (self.state.epoch, self.limits.lease_ms);
@@ -46,18 +46,27 @@ impl Engine {
         Ok(())
     }
 
-    fn attach(&mut self, worker: &WorkerId, running: &[Lease]) -> Vec<Lease> {
+    fn attach(&mut self, worker: &WorkerId, running: &[Lease]) -> Result<Vec<Lease>, EngineError> {
         let deadline_ms = self.now_ms + self.limits.lease_ms;
         let mut stale = Vec::new();
         for lease in running {
             let its_own = self.tables.leases.get(lease).is_some_and(|row| row.worker == *worker);
             if its_own && decide::renew(&self.state, lease).is_ok() {
                 self.tables.renewed(lease, deadline_ms);
-            } else {
+            } else if !self.has_won(lease)? {
                 stale.push(lease.clone());
             }
         }
-        stale
+        Ok(stale)
+    }
+
+    /// The answer to its completion may have been lost: then it says it again, and hears that it counts.
+    fn has_won(&self, lease: &Lease) -> Result<bool, EngineError> {
+        let won = match self.state.matrix(&lease.job.matrix) {
+            Some(matrix) => winner_of(matrix, &lease.job),
+            None => self.archived_winner(lease)?.map(|winner| winner.fence),
+        };
+        Ok(won == Some(lease.fence))
     }
 
     fn release_undelivered(&mut self, worker: &WorkerId, running: &[Lease]) -> Result<(), EngineError> {

@@ -44,6 +44,32 @@ async fn a_worker_that_does_not_come_back_after_a_restart_is_replaced() {
     assert_eq!((again.lease.job, again.lease.fence.attempt.0), (train.job, 2));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_did_not_hear_that_its_completion_counts_says_it_again_and_does() {
+    let mut world = World::new().await;
+    let matrix_id = world.submit("k", 1).await.matrix_id;
+    let mut worker = Worker::connect(&world, "w", &[]).await;
+    let mut offered = Vec::new();
+    for _ in 0..JOBS {
+        let assignment = worker.offer().await;
+        offered.push((assignment.lease.clone(), worker.perform(&assignment).await));
+    }
+    drop(worker);
+    world.restart().await;
+    // The matrix has ended, and what it was is in the index.
+    let before = world.view(&matrix_id).await;
+    let running: Vec<_> = offered.iter().map(|(lease, _)| lease.clone()).collect();
+    let mut other = running[0].clone();
+    other.fence.attempt.0 += 1;
+    let mut worker = Worker::connect(&world, "w", &[running.clone(), vec![other.clone()]].concat()).await;
+    let stale: Vec<_> = worker.welcome.stale.iter().map(|lease| lease.attempt).collect();
+    assert_eq!(stale, [other.fence.attempt.0]);
+    for (lease, outputs) in &offered {
+        worker.complete(lease, outputs).await.unwrap();
+    }
+    assert_eq!(world.view(&matrix_id).await, before);
+}
+
 /// Runs one matrix to its end and leaves another running; answers both views.
 async fn two_matrices(world: &World) -> (v1::MatrixView, v1::MatrixView) {
     let finished = world.submit("k1", 1).await.matrix_id;

@@ -267,7 +267,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Does a job as a worker does: checkpoints, outputs, completion.
-    pub(crate) async fn perform(&mut self, assignment: &Assignment) {
+    pub(crate) async fn perform(&mut self, assignment: &Assignment) -> Vec<Artifact> {
         let lease = &assignment.lease;
         if let Work::Train(spec) = &assignment.job.work {
             for step in &spec.checkpoints {
@@ -280,6 +280,7 @@ impl<'a> Worker<'a> {
             outputs.push(self.upload(lease, name, &format!("{name}.jsonl"), bytes.as_bytes()).await);
         }
         self.complete(lease, &outputs).await.unwrap();
+        outputs
     }
 }
 

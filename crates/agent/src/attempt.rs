@@ -43,6 +43,15 @@ pub(crate) struct Attempt<E> {
     pub(crate) usd_per_hour: Option<f64>,
 }
 
+/// What work came to.
+#[derive(PartialEq)]
+enum Said {
+    /// How it ended, or as much of that as anyone would hear.
+    AllThereWas,
+    /// The lease went first: its end is nobody's business any more.
+    Nothing,
+}
+
 impl<E: Executor> Attempt<E> {
     /// All of it. Returns when the device is free and the coordinator has heard, or must not hear, how it ended.
     pub(crate) async fn live(self) -> Lease {
@@ -71,21 +80,25 @@ impl<E: Executor> Attempt<E> {
         let clock = LeaseClock::new(term, Duration::from_millis(limits.progress_ms));
         let progress = watch::Sender::new(Progress::default());
         let mut work = std::pin::pin!(self.work(&clock, &progress));
-        tokio::select! {
+        let over = tokio::select! {
             // Finished work beats a loss noticed in the same moment.
             biased;
-            () = &mut work => return,
+            said = &mut work => Some(said),
             lost = clock.keep(&self.courier.link, &self.assignment.lease, progress.subscribe()) => {
                 self.stop.silence(lost);
+                None
             }
-            () = self.stop.silenced() => {}
-            () = self.record.log.pump(&self.courier.link) => {}
-            () = self.record.keep() => {}
-            () = self.spending.keep(&self.stop) => {}
+            () = self.stop.silenced() => None,
+            () = self.record.log.pump(&self.courier.link) => None,
+            () = self.record.keep() => None,
+            () = self.spending.keep(&self.stop) => None,
+        };
+        if over == Some(Said::AllThereWas) {
+            return;
         }
         self.say_why();
         // The cancelled run is awaited: the next attempt must find a free device.
-        if timeout(Duration::from_millis(limits.cancel_ms), work).await.is_err() {
+        if over.is_none() && timeout(Duration::from_millis(limits.cancel_ms), work).await.is_err() {
             tracing::error!(limit_ms = limits.cancel_ms, "a cancelled run did not end: it was dropped");
         }
         // Nothing more is said about its job, but what it logged last is still worth reading.
@@ -104,7 +117,7 @@ impl<E: Executor> Attempt<E> {
         }
     }
 
-    async fn work(&self, clock: &LeaseClock, progress: &watch::Sender<Progress>) {
+    async fn work(&self, clock: &LeaseClock, progress: &watch::Sender<Progress>) -> Said {
         let outcome = self.outcome(clock, progress).await;
         if let Err(failure) = &outcome
             && self.stop.why_silenced().is_none()
@@ -118,9 +131,14 @@ impl<E: Executor> Attempt<E> {
             self.record.finish().await;
             self.tell(outcome).await;
         }));
-        if let Some(Err(_)) = said.await {
-            tracing::error!(limit_ms = patience.as_millis(), "nobody heard how the attempt ended");
+        match said.await {
+            Some(Ok(())) => {}
+            Some(Err(_)) => {
+                tracing::error!(limit_ms = patience.as_millis(), "nobody heard how the attempt ended");
+            }
+            None => return Said::Nothing,
         }
+        Said::AllThereWas
     }
 
     async fn outcome(

@@ -132,6 +132,24 @@ async fn a_cancelled_attempt_stores_its_last_lines_and_says_nothing_else() {
 }
 
 #[tokio::test]
+async fn an_attempt_that_is_lost_while_it_says_its_results_stores_why() {
+    let mut coordinator = Coordinator::start().await;
+    let mut agent = Agent::start(&coordinator);
+    let run = run_one(&mut coordinator, &mut agent).await;
+    {
+        let mut script = coordinator.script();
+        script.completions_cut_off = 1;
+        script.stale.insert(assignment(0, 1).lease);
+    }
+    run.end(nothing());
+    coordinator.until(completed).await;
+    let part = coordinator.until_without(stored, |heard| failed(heard).is_some()).await;
+    assert_eq!(lines(&coordinator, &part), ["the coordinator said stop: stale"]);
+    coordinator.until(ready(1)).await;
+    agent.shut_down().await;
+}
+
+#[tokio::test]
 async fn a_part_that_was_not_answered_is_said_again_as_it_was() {
     let mut coordinator = Coordinator::start().await;
     let mut agent = Agent::with(&coordinator, TOKEN, |limits| limits.log_segment_ms = 20);
