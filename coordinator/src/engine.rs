@@ -163,7 +163,7 @@ impl Engine {
         let deadline_ms = self.now_ms + self.limits.lease_ms;
         for (lease, worker) in decide::resume(&self.state) {
             let row = LeaseRow::new(worker, deadline_ms);
-            self.tables.leases.insert(lease, row);
+            self.tables.leased(lease, row);
         }
         self.tables.gone = self.state.workers.keys().map(|worker| (worker.clone(), self.now_ms)).collect();
         let quarantined = self.state.standings.iter().filter(|(_, standing)| standing.quarantine.is_some());
@@ -195,7 +195,7 @@ impl Engine {
     /// Waits for a command or for what is due, then decides all that have come, up to the batch's limits.
     fn receive(&mut self, receiver: &Receiver<Envelope>) -> Result<Flow, EngineError> {
         let asked_ms = self.clock.monotonic_ms();
-        let due_ms = self.tables.next_due_ms().unwrap_or(u64::MAX);
+        let due_ms = self.tables.next_due_ms();
         let wait_ms = due_ms.saturating_sub(asked_ms).min(IDLE_WAKE_MS);
         let first = match receiver.recv_timeout(Duration::from_millis(wait_ms)) {
             Ok(envelope) => Some(envelope),

@@ -1,7 +1,8 @@
 //! A long past: how fast a coordinator with many finished and waiting jobs is back, and what lists of them cost.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,10 +38,13 @@ async fn one(jobs: u64) -> Value {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     let finished = write_past(&data.join("journal"), jobs);
-    // Brings the index up to the journal and writes a snapshot, as a coordinator does while it runs.
+    // Writes a snapshot, as a coordinator does while it runs, and leaves the index to the next start.
     let mut compact = Command::new(env!("CARGO_BIN_EXE_assay-coordinator"));
     let compacted = compact.args(["admin", "compact", "--data-dir"]).arg(&data).output().unwrap();
     assert!(compacted.status.success(), "{compacted:?}");
+    let began = Instant::now();
+    build_index(&data);
+    let rebuilt = began.elapsed();
     let began = Instant::now();
     let process = Process::serve(folder, SILENT_MS, None, &[]);
     let serving = began.elapsed();
@@ -48,10 +52,23 @@ async fn one(jobs: u64) -> Value {
     worker.offer().await;
     let first_lease = began.elapsed();
     json!({
-        "finished": finished, "waiting": jobs / 10, "serving_s": serving.as_secs_f64(),
+        "finished": finished, "waiting": jobs / 10, "index_rebuilt_s": rebuilt.as_secs_f64(), "serving_s": serving.as_secs_f64(),
         "first_lease_s": first_lease.as_secs_f64(), "memory_mib": process.memory_kib() >> 10,
         "page_ms": percentiles(pages(&process).await),
     })
+}
+
+/// A start and a regular end.
+fn build_index(data: &Path) {
+    let mut serve = Command::new(env!("CARGO_BIN_EXE_assay-coordinator"));
+    serve.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data).env("ASSAY_LOG", "info");
+    let mut child = serve.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(lines.by_ref().any(|line| line.unwrap().contains(": serving ")), "it ended before it served");
+    let pid = nix::unistd::Pid::from_raw(child.id().try_into().unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    lines.count();
+    assert!(child.wait().unwrap().success());
 }
 
 /// Each page of all matrices, from the newest on.

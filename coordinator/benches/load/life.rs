@@ -66,7 +66,7 @@ pub(crate) async fn lives() -> Value {
     let mut worker = Worker::connect(world, "w", &[]).await;
     let request =
         v1::SubmitRequest { submit_key: "life".into(), resolved_json: resolved.to_string(), fresh: false };
-    let (mut bare, mut files) = (Duration::ZERO, Duration::ZERO);
+    let [mut submit, mut lease, mut files, mut end] = [Duration::ZERO; 4];
     let (began, mut cpu) = (Instant::now(), process.cpu());
     let mut spent = |sum: &mut Duration| {
         let now = process.cpu();
@@ -74,11 +74,11 @@ pub(crate) async fn lives() -> Value {
         cpu = now;
     };
     world.matrices().submit(request).await.unwrap();
-    spent(&mut bare);
+    spent(&mut submit);
     let mut done = BTreeSet::new();
     while done.len() < plan.len() {
         let wave = offers(&mut worker, ready(&plan, &done).min(WAVE)).await;
-        spent(&mut bare);
+        spent(&mut lease);
         let mut ended = Vec::new();
         for assignment in wave {
             let outputs = upload(&mut worker, &assignment).await;
@@ -87,12 +87,13 @@ pub(crate) async fn lives() -> Value {
         }
         spent(&mut files);
         complete(&mut worker, &ended).await;
-        spent(&mut bare);
+        spent(&mut end);
     }
     let (jobs, took) = (plan.len() as f64, began.elapsed());
     let per_job = |cpu: Duration| cpu.as_secs_f64() * 1e6 / jobs;
     json!({
-        "jobs": plan.len(), "jobs_per_s": jobs / took.as_secs_f64(), "cpu_us_per_job": per_job(bare),
+        "jobs": plan.len(), "jobs_per_s": jobs / took.as_secs_f64(), "cpu_us_per_job": per_job(submit + lease + end),
+        "of_which": { "submit": per_job(submit), "lease": per_job(lease), "complete": per_job(end) },
         "cpu_us_per_job_for_files": per_job(files), "memory_mib": process.memory_kib() >> 10,
     })
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use assay_domain::decide;
-use assay_domain::state::{FinishedJob, Matrix, ReadSet, Status};
+use assay_domain::state::{FinishedJob, Matrix, Phase, ReadSet};
 use assay_domain::{JobId, JobKey, MatrixId, Rejection};
 
 use super::archive::{Cursor, MatrixLine};
@@ -16,13 +16,11 @@ impl Engine {
         keys: &[JobKey],
         reply: Reply<BTreeMap<JobKey, FinishedJob>>,
     ) -> Result<(), EngineError> {
-        let mut found = BTreeMap::new();
+        let mut found = self.state.finished_by_key(&keys.iter().copied().collect());
         for key in keys {
-            let finished = match self.state.finished_by_key(key) {
-                Some(finished) => Some(finished),
-                None => self.archive.finished(key)?,
-            };
-            found.extend(finished.map(|finished| (*key, finished)));
+            if !found.contains_key(key) {
+                found.extend(self.archive.finished(key)?.map(|finished| (*key, finished)));
+            }
         }
         self.answer(reply, found);
         Ok(())
@@ -60,11 +58,15 @@ impl Engine {
     }
 
     fn submitted(&self, id: &MatrixId, repeated: bool) -> Result<Submitted, EngineError> {
-        let matrix = self.find(id)?;
-        let jobs = matrix.as_ref().map_or(0, |matrix| matrix.jobs.len() as u32);
-        let reused =
-            |matrix: &Matrix| (0..jobs).filter(|job| matrix.status(*job) == Status::Reused).count() as u32;
-        Ok(Submitted { matrix: id.clone(), repeated, jobs, reused: matrix.as_ref().map_or(0, reused) })
+        let count = |matrix: &Matrix| {
+            let reused = matrix.jobs.iter().filter(|job| matches!(job.phase, Phase::Reused { .. }));
+            (matrix.jobs.len() as u32, reused.count() as u32)
+        };
+        let (jobs, reused) = match self.here(id) {
+            Some(matrix) => count(matrix),
+            None => self.archive.matrix(id)?.as_ref().map(count).unwrap_or_default(),
+        };
+        Ok(Submitted { matrix: id.clone(), repeated, jobs, reused })
     }
 
     pub(super) fn get(
@@ -123,10 +125,15 @@ impl Engine {
 
     /// A matrix, finished or not. What this batch archived is not in the index yet.
     pub(super) fn find(&self, id: &MatrixId) -> Result<Option<Matrix>, EngineError> {
-        let here = self.state.matrices.iter().chain(&self.batch.archived);
-        match here.into_iter().find(|matrix| matrix.submitted.id == *id) {
+        match self.here(id) {
             Some(matrix) => Ok(Some(matrix.clone())),
             None => self.archive.matrix(id),
         }
+    }
+
+    /// A matrix that is not in the index.
+    fn here(&self, id: &MatrixId) -> Option<&Matrix> {
+        let archived = || self.batch.archived.iter().find(|matrix| matrix.submitted.id == *id);
+        self.state.matrix(id).or_else(archived)
     }
 }

@@ -1,6 +1,6 @@
 //! What the engine knows and never stores: deadlines, holds, progress, connections. Lost at a restart without harm.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use assay_domain::decide::schedule::Shares;
 use assay_domain::job::Offer;
@@ -26,6 +26,10 @@ pub(super) struct Tables {
     /// Whose turn it is.
     pub(super) shares: Shares,
     next_connection: u64,
+    /// The connection of each worker that has one.
+    by_worker: HashMap<WorkerId, ConnectionId>,
+    /// No lease is due before then, though none may be then: what renewals put off is seen when this comes.
+    quiet_until_ms: u64,
 }
 
 /// A running attempt.
@@ -76,25 +80,34 @@ impl Tables {
         self.next_connection += 1;
         let id = ConnectionId(self.next_connection);
         self.gone.remove(&connection.worker);
+        self.by_worker.insert(connection.worker.clone(), id);
         self.connections.insert(id, connection);
         id
     }
 
     pub(super) fn connection_of(&self, worker: &WorkerId) -> Option<ConnectionId> {
-        self.connections.iter().find(|(_, connection)| connection.worker == *worker).map(|(id, _)| *id)
+        self.by_worker.get(worker).copied()
     }
 
     /// The connection is closed: its worker has until the grace ends to come back.
     pub(super) fn disconnect(&mut self, id: ConnectionId, now_ms: u64, back_by_ms: u64) {
         let Some(connection) = self.connections.remove(&id) else { return };
         connection.end.cancel();
-        if self.connection_of(&connection.worker).is_some() {
+        if self.connection_of(&connection.worker) != Some(id) {
             return;
         }
+        self.by_worker.remove(&connection.worker);
+        self.quiet_until_ms = self.quiet_until_ms.min(back_by_ms);
         for row in self.leases.values_mut().filter(|row| row.worker == connection.worker) {
             row.back_by_ms = Some(back_by_ms);
         }
         self.gone.insert(connection.worker, now_ms);
+    }
+
+    /// An attempt runs from now on.
+    pub(super) fn leased(&mut self, lease: Lease, row: LeaseRow) {
+        self.quiet_until_ms = self.quiet_until_ms.min(row.due_ms());
+        self.leases.insert(lease, row);
     }
 
     /// Its worker is heard: the lease lasts a full term from now.
@@ -107,9 +120,13 @@ impl Tables {
     }
 
     /// The leases that are due.
-    pub(super) fn due(&self, now_ms: u64) -> Vec<Lease> {
-        let due = self.leases.iter().filter(|(_, row)| row.due_ms() <= now_ms);
-        due.map(|(lease, _)| lease.clone()).collect()
+    pub(super) fn due(&mut self, now_ms: u64) -> Vec<Lease> {
+        if now_ms < self.quiet_until_ms {
+            return Vec::new();
+        }
+        let (due, later): (Vec<_>, Vec<_>) = self.leases.iter().partition(|(_, row)| row.due_ms() <= now_ms);
+        self.quiet_until_ms = later.iter().map(|(_, row)| row.due_ms()).min().unwrap_or(u64::MAX);
+        due.into_iter().map(|(lease, _)| lease.clone()).collect()
     }
 
     /// Ends holds that are over; answers whether there were any.
@@ -141,10 +158,10 @@ impl Tables {
         saying.map(now).collect()
     }
 
-    /// When something is due next.
-    pub(super) fn next_due_ms(&self) -> Option<u64> {
-        let leases = self.leases.values().map(LeaseRow::due_ms);
-        leases.chain(self.holds.values().copied()).min()
+    /// Nothing is due before then.
+    pub(super) fn next_due_ms(&self) -> u64 {
+        let holds = self.holds.values().copied();
+        holds.chain([self.quiet_until_ms]).min().unwrap_or(u64::MAX)
     }
 
     /// The engine did not listen for a while (the machine slept): nobody's time ran meanwhile.

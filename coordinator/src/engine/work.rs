@@ -307,7 +307,7 @@ impl Engine {
         match event {
             Event::JobLeased { lease, worker, .. } => {
                 let deadline_ms = self.now_ms + self.limits.lease_ms;
-                self.tables.leases.insert(lease.clone(), LeaseRow::new(worker.clone(), deadline_ms));
+                self.tables.leased(lease.clone(), LeaseRow::new(worker.clone(), deadline_ms));
                 tracing::info!(lease = %lease, worker = %worker, "leased");
             }
             Event::JobSucceeded { lease, .. } => {

@@ -26,28 +26,14 @@ pub(super) struct Present {
 }
 
 impl Named {
-    /// Why artifacts of an attempt cannot be accepted: a file under another key than its own, or not in the store.
+    /// Why artifacts of attempts cannot be accepted: a file under another key than its own, or not in the store. One answer for each
+    /// of the given.
     pub(super) async fn check(
         &self,
-        lease: &Lease,
-        artifacts: Vec<Artifact>,
-    ) -> Result<Option<Rejection>, Status> {
-        let lease = lease.clone();
-        self.look(move |objects| {
-            for artifact in &artifacts {
-                if artifact.files.is_empty() {
-                    return Ok(Some(Rejection::MissingOutput { lease, name: artifact.name.clone() }));
-                }
-                for file in &artifact.files {
-                    if let Some(found) = wrong(objects, &lease, &artifact.name, file)? {
-                        let (key, bytes) = (file.key.to_string(), file.bytes);
-                        return Ok(Some(Rejection::MissingObject { lease, key, bytes, found }));
-                    }
-                }
-            }
-            Ok(None)
-        })
-        .await
+        named: Vec<(Lease, Vec<Artifact>)>,
+    ) -> Result<Vec<Option<Rejection>>, Status> {
+        self.look(move |objects| named.iter().map(|(lease, made)| refused(objects, lease, made)).collect())
+            .await
     }
 
     /// The finished jobs all of whose outputs are still in the store, and the keys of the others.
@@ -131,6 +117,26 @@ impl Named {
             Err(error) => Err(internal("looking into the object store", &error)),
         }
     }
+}
+
+/// Why the artifacts of one attempt cannot be accepted.
+fn refused(
+    objects: &LocalObjects,
+    lease: &Lease,
+    made: &[Artifact],
+) -> Result<Option<Rejection>, ObjectError> {
+    for artifact in made {
+        if artifact.files.is_empty() {
+            return Ok(Some(Rejection::MissingOutput { lease: lease.clone(), name: artifact.name.clone() }));
+        }
+        for file in &artifact.files {
+            if let Some(found) = wrong(objects, lease, &artifact.name, file)? {
+                let (lease, key, bytes) = (lease.clone(), file.key.to_string(), file.bytes);
+                return Ok(Some(Rejection::MissingObject { lease, key, bytes, found }));
+            }
+        }
+    }
+    Ok(None)
 }
 
 fn wrong(

@@ -79,12 +79,14 @@ fn reuse(state: &State, read: &ReadSet, matrix: &SubmittedMatrix) -> Vec<Event> 
     if read.fresh {
         return Vec::new();
     }
+    let unread = matrix.plan.iter().map(|job| job.key);
+    let unread = unread.filter(|key| !read.finished.contains_key(key) && !read.absent.contains(key));
+    // What finished after the read set was made was seen to be there when it was accepted.
+    let newer = state.finished_by_key(&unread.collect());
     // What lacks something is made again, and all that is made from it.
     let mut again = BTreeSet::new();
     let found = matrix.plan.iter().filter_map(|job| {
-        // What finished after the read set was made was seen to be there when it was accepted.
-        let newer = || state.finished_by_key(&job.key).filter(|_| !read.absent.contains(&job.key));
-        let finished = read.finished.get(&job.key).cloned().or_else(newer)?;
+        let finished = read.finished.get(&job.key).or_else(|| newer.get(&job.key))?.clone();
         if finished.lacks_something() || job.needs().any(|(needed, _)| again.contains(&needed)) {
             again.insert(job.ordinal);
             return None;

@@ -243,12 +243,19 @@ impl State {
         self.matrix(&id.matrix)?.jobs.get(id.ordinal as usize)
     }
 
-    /// A succeeded job with this key, among matrices not archived.
-    pub fn finished_by_key(&self, key: &JobKey) -> Option<FinishedJob> {
-        self.matrices.iter().find_map(|matrix| {
-            let planned = matrix.submitted.plan.iter().find(|planned| planned.key == *key)?;
-            matrix.finished_job(planned.ordinal)
-        })
+    /// The jobs with these keys that have succeeded, among matrices not archived.
+    pub fn finished_by_key(&self, keys: &BTreeSet<JobKey>) -> BTreeMap<JobKey, FinishedJob> {
+        let mut finished = BTreeMap::new();
+        for matrix in &self.matrices {
+            let done =
+                matrix.submitted.plan.iter().zip(&matrix.jobs).filter(|(_, job)| job.phase.is_success());
+            for (planned, _) in done.filter(|(planned, _)| keys.contains(&planned.key)) {
+                if let Some(job) = matrix.finished_job(planned.ordinal) {
+                    finished.entry(planned.key).or_insert(job);
+                }
+            }
+        }
+        finished
     }
 
     /// The leases of all running attempts.

@@ -46,7 +46,7 @@ pub(super) fn main() -> Result<()> {
     let machine = machine::describe();
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(layout::repository());
-    cargo.args(["bench", "--profile", "dev", "--package", "assay-coordinator", "--bench", "load"]);
+    cargo.args(["bench", "--package", "assay-coordinator", "--bench", "load"]);
     let ours = last_line(&process::answer(&mut cargo)?).context("the bench printed no figures")?;
     let mut result = json!({ "name": "coordinator", "machine": machine, "assay": ours });
     for peer in &PEERS {

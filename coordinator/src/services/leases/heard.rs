@@ -68,46 +68,66 @@ impl Worker {
 
     async fn checkpointed(&self, batch: v1::CheckpointedBatch) -> Result<ItemAnswers, Status> {
         self.service.check_count("items", batch.items.len())?;
-        let mut items = Vec::with_capacity(batch.items.len());
+        let mut said = Vec::with_capacity(batch.items.len());
         for item in batch.items {
             let lease = convert::lease(item.lease)?;
             let adapter = artifact("adapter_json", &item.adapter_json)?;
             let resume = artifact("resume_json", &item.resume_json)?;
             check_name("adapter_json", &adapter, &Artifact::adapter_name(item.step))?;
             check_name("resume_json", &resume, &Artifact::resume_name(item.step))?;
-            let refused = self.service.named.check(&lease, vec![adapter.clone(), resume.clone()]).await?;
-            items.push(CheckpointedItem { lease, step: item.step, adapter, resume, refused });
+            said.push((lease, item.step, adapter, resume));
         }
+        let named = |(lease, _, adapter, resume): &(Lease, u64, Artifact, Artifact)| {
+            (lease.clone(), vec![adapter.clone(), resume.clone()])
+        };
+        let refused = self.service.named.check(said.iter().map(named).collect()).await?;
+        let items = said.into_iter().zip(refused).map(|((lease, step, adapter, resume), refused)| {
+            CheckpointedItem { lease, step, adapter, resume, refused }
+        });
+        let items = items.collect();
         Ok(self.service.engine.ask(|reply| Command::Checkpointed { items, reply }).await?)
     }
 
     async fn logged(&self, batch: v1::LoggedBatch) -> Result<ItemAnswers, Status> {
         self.service.check_count("items", batch.items.len())?;
-        let mut items = Vec::with_capacity(batch.items.len());
+        let (mut said, mut named) = (Vec::new(), Vec::new());
         for item in batch.items {
             let lease = convert::lease(item.lease)?;
             let segment: LogSegment = convert::from_json("segment_json", &item.segment_json)?;
             let file = segment.file(&lease);
             let file = file.map_err(|error| Status::invalid_argument(error.to_string()))?;
-            let stored = Artifact { name: segment.of.as_str().to_owned(), files: vec![file] };
-            let refused = self.service.named.check(&lease, vec![stored]).await?;
-            items.push(LoggedItem { lease, segment, refused });
+            named.push((
+                lease.clone(),
+                vec![Artifact { name: segment.of.as_str().to_owned(), files: vec![file] }],
+            ));
+            said.push((lease, segment));
         }
+        let refused = self.service.named.check(named).await?;
+        let items = said.into_iter().zip(refused);
+        let items = items.map(|((lease, segment), refused)| LoggedItem { lease, segment, refused }).collect();
         Ok(self.service.engine.ask(|reply| Command::Logged { items, reply }).await?)
     }
 
     async fn completed(&self, batch: v1::CompletedBatch) -> Result<ItemAnswers, Status> {
         self.service.check_count("items", batch.items.len())?;
-        let mut items = Vec::with_capacity(batch.items.len());
+        let (mut said, mut named) = (Vec::new(), Vec::new());
         for item in batch.items {
             let lease = convert::lease(item.lease)?;
             check_bytes("outputs_json", item.outputs_json.len(), OUTPUTS_BYTES_MAX)?;
             check_bytes("usage_json", item.usage_json.len(), OUTPUTS_BYTES_MAX)?;
             let outputs = convert::artifacts("outputs_json", &item.outputs_json)?;
             let usage: Usage = convert::from_json("usage_json", &item.usage_json)?;
-            let refused = self.service.named.check(&lease, outputs.clone()).await?;
-            items.push(CompletedItem { lease, outputs, usage, refused });
+            named.push((lease.clone(), outputs.clone()));
+            said.push((lease, outputs, usage));
         }
+        let refused = self.service.named.check(named).await?;
+        let items = said.into_iter().zip(refused).map(|((lease, outputs, usage), refused)| CompletedItem {
+            lease,
+            outputs,
+            usage,
+            refused,
+        });
+        let items = items.collect();
         Ok(self.service.engine.ask(|reply| Command::Completed { items, reply }).await?)
     }
 

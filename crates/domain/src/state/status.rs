@@ -55,6 +55,11 @@ fn status<'a>(
 }
 
 impl Phase {
+    /// Whether the job has its outputs.
+    pub(super) const fn is_success(&self) -> bool {
+        matches!(self, Self::Succeeded { .. } | Self::Reused { .. })
+    }
+
     /// The status that the phase alone decides.
     pub(super) const fn settled(&self) -> Option<Status> {
         match self {

@@ -211,9 +211,11 @@ impl Coordinator {
             let mut files = job.outputs.iter().flat_map(|output| &output.files);
             files.all(|file| !self.objects.gone.contains(&file.key))
         };
-        let found = plan.keys.iter().filter_map(|key| {
-            Some((*key, self.state.finished_by_key(key).or_else(|| self.finished.get(key).cloned())?))
-        });
+        let newer = self.state.finished_by_key(&plan.keys.iter().copied().collect());
+        let found = plan
+            .keys
+            .iter()
+            .filter_map(|key| Some((*key, newer.get(key).or_else(|| self.finished.get(key))?.clone())));
         let (present, absent): (Vec<_>, Vec<_>) = found.partition(|(_, job)| is_there(job));
         let of_key = self.archive.values().find(|matrix| matrix.submitted.submit_key == *key);
         let read = ReadSet {
