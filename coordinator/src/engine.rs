@@ -23,6 +23,7 @@ use crate::snapshot::{SnapshotError, Snapshots};
 
 use archive::{Archive, JobRecord};
 use command::{Command, ConnectionId, Envelope, Outbound, Reply};
+use history::History;
 use logs::Logs;
 use recovery::Recovered;
 use tables::{LeaseRow, Tables};
@@ -36,7 +37,7 @@ mod assignment;
 mod budget;
 pub(crate) mod command;
 mod error;
-mod history;
+pub(crate) mod history;
 mod ledgers;
 mod logged;
 mod logs;
@@ -98,6 +99,7 @@ struct Engine {
     journal: Journal,
     snapshots: Snapshots,
     archive: Archive,
+    history: History,
     snapshot_sequence: u64,
     changed: watch::Sender<u64>,
     batch: Batch,
@@ -146,6 +148,7 @@ impl Engine {
             journal: recovered.journal,
             snapshots: recovered.snapshots,
             archive: recovered.archive,
+            history: recovered.history,
             snapshot_sequence: recovered.snapshot_sequence,
             changed,
             batch: Batch::default(),
@@ -279,7 +282,13 @@ impl Engine {
         let record = serde_json::to_vec(&event).map_err(|source| EngineError::Encode { source })?;
         self.batch.record_bytes += record.len();
         self.batch.records.push(record);
-        self.batch.archived.extend(recovery::archived_by(&self.state, &event));
+        if let Some(finished) = recovery::archived_by(&self.state, &event) {
+            self.history.finished(&finished)?;
+            self.batch.archived.push(finished);
+        }
+        if recovery::is_about_the_past(&self.state, &event) {
+            self.history.happened(&event)?;
+        }
         if let Event::HistoryForgotten { before, .. } = &event {
             self.batch.forgotten = Some(*before);
         }
@@ -344,11 +353,11 @@ impl Engine {
         self.forget_history()?;
         let last = self.journal.last_sequence();
         self.archive.flush()?;
-        let bytes = recovery::encode_snapshot(&self.state, &self.archive.all()?)?;
+        self.history.gather(&self.archive)?;
         // The next try comes after as many records again, whatever becomes of this one.
         self.snapshot_sequence = last;
-        match self.snapshots.write(last, &bytes) {
-            Ok(()) => tracing::info!(sequence = last, bytes = bytes.len(), "snapshot written"),
+        match self.write_snapshot(last)? {
+            Ok(bytes) => tracing::info!(sequence = last, bytes, "snapshot written"),
             Err(fatal @ SnapshotError::Poisoned { .. }) => return Err(fatal.into()),
             Err(error) => {
                 tracing::error!(
@@ -363,6 +372,16 @@ impl Engine {
             tracing::debug!(sequence, removed, "journal segments removed");
         }
         Ok(())
+    }
+
+    /// What the history lacks, then the state; answers the state's bytes.
+    fn write_snapshot(&mut self, sequence: u64) -> Result<Result<usize, SnapshotError>, EngineError> {
+        if let Err(error) = self.history.write(sequence, &mut self.snapshots) {
+            return Ok(Err(error));
+        }
+        let state = recovery::encode_snapshot(&self.state, self.history.parts())?;
+        let written = self.snapshots.write(sequence, &state);
+        Ok(written.and_then(|()| self.history.keep(&mut self.snapshots)).map(|()| state.len()))
     }
 
     fn policy(&self) -> Policy {

@@ -1,5 +1,6 @@
 //! Snapshots: the whole state at a sequence. Written to a temporary file, synced, read back, renamed, folder synced; two
-//! are kept, and loading falls back to the older when the newer is bad.
+//! are kept, and loading falls back to the older when the newer is bad. Beside them the parts of the history that they list, in
+//! files of the same form.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,8 @@ use crate::disk::{Disk, DiskLock, SyncSite, lock_folder};
 mod format;
 
 const SUFFIX: &str = ".snapshot";
-const TEMPORARY_SUFFIX: &str = ".snapshot.tmp";
+const HISTORY_SUFFIX: &str = ".history";
+const TEMPORARY_SUFFIX: &str = ".tmp";
 const KEPT: usize = 2;
 
 /// Why a snapshot cannot be written or the folder not be read. No such error harms an older snapshot.
@@ -99,6 +101,8 @@ pub struct Snapshots {
     good: Vec<u64>,
     /// Whether this process has synced the folder: before, a name may be lost again.
     names_durable: bool,
+    /// The parts of the history that the snapshot before lists, as far as this process knows.
+    listed_before: Option<Vec<u64>>,
     poison: Option<String>,
     _lock: Box<dyn DiskLock>,
 }
@@ -113,6 +117,7 @@ impl Snapshots {
             folder: folder.to_path_buf(),
             good: Vec::new(),
             names_durable: false,
+            listed_before: None,
             poison: None,
             _lock: lock,
         };
@@ -139,32 +144,63 @@ impl Snapshots {
     ///
     /// Only after `Poisoned` must the process stop: any other error leaves what was there, and a later try is sound.
     pub fn write(&mut self, sequence: u64, state: &[u8]) -> Result<(), SnapshotError> {
-        if let Some(reason) = self.poison.clone() {
-            return Err(SnapshotError::Poisoned { reason });
-        }
+        self.check_poison()?;
         match self.good.first().copied() {
             Some(newest) if newest == sequence => return Ok(()),
             Some(newest) if newest > sequence => return Err(SnapshotError::NotNewer { sequence, newest }),
             Some(_) | None => {}
         }
-        let temporary = self.folder.join(format!("{sequence:020}{TEMPORARY_SUFFIX}"));
-        let written = self.write_temporary(&temporary, sequence, state);
-        if let Err(error) = written {
+        self.put(self.path(sequence), sequence, state)?;
+        self.names_durable = true;
+        self.good.insert(0, sequence);
+        self.good.truncate(KEPT);
+        self.remove_others()
+    }
+
+    /// Writes a part of the history; durable before a snapshot lists it. Errors are as those of `write`.
+    pub fn write_history(&mut self, sequence: u64, lines: &[u8]) -> Result<(), SnapshotError> {
+        self.put(history_path(&self.folder, sequence), sequence, lines)
+    }
+
+    /// After a snapshot that lists these parts of the history: removes the others, but for those that the snapshot before lists.
+    pub fn keep_history(&mut self, listed: &[u64]) -> Result<(), SnapshotError> {
+        let before = self.listed_before.replace(listed.to_vec());
+        // Of a snapshot that another process wrote, all may be needed.
+        let Some(before) = before else { return Ok(()) };
+        for name in self.disk.list(&self.folder).map_err(io("list", &self.folder))? {
+            let sequence = sequence_of(&name, HISTORY_SUFFIX);
+            if sequence.is_some_and(|sequence| !listed.contains(&sequence) && !before.contains(&sequence)) {
+                let path = self.folder.join(name);
+                self.disk.remove(&path).map_err(io("remove", &path))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_poison(&self) -> Result<(), SnapshotError> {
+        match self.poison.clone() {
+            Some(reason) => Err(SnapshotError::Poisoned { reason }),
+            None => Ok(()),
+        }
+    }
+
+    /// A file appears under its name whole and durably, or not at all.
+    fn put(&mut self, path: PathBuf, sequence: u64, content: &[u8]) -> Result<(), SnapshotError> {
+        self.check_poison()?;
+        let mut temporary = path.clone().into_os_string();
+        temporary.push(TEMPORARY_SUFFIX);
+        let temporary = PathBuf::from(temporary);
+        if let Err(error) = self.write_temporary(&temporary, sequence, content) {
             // Frees the space on a full disk. What cannot be removed now goes at the next start.
             let _ = self.disk.remove(&temporary);
             return Err(error);
         }
-        let path = self.path(sequence);
         self.disk.rename(&temporary, &path).map_err(io("rename to", &path))?;
         self.disk.sync_folder(&self.folder, SyncSite::SnapshotEntry).map_err(|source| {
             let reason = source.to_string();
             self.poison = Some(reason.clone());
             SnapshotError::Poisoned { reason }
-        })?;
-        self.names_durable = true;
-        self.good.insert(0, sequence);
-        self.good.truncate(KEPT);
-        self.remove_others()
+        })
     }
 
     /// Journal records up to this sequence are in both kept snapshots. `None` until this process has written one: before
@@ -196,7 +232,7 @@ impl Snapshots {
                 let path = self.folder.join(name);
                 self.disk.remove(&path).map_err(io("remove", &path))?;
             } else {
-                found.extend(sequence_of(&name));
+                found.extend(sequence_of(&name, SUFFIX));
             }
         }
         found.sort_unstable_by(|a, b| b.cmp(a));
@@ -222,19 +258,36 @@ impl Snapshots {
 pub fn look(disk: &dyn Disk, folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let names = disk.list(folder)?;
     let mut found: Vec<_> =
-        names.iter().filter_map(|name| Some((sequence_of(name)?, folder.join(name)))).collect();
+        names.iter().filter_map(|name| Some((sequence_of(name, SUFFIX)?, folder.join(name)))).collect();
     found.sort_unstable_by(|a, b| b.cmp(a));
     Ok(found)
 }
 
-/// The state in a snapshot's file, or what is wrong with it.
+/// What a file of the folder holds, or what is wrong with it.
 pub fn read(disk: &dyn Disk, path: &Path, sequence: u64) -> Result<Vec<u8>, String> {
     let bytes = disk.read(path).map_err(|error| format!("cannot be read: {error}"))?;
     format::decode(&bytes, sequence)
 }
 
-fn sequence_of(name: &str) -> Option<u64> {
-    name.strip_suffix(SUFFIX).filter(|number| number.len() == 20)?.parse().ok()
+/// Where a part of the history is, in the snapshots' folder; read as a snapshot is.
+pub fn history_path(folder: &Path, sequence: u64) -> PathBuf {
+    folder.join(format!("{sequence:020}{HISTORY_SUFFIX}"))
+}
+
+/// The bytes of a part of the history in which nothing is told, for the name of its file.
+pub fn empty(path: &Path) -> Vec<u8> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let mut bytes = Vec::new();
+    let sequence = sequence_of(&name, HISTORY_SUFFIX).unwrap_or_default();
+    let _infallible = format::encode(sequence, &[], |part| {
+        bytes.extend_from_slice(part);
+        Ok::<_, std::convert::Infallible>(())
+    });
+    bytes
+}
+
+fn sequence_of(name: &str, suffix: &str) -> Option<u64> {
+    name.strip_suffix(suffix).filter(|number| number.len() == 20)?.parse().ok()
 }
 
 fn io<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> SnapshotError + 'a {

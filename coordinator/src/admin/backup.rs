@@ -13,6 +13,7 @@ use super::files::{self, Staged};
 use super::stored::{Damage, Stored};
 use super::{AdminError, objects};
 use crate::disk::RealDisk;
+use crate::snapshot;
 
 /// What makes a folder a backup. A coordinator does not serve a folder that has it.
 pub const BACKUP_FILE: &str = "backup.json";
@@ -89,10 +90,16 @@ pub(super) fn write_state(
     for folder in ["snapshots", "journal", "objects"] {
         files::make_folder(&to.join(folder))?;
     }
-    if let Some((_, name)) = &stored.snapshot {
+    let snapshot = stored.snapshot.iter().map(|(_, name)| (name, true));
+    for (name, whole) in snapshot.chain(stored.history.iter().map(|(name, whole)| (name, *whole))) {
         let name = format!("snapshots/{name}");
-        files::copy(&from.join(&name), &to.join(&name))?;
-        let digest = objects::digest(&to.join(&name)).map_err(AdminError::io("read", &to.join(&name)))?.1;
+        let copy = to.join(&name);
+        match whole {
+            true => files::copy(&from.join(&name), &copy)?,
+            // What the snapshot lists has to be there, also where nothing is left of it.
+            false => files::write(&copy, &snapshot::empty(&copy))?,
+        }
+        let digest = objects::digest(&copy).map_err(AdminError::io("read", &copy))?.1;
         files.push((name, digest));
     }
     for (name, bytes) in &stored.segments {

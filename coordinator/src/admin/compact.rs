@@ -54,11 +54,15 @@ pub fn compact(
         let event = Event::HistoryForgotten { before, at: now };
         let record = serde_json::to_vec(&event).map_err(|source| EngineError::Encode { source })?;
         let sequence = opened.journal.append(&[record])?;
-        opened.archive.forget(before)?;
-        opened.archive.apply(sequence, &[], &std::collections::BTreeMap::new())?;
+        opened.archive.happened(sequence, &event)?;
+        opened.history.happened(&event)?;
     }
     let finished = opened.archive.all()?;
-    opened.snapshots.write(opened.journal.last_sequence(), &encode_snapshot(&opened.state, &finished)?)?;
+    let sequence = opened.journal.last_sequence();
+    opened.history.gather(&opened.archive)?;
+    opened.history.write(sequence, &mut opened.snapshots)?;
+    opened.snapshots.write(sequence, &encode_snapshot(&opened.state, opened.history.parts())?)?;
+    opened.history.keep(&mut opened.snapshots)?;
     let named = objects::named(finished.iter().chain(&opened.state.matrices));
     let mut done =
         Compacted { finished: finished.len(), forgotten: had - finished.len(), ..Compacted::default() };

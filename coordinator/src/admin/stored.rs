@@ -11,9 +11,10 @@ use assay_domain::{Event, MatrixId, State};
 use super::AdminError;
 use crate::disk::Disk;
 use crate::engine::archive::MatrixLine;
-use crate::engine::recovery::{archived_by, decode_event, decode_parts};
+use crate::engine::history::{Line, Part, each_line};
+use crate::engine::recovery::{Parts, archived_by, decode_event, decode_parts};
 use crate::journal::{JournalError, Look, Record, Seen};
-use crate::snapshot;
+use crate::snapshot::{self, history_path};
 
 /// Tries until a state was read that the coordinator did not replace meanwhile.
 const TRIES: usize = 5;
@@ -27,6 +28,15 @@ pub(super) enum Damage {
     GivenUp,
 }
 
+impl Damage {
+    fn allows(self, error: AdminError) -> Result<(), AdminError> {
+        match self {
+            Self::Refused => Err(error),
+            Self::GivenUp => Ok(()),
+        }
+    }
+}
+
 /// What the files say.
 #[derive(Debug, Default)]
 pub(super) struct Stored {
@@ -36,6 +46,8 @@ pub(super) struct Stored {
     pub(super) archived: BTreeMap<MatrixId, Matrix>,
     /// The newest good snapshot: its sequence and its file's name.
     pub(super) snapshot: Option<(u64, String)>,
+    /// The parts of the history that the snapshot lists: their files' names, and whether they were read.
+    pub(super) history: Vec<(String, bool)>,
     /// Snapshots that cannot be read, as `PATH: why`.
     pub(super) bad_snapshots: Vec<String>,
     /// The journal from the snapshot on: file names and their whole batches.
@@ -46,7 +58,7 @@ pub(super) struct Stored {
     journal_end: u64,
     /// The highest sequence that a file's name shows to have been durable.
     pub(super) proven_sequence: u64,
-    /// Why the reading ended before the end, in `Damage::GivenUp`.
+    /// What could not be read, in `Damage::GivenUp`.
     pub(super) given_up: Option<String>,
 }
 
@@ -64,9 +76,10 @@ impl Stored {
 
     fn try_load(disk: &dyn Disk, folder: &Path, damage: Damage) -> Result<Stored, AdminError> {
         let mut stored = Stored::default();
-        stored.read_snapshot(disk, &folder.join("snapshots"))?;
+        stored.read_snapshot(disk, &folder.join("snapshots"), damage)?;
         let journal = Look::open(disk, &folder.join("journal"))?;
         stored.proven_sequence = stored.proven_sequence.max(journal.first_sequence().saturating_sub(1));
+        let mut whole = true;
         match stored.read_journal(disk, &folder.join("journal"), &journal) {
             Err(error) if damage == Damage::GivenUp && !error.was_replaced() => {
                 let place = journal.place_of(stored.last_sequence + 1);
@@ -76,11 +89,12 @@ impl Stored {
                 {
                     stored.take(segment)?;
                 }
-                stored.given_up = Some(assay_domain::chain(&error));
+                stored.give_up(assay_domain::chain(&error));
+                whole = false;
             }
             read => read?,
         }
-        if stored.journal_end < stored.proven_sequence && stored.given_up.is_none() {
+        if stored.journal_end < stored.proven_sequence && whole {
             let error = AdminError::EndsEarly {
                 folder: folder.to_path_buf(),
                 last: stored.journal_end,
@@ -88,7 +102,7 @@ impl Stored {
             };
             match damage {
                 Damage::Refused => return Err(error),
-                Damage::GivenUp => stored.given_up = Some(error.to_string()),
+                Damage::GivenUp => stored.give_up(error.to_string()),
             }
         }
         if stored.journal_end < stored.last_sequence {
@@ -98,7 +112,7 @@ impl Stored {
         Ok(stored)
     }
 
-    fn read_snapshot(&mut self, disk: &dyn Disk, folder: &Path) -> Result<(), AdminError> {
+    fn read_snapshot(&mut self, disk: &dyn Disk, folder: &Path, damage: Damage) -> Result<(), AdminError> {
         let found = match snapshot::look(disk, folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             found => found.map_err(AdminError::io("list", folder))?,
@@ -107,18 +121,70 @@ impl Stored {
         for (sequence, path) in found {
             match snapshot::read(disk, &path, sequence) {
                 Ok(bytes) => {
-                    let (state, archived) = decode_parts(sequence, &bytes)?;
+                    let Parts { state, inline, history } = decode_parts(sequence, &bytes)?;
                     self.state = state;
-                    self.archived =
-                        archived.into_iter().map(|matrix| (matrix.submitted.id.clone(), matrix)).collect();
+                    inline.into_iter().for_each(|matrix| self.finished(matrix));
                     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
                     (self.snapshot, self.last_sequence) = (Some((sequence, name)), sequence);
-                    return Ok(());
+                    return self.read_history(disk, folder, &history, damage);
                 }
                 Err(reason) => self.bad_snapshots.push(format!("{}: {reason}", path.display())),
             }
         }
         Ok(())
+    }
+
+    fn read_history(
+        &mut self,
+        disk: &dyn Disk,
+        folder: &Path,
+        parts: &[Part],
+        damage: Damage,
+    ) -> Result<(), AdminError> {
+        for part in parts {
+            let path = history_path(folder, part.sequence);
+            // One that a coordinator has just removed: the newer snapshot is to be read.
+            disk.open(&path)
+                .map(drop)
+                .map_err(AdminError::io("open", &path))
+                .or_else(|error| damage.allows(error))?;
+            let read = each_line(disk, folder, part, |line| {
+                match line {
+                    Line::Finished(matrix) => self.finished(*matrix),
+                    Line::Happened(event) => self.happened(&event),
+                }
+                Ok(())
+            });
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            self.history.push((name, read.is_ok()));
+            if let Err(error) = read {
+                self.give_up(error.to_string());
+                damage.allows(error.into())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn give_up(&mut self, what: String) {
+        let before = self.given_up.take().map(|before| before + "; ").unwrap_or_default();
+        self.given_up = Some(before + &what);
+    }
+
+    fn finished(&mut self, matrix: Matrix) {
+        self.archived.insert(matrix.submitted.id.clone(), matrix);
+    }
+
+    /// What an event does to finished matrices.
+    fn happened(&mut self, event: &Event) {
+        if let Event::HistoryForgotten { before, .. } = event {
+            self.archived.retain(|_, matrix| MatrixLine::of(matrix).finished_at >= before.0);
+        }
+        if let Event::Logged { lease, .. } = event
+            && let Some(matrix) = self.archived.get_mut(&lease.job.matrix)
+            && let Some(job) = matrix.jobs.get_mut(lease.job.ordinal as usize)
+        {
+            job.apply(event);
+        }
     }
 
     fn read_journal(&mut self, disk: &dyn Disk, folder: &Path, journal: &Look) -> Result<(), AdminError> {
@@ -151,17 +217,9 @@ impl Stored {
     fn apply(&mut self, record: &Record) -> Result<(), AdminError> {
         let event = decode_event(record)?;
         if let Some(finished) = archived_by(&self.state, &event) {
-            self.archived.insert(finished.submitted.id.clone(), finished);
+            self.finished(finished);
         }
-        if let Event::HistoryForgotten { before, .. } = &event {
-            self.archived.retain(|_, matrix| MatrixLine::of(matrix).finished_at >= before.0);
-        }
-        if let Event::Logged { lease, .. } = &event
-            && let Some(matrix) = self.archived.get_mut(&lease.job.matrix)
-            && let Some(job) = matrix.jobs.get_mut(lease.job.ordinal as usize)
-        {
-            job.apply(&event);
-        }
+        self.happened(&event);
         self.state.apply(&event);
         self.last_sequence = record.sequence;
         Ok(())

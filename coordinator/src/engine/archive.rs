@@ -158,13 +158,26 @@ impl Archive {
         Ok(self.writer.apply(sequence, changes)?)
     }
 
-    /// Adds the finished matrices of a snapshot one by one; an interruption leaves the index behind, as it was.
-    pub(crate) fn rebuild(&mut self, sequence: u64, finished: &[Matrix]) -> Result<(), EngineError> {
-        let behind = self.applied_sequence();
-        for matrix in finished {
-            self.apply(behind, std::slice::from_ref(matrix), &BTreeMap::new())?;
+    /// Adds finished matrices one by one; the sequence stays.
+    pub(crate) fn add_finished(&mut self, finished: &[Matrix]) -> Result<(), EngineError> {
+        let sequence = self.applied_sequence();
+        let mut one = finished.iter().map(std::slice::from_ref);
+        one.try_for_each(|matrix| self.apply(sequence, matrix, &BTreeMap::new()))
+    }
+
+    /// Takes in what happened to finished matrices, as of a sequence.
+    pub(crate) fn happened(&mut self, sequence: u64, event: &Event) -> Result<(), EngineError> {
+        let mut amended = BTreeMap::new();
+        if let Event::HistoryForgotten { before, .. } = event {
+            self.forget(*before)?;
         }
-        self.apply(sequence, &[], &BTreeMap::new())
+        if let Event::Logged { lease, .. } = event
+            && let Some(mut record) = self.job(&lease.job)?
+        {
+            record.state.apply(event);
+            amended.insert(lease.job.clone(), record);
+        }
+        self.apply(sequence, &[], &amended)
     }
 
     /// Whether a finished matrix ended before a time.
@@ -288,7 +301,7 @@ impl Archive {
         self.index.page(&request)?.entries.iter().map(|(_, line)| decode(line)).collect()
     }
 
-    /// All finished matrices, for a snapshot.
+    /// All finished matrices.
     pub(crate) fn all(&self) -> Result<Vec<Matrix>, EngineError> {
         let mut ids = Vec::new();
         self.each(LINES, &[], |line| {

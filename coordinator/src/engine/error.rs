@@ -74,9 +74,21 @@ pub enum EngineError {
         #[source]
         source: serde_json::Error,
     },
+    /// A part of the history, which the index cannot be rebuilt without.
+    #[error(
+        "{path}, a part of the history of finished matrices, cannot be read ({reason}): restore a backup with `assay admin restore`, \
+         or what is intact of this folder with `assay admin restore --salvage`",
+        path = path.display()
+    )]
+    HistoryPart {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A snapshot of another version.
     #[error(
-        "the snapshot has version {given}, this program reads {supported}: use the program that wrote it"
+        "the snapshot has version {given}, this program reads up to {supported}: use the program that wrote it"
     )]
     SnapshotVersion {
         /// The snapshot's.

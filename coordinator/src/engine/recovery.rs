@@ -12,19 +12,21 @@ use serde_json::value::RawValue;
 
 use super::EngineError;
 use super::archive::Archive;
+use super::history::{self, History, Line, Part};
 use crate::disk::Disk;
 use crate::index::{Index, IndexOpen, IndexWriter, ProbeCommand};
 use crate::journal::{Journal, JournalConfig, Record};
 use crate::snapshot::{Loaded, Snapshots};
 
-/// The stored form of a snapshot. Fields are added with a serde default, never renamed or reused.
-const SNAPSHOT_VERSION: u32 = 1;
+/// The stored form of a snapshot. Fields are added with a serde default, never renamed or reused. Version 1 held the finished matrices
+/// themselves, version 2 lists the parts of the history that do.
+const SNAPSHOT_VERSION: u32 = 2;
 
 #[derive(Serialize)]
 struct SnapshotRef<'a> {
     version: u32,
     state: &'a State,
-    archived: &'a [Matrix],
+    history: &'a [Part],
 }
 
 #[derive(Deserialize)]
@@ -32,8 +34,19 @@ struct SnapshotOwned<'a> {
     version: u32,
     state: State,
     /// As written: only an index that has to be rebuilt needs it, and it may be most of the file.
-    #[serde(borrow)]
-    archived: &'a RawValue,
+    #[serde(borrow, default)]
+    archived: Option<&'a RawValue>,
+    #[serde(default)]
+    history: Vec<Part>,
+}
+
+/// A state and the past that goes with it.
+pub(crate) struct Parts {
+    pub(crate) state: State,
+    /// Finished matrices in the snapshot itself.
+    pub(crate) inline: Vec<Matrix>,
+    /// Where all others are.
+    pub(crate) history: Vec<Part>,
 }
 
 /// Everything that is stored, opened.
@@ -43,6 +56,7 @@ pub(crate) struct Recovered {
     pub(crate) journal: Journal,
     pub(crate) snapshots: Snapshots,
     pub(crate) archive: Archive,
+    pub(crate) history: History,
     pub(crate) snapshot_sequence: u64,
 }
 
@@ -53,10 +67,13 @@ pub(crate) fn recover(
     probe: &ProbeCommand,
     config: JournalConfig,
 ) -> Result<Recovered, EngineError> {
-    let (snapshots, loaded) = Snapshots::open(Arc::clone(disk), &data_dir.join("snapshots"))?;
+    let folder = data_dir.join("snapshots");
+    let (snapshots, loaded) = Snapshots::open(Arc::clone(disk), &folder)?;
     let (snapshot_sequence, start) = decode_snapshot(&loaded)?;
-    let (state, archived) =
-        start.map_or((State::default(), None), |start| (start.state, Some(start.archived)));
+    let (state, inline, parts) = start.map_or_else(Default::default, |start| {
+        let SnapshotOwned { state, archived, history, .. } = start;
+        (state, archived, history)
+    });
     let (mut archive, damaged) = open_index(&data_dir.join("index"), probe)?;
     let known_durable = loaded.proven_sequence.max(archive.applied_sequence());
     let journal =
@@ -71,12 +88,17 @@ pub(crate) fn recover(
             snapshot_sequence,
             "the index is behind the snapshot: it is rebuilt"
         );
-        archive.rebuild(snapshot_sequence, &decode_archived(snapshot_sequence, archived)?)?;
+        archive.add_finished(&decode_archived(snapshot_sequence, inline)?)?;
+        for part in &parts {
+            history::each_line(&**disk, &folder, part, |line| tell(line, &mut archive))?;
+        }
+        archive.apply(snapshot_sequence, &[], &BTreeMap::new())?;
     } else if damaged {
         tracing::warn!("the index is rebuilt from the journal");
     }
-    let state = replay(&journal, snapshot_sequence, state, &mut archive)?;
-    let recovered = Recovered { state, journal, snapshots, archive, snapshot_sequence };
+    let mut history = History::new(parts, inline.is_some());
+    let state = replay(&journal, snapshot_sequence, state, &mut archive, &mut history)?;
+    let recovered = Recovered { state, journal, snapshots, archive, history, snapshot_sequence };
     tracing::info!(
         snapshot_sequence,
         last_sequence = recovered.journal.last_sequence(),
@@ -88,8 +110,8 @@ pub(crate) fn recover(
 }
 
 /// The bytes of a snapshot.
-pub(crate) fn encode_snapshot(state: &State, archived: &[Matrix]) -> Result<Vec<u8>, EngineError> {
-    serde_json::to_vec(&SnapshotRef { version: SNAPSHOT_VERSION, state, archived })
+pub(crate) fn encode_snapshot(state: &State, history: &[Part]) -> Result<Vec<u8>, EngineError> {
+    serde_json::to_vec(&SnapshotRef { version: SNAPSHOT_VERSION, state, history })
         .map_err(|source| EngineError::Encode { source })
 }
 
@@ -110,7 +132,7 @@ fn decode_snapshot(loaded: &Loaded) -> Result<(u64, Option<SnapshotOwned<'_>>), 
 fn decode(sequence: u64, bytes: &[u8]) -> Result<SnapshotOwned<'_>, EngineError> {
     let decoded: SnapshotOwned<'_> =
         serde_json::from_slice(bytes).map_err(|source| EngineError::SnapshotRecord { sequence, source })?;
-    if decoded.version != SNAPSHOT_VERSION {
+    if !(1..=SNAPSHOT_VERSION).contains(&decoded.version) {
         return Err(EngineError::SnapshotVersion { given: decoded.version, supported: SNAPSHOT_VERSION });
     }
     Ok(decoded)
@@ -121,10 +143,10 @@ fn decode_archived(sequence: u64, archived: Option<&RawValue>) -> Result<Vec<Mat
     Ok(read.map_err(|source| EngineError::SnapshotRecord { sequence, source })?.unwrap_or_default())
 }
 
-/// The state and the finished matrices in a snapshot.
-pub(crate) fn decode_parts(sequence: u64, bytes: &[u8]) -> Result<(State, Vec<Matrix>), EngineError> {
-    let decoded = decode(sequence, bytes)?;
-    Ok((decoded.state, decode_archived(sequence, Some(decoded.archived))?))
+/// What a snapshot says.
+pub(crate) fn decode_parts(sequence: u64, bytes: &[u8]) -> Result<Parts, EngineError> {
+    let SnapshotOwned { state, archived, history, .. } = decode(sequence, bytes)?;
+    Ok(Parts { state, inline: decode_archived(sequence, archived)?, history })
 }
 
 /// The event in a record of the journal.
@@ -157,13 +179,22 @@ fn replay(
     snapshot_sequence: u64,
     mut state: State,
     archive: &mut Archive,
+    history: &mut History,
 ) -> Result<State, EngineError> {
     let applied = archive.applied_sequence();
     for record in journal.read_from(snapshot_sequence + 1) {
         let record = record?;
         let event = decode_event(&record)?;
-        if record.sequence > applied {
-            replay_archived(record.sequence, &state, &event, archive)?;
+        if let Some(finished) = archived_by(&state, &event) {
+            history.finished(&finished)?;
+            if record.sequence > applied {
+                archive.apply(record.sequence, std::slice::from_ref(&finished), &BTreeMap::new())?;
+            }
+        } else if is_about_the_past(&state, &event) {
+            history.happened(&event)?;
+            if record.sequence > applied {
+                archive.happened(record.sequence, &event)?;
+            }
         }
         state.apply(&event);
     }
@@ -173,28 +204,21 @@ fn replay(
     Ok(state)
 }
 
-/// What an event changes in the index.
-fn replay_archived(
-    sequence: u64,
-    state: &State,
-    event: &Event,
-    archive: &mut Archive,
-) -> Result<(), EngineError> {
-    if let Some(finished) = archived_by(state, event) {
-        return archive.apply(sequence, std::slice::from_ref(&finished), &BTreeMap::new());
+/// A line of the history into an index that is rebuilt. An interruption leaves the index behind, as it was.
+fn tell(line: Line, archive: &mut Archive) -> Result<(), EngineError> {
+    match line {
+        Line::Finished(matrix) => archive.add_finished(std::slice::from_ref(&*matrix)),
+        Line::Happened(event) => archive.happened(archive.applied_sequence(), &event),
     }
-    if let Event::HistoryForgotten { before, .. } = event {
-        archive.forget(*before)?;
-        return archive.apply(sequence, &[], &BTreeMap::new());
+}
+
+/// Whether an event changes what is not in the state any more.
+pub(crate) fn is_about_the_past(state: &State, event: &Event) -> bool {
+    match event {
+        Event::HistoryForgotten { .. } => true,
+        Event::Logged { lease, .. } => state.matrix(&lease.job.matrix).is_none(),
+        _ => false,
     }
-    if let Event::Logged { lease, .. } = event
-        && state.matrix(&lease.job.matrix).is_none()
-        && let Some(mut record) = archive.job(&lease.job)?
-    {
-        record.state.apply(event);
-        return archive.apply(sequence, &[], &BTreeMap::from([(lease.job.clone(), record)]));
-    }
-    Ok(())
 }
 
 /// The matrix that an event moves from the state to the index.

@@ -11,6 +11,7 @@ use super::*;
 use crate::disk::{CrashDisk, Fault};
 
 mod churn;
+mod past;
 
 #[derive(Debug, Default)]
 struct Still(AtomicU64);

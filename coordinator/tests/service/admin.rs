@@ -312,3 +312,40 @@ fn objects(data_dir: &Path) -> usize {
     }
     count(&data_dir.join("objects"))
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_of_the_history_that_is_damaged_is_named_and_the_rest_is_salvaged() {
+    let limits = Limits { snapshot_records: 1, drain_ms: 500, ..Limits::default() };
+    let mut world = World::with(limits).await;
+    let mut worker = Worker::connect(&world, "w", &[]).await;
+    let mut finished = Vec::new();
+    for seed in 0..3 {
+        finished.push(world.submit(&format!("k{seed}"), seed).await.matrix_id);
+        run_all(&world, &mut worker, &finished[finished.len() - 1]).await;
+    }
+    drop(worker);
+    world.stop().await;
+    let parts = std::fs::read_dir(world.data_dir().join("snapshots")).unwrap();
+    let parts = parts.map(|entry| entry.unwrap().path());
+    let first = parts.filter(|path| path.extension().is_some_and(|end| end == "history")).min().unwrap();
+    shorten(&first);
+
+    let name = first.file_name().unwrap().to_str().unwrap().to_owned();
+    let (code, said) = admin(&["verify"], &world.data_dir());
+    assert!(code == Some(1) && said.contains("WRONG") && said.contains(&name), "{said}");
+    let refused = backup(&world.data_dir(), &world.folder.path().join("backup"), true, NOW);
+    assert!(refused.unwrap_err().to_string().contains(&name));
+
+    let damaged = world.folder.path().join("damaged");
+    std::fs::rename(world.data_dir(), &damaged).unwrap();
+    let (code, said) = admin(&["restore", "--salvage", text(&damaged)], &world.data_dir());
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("given up:") && said.contains(&name), "{said}");
+    world.start().await;
+    let listed = world.matrices().list(v1::ListMatricesRequest::default()).await.unwrap().into_inner();
+    let mut ids: Vec<String> = listed.matrices.into_iter().map(|matrix| matrix.matrix_id).collect();
+    ids.sort();
+    finished.remove(0);
+    finished.sort();
+    assert_eq!(ids, finished);
+}

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use assay_coordinator::disk::{CrashDisk, Disk, Fault, SyncSite};
 use assay_coordinator::journal::{Journal, JournalConfig, JournalError};
 use assay_coordinator::objects::local::{Expected, LocalObjects, ObjectError, ObjectKey, Stored};
-use assay_coordinator::snapshot::{SnapshotError, Snapshots};
+use assay_coordinator::snapshot::{SnapshotError, Snapshots, history_path, read};
 use sha2::{Digest, Sha256};
 
 use crate::random::Random;
@@ -135,7 +135,15 @@ impl World {
             return Err(Stop::Violation(format!("bad snapshot: {}", bad.reason)));
         }
         let (sequence, mut records) = match loaded.snapshot {
-            Some(snapshot) => (snapshot.sequence, split(&snapshot.state)),
+            Some(snapshot) => {
+                let part = history_path(Path::new("/data/snapshots"), snapshot.sequence);
+                match read(&*disk, &part, snapshot.sequence) {
+                    Ok(lines) if lines == snapshot.state => {}
+                    Err(reason) if reason.contains("stopped") => return Err(Stop::Process),
+                    read => return Err(Stop::Violation(format!("a part of the history is gone: {read:?}"))),
+                }
+                (snapshot.sequence, split(&snapshot.state))
+            }
             None => (0, Vec::new()),
         };
         let index_has = if self.random.chance(50) { self.promises.records.len() as u64 } else { 0 };
@@ -235,8 +243,12 @@ impl World {
     }
 
     fn snapshot(&mut self, process: &mut Process) -> Result<(), Stop> {
-        let state = join(&self.promises.records);
-        match process.snapshots.write(self.promises.records.len() as u64, &state) {
+        let (state, sequence) = (join(&self.promises.records), self.promises.records.len() as u64);
+        // What a snapshot lists is there before it: here one part, whose content is that of the state.
+        let snapshots = &mut process.snapshots;
+        let part = snapshots.write_history(sequence, &state);
+        let written = part.and_then(|()| snapshots.write(sequence, &state));
+        match written.and_then(|()| snapshots.keep_history(&[sequence])) {
             Ok(()) => self.tally.snapshots += 1,
             Err(error @ SnapshotError::Poisoned { .. }) => return Err(self.failed("snapshot", &error)),
             Err(error) => self.carry_on("snapshot", &error)?,

@@ -12,20 +12,20 @@ use crate::engine::*;
 
 #[path = "../../../tests/service/matrix.rs"]
 #[expect(dead_code, reason = "the tests of the services use more of it")]
-mod matrix;
+pub(super) mod matrix;
 #[path = "../../../tests/service/past.rs"]
 mod past;
 
 use past::{life, submitted};
 
-const DAY_MS: u64 = 86_400_000;
+pub(super) const DAY_MS: u64 = 86_400_000;
 const DAYS: u64 = 365;
 const MATRICES_A_DAY: u64 = 3;
 /// Reported and compared by months of so many days.
 const MONTH_DAYS: u64 = 30;
 
 #[derive(Debug, Default)]
-struct Calendar(AtomicU64);
+pub(super) struct Calendar(pub(super) AtomicU64);
 
 impl Clock for Calendar {
     fn monotonic_ms(&self) -> u64 {
@@ -37,7 +37,7 @@ impl Clock for Calendar {
     }
 }
 
-fn engine(data_dir: &Path, limits: Limits, clock: Arc<Calendar>) -> Engine {
+pub(super) fn engine(data_dir: &Path, limits: Limits, clock: Arc<Calendar>) -> Engine {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let probe =
         ProbeCommand { program: "unused".into(), arguments: Vec::new(), deadline: Duration::from_secs(1) };
@@ -48,7 +48,7 @@ fn engine(data_dir: &Path, limits: Limits, clock: Arc<Calendar>) -> Engine {
 }
 
 /// One matrix from its submission to its end.
-fn run_one(engine: &mut Engine, number: u64, plan: &[PlannedJob]) {
+pub(super) fn run_one(engine: &mut Engine, number: u64, plan: &[PlannedJob]) {
     let at = engine.clock.unix();
     let matrix = submitted(number, plan, at);
     let id = matrix.id.clone();
