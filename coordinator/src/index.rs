@@ -12,6 +12,7 @@ mod error;
 mod layout;
 mod page;
 mod probe;
+mod verify;
 
 use layout::{Entry, META_KEY, Meta};
 
@@ -319,28 +320,4 @@ fn open_store(folder: &Path) -> Result<sled::Db, String> {
 fn read_meta(store: &sled::Db) -> Result<Option<Meta>, String> {
     let stored = store.get(META_KEY).map_err(|error| error.to_string())?;
     Ok(stored.map(|stored| layout::decode_meta(&stored)).transpose()?)
-}
-
-/// Reads every stored pair and compares with what the index knows of itself.
-fn verify(store: &sled::Db) -> Result<Meta, String> {
-    let known = read_meta(store)?;
-    let mut found = Meta { applied_sequence: known.unwrap_or_default().applied_sequence, ..Meta::default() };
-    for pair in store.iter() {
-        let (key, stored) = pair.map_err(|error| error.to_string())?;
-        if key == META_KEY {
-            continue;
-        }
-        layout::check_pair(&key, &stored)
-            .map_err(|reason| format!("entry {}: {reason}", key.escape_ascii()))?;
-        found.pairs += 1;
-        found.hash_sum = found.hash_sum.wrapping_add(layout::pair_hash(&key, &stored));
-    }
-    let known = known.unwrap_or_default();
-    if found != known {
-        return Err(format!(
-            "it holds {} stored pairs with sum {:x}, but should hold {} with sum {:x}",
-            found.pairs, found.hash_sum, known.pairs, known.hash_sum
-        ));
-    }
-    Ok(found)
 }

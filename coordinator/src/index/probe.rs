@@ -41,7 +41,7 @@ pub fn probe_main(folder: &Path) -> ExitCode {
     if let Err(error) = end_with_parent() {
         tracing::warn!(%error, "this check of the index may outlive its parent");
     }
-    let answer = match super::open_store(folder).and_then(|store| super::verify(&store)) {
+    let answer = match super::open_store(folder).and_then(|store| super::verify::verify(&store)) {
         Ok(meta) => format!("ok {} {} {}", meta.applied_sequence, meta.pairs, meta.hash_sum),
         Err(reason) => format!("damaged {}", reason.replace('\n', " ")),
     };
