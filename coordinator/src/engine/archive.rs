@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 
 use assay_domain::job::Usage;
 use assay_domain::state::{FinishedJob, JobState, Matrix};
-use assay_domain::{Artifact, Digest, JobId, JobKey, MatrixId, PlannedJob, SubmitKey, UnixMillis, WorkKind};
+use assay_domain::{
+    Artifact, Digest, Event, JobId, JobKey, MatrixId, PlannedJob, SubmitKey, UnixMillis, WorkKind,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
