@@ -230,7 +230,7 @@ impl IndexWriter {
         Ok(())
     }
 
-    /// Adds the stored pairs that differ to the batch, and what they change to the index's own record.
+    /// Adds the stored pairs of an entry to the batch, and what they change to the index's own record. What is new costs one look.
     fn stage(
         &self,
         batch: &mut sled::Batch,
@@ -240,41 +240,39 @@ impl IndexWriter {
         value: Option<Vec<u8>>,
     ) -> Result<(), IndexError> {
         let pairs = value.map(|value| layout::encode_entry(tree, key, &value)).unwrap_or_default();
-        let mut stale = self.stored_keys(tree, key)?;
+        for (stored_key, old) in self.stored_pairs(tree, key)? {
+            meta.pairs = meta.pairs.saturating_sub(1);
+            meta.hash_sum = meta.hash_sum.wrapping_sub(layout::pair_hash(&stored_key, &old));
+            if pairs.iter().all(|(kept, _)| *kept != stored_key) {
+                batch.remove(stored_key);
+            }
+        }
         for (stored_key, stored) in pairs {
-            stale.retain(|key| *key != stored_key);
-            self.forget(meta, &stored_key)?;
             meta.pairs += 1;
             meta.hash_sum = meta.hash_sum.wrapping_add(layout::pair_hash(&stored_key, &stored));
             batch.insert(stored_key, stored);
         }
-        for stored_key in stale {
-            self.forget(meta, &stored_key)?;
-            batch.remove(stored_key);
-        }
         Ok(())
     }
 
-    /// Takes a stored pair, if it exists, out of the index's own record.
-    fn forget(&self, meta: &mut Meta, stored_key: &[u8]) -> Result<(), IndexError> {
-        if let Some(old) = self.index.store().get(stored_key)? {
-            meta.pairs = meta.pairs.saturating_sub(1);
-            meta.hash_sum = meta.hash_sum.wrapping_sub(layout::pair_hash(stored_key, &old));
-        }
-        Ok(())
-    }
-
-    /// The stored keys that an entry has now.
-    fn stored_keys(&self, tree: &str, key: &[u8]) -> Result<Vec<Vec<u8>>, IndexError> {
+    /// The stored pairs that an entry has now.
+    fn stored_pairs(&self, tree: &str, key: &[u8]) -> Result<Vec<(Vec<u8>, sled::IVec)>, IndexError> {
         let entry_key = layout::entry_key(tree, key);
-        let Some(stored) = self.index.store().get(&entry_key)? else { return Ok(Vec::new()) };
+        let store = self.index.store();
+        let Some(stored) = store.get(&entry_key)? else { return Ok(Vec::new()) };
         let damaged = |reason| IndexError::Damaged { tree: tree.to_owned(), key: key.to_vec(), reason };
         let parts = match layout::decode_entry(&entry_key, &stored).map_err(damaged)? {
             Entry::Whole(_) => 0,
             Entry::Split { value_bytes, .. } => layout::part_count(value_bytes),
         };
-        let parts = (0..parts).map(|number| layout::part_key(tree, key, number));
-        Ok(std::iter::once(entry_key).chain(parts).collect())
+        let mut pairs = vec![(entry_key, stored)];
+        for number in 0..parts {
+            let part_key = layout::part_key(tree, key, number);
+            if let Some(part) = store.get(&part_key)? {
+                pairs.push((part_key, part));
+            }
+        }
+        Ok(pairs)
     }
 }
 

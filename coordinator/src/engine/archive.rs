@@ -86,6 +86,10 @@ pub(crate) struct Cursor {
 }
 
 impl Cursor {
+    pub(crate) fn of(matrix: &Matrix) -> Self {
+        Self { submitted_at: matrix.submitted.at.0, id: matrix.submitted.id.clone() }
+    }
+
     /// Ascending keys are descending times.
     pub(crate) fn key(&self) -> Vec<u8> {
         let mut key = (!self.submitted_at).to_be_bytes().to_vec();

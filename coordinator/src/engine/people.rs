@@ -89,11 +89,13 @@ impl Engine {
         reply: Reply<Vec<MatrixLine>>,
     ) -> Result<(), EngineError> {
         let after = before.map(Cursor::key);
+        let unfinished = self.state.matrices.iter().chain(&self.batch.archived);
+        let mut unfinished: Vec<_> = unfinished.map(|matrix| (Cursor::of(matrix).key(), matrix)).collect();
+        unfinished.retain(|(key, _)| after.as_ref().is_none_or(|after| key > after));
+        unfinished.sort_by(|one, other| one.0.cmp(&other.0));
         let mut lines = self.archive.list(before, count)?;
-        let unfinished = self.state.matrices.iter().chain(&self.batch.archived).map(MatrixLine::of);
-        lines.extend(
-            unfinished.filter(|line| after.as_ref().is_none_or(|after| line.cursor().key() > *after)),
-        );
+        // Their jobs are counted, so only of those that may be on the page.
+        lines.extend(unfinished.into_iter().take(count).map(|(_, matrix)| MatrixLine::of(matrix)));
         lines.sort_by_key(|line| line.cursor().key());
         lines.truncate(count);
         self.answer(reply, lines);

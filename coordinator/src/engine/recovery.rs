@@ -214,11 +214,10 @@ fn tell(line: Line, archive: &mut Archive) -> Result<(), EngineError> {
 
 /// Whether an event changes what is not in the state any more.
 pub(crate) fn is_about_the_past(state: &State, event: &Event) -> bool {
-    match event {
-        Event::HistoryForgotten { .. } => true,
-        Event::Logged { lease, .. } => state.matrix(&lease.job.matrix).is_none(),
-        _ => false,
+    if let Event::Logged { lease, .. } = event {
+        return state.matrix(&lease.job.matrix).is_none();
     }
+    matches!(event, Event::HistoryForgotten { .. })
 }
 
 /// The matrix that an event moves from the state to the index.
