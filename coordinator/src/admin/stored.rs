@@ -143,11 +143,6 @@ impl Stored {
     ) -> Result<(), AdminError> {
         for part in parts {
             let path = history_path(folder, part.sequence);
-            // One that a coordinator has just removed: the newer snapshot is to be read.
-            disk.open(&path)
-                .map(drop)
-                .map_err(AdminError::io("open", &path))
-                .or_else(|error| damage.allows(error))?;
             let read = each_line(disk, folder, part, |line| {
                 match line {
                     Line::Finished(matrix) => self.finished(*matrix),
@@ -158,8 +153,11 @@ impl Stored {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             self.history.push((name, read.is_ok()));
             if let Err(error) = read {
-                self.give_up(error.to_string());
-                damage.allows(error.into())?;
+                // One that a coordinator has just removed: the newer snapshot is to be read.
+                let open = disk.open(&path).map_err(AdminError::io("open", &path));
+                let error = open.err().unwrap_or_else(|| error.into());
+                self.give_up(assay_domain::chain(&error));
+                damage.allows(error)?;
             }
         }
         Ok(())
