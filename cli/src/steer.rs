@@ -139,6 +139,9 @@ fn told(explanation: &Explanation) -> String {
 }
 
 #[cfg(test)]
+mod sentences;
+
+#[cfg(test)]
 mod tests {
     use assay_domain::decide::schedule::{Obstacle, WorkerReasons};
     use assay_domain::state::Status;
