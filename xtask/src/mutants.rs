@@ -41,9 +41,15 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     for mutant in &mutants {
         let (caught, took) = ui::timed(|| try_one(&tree, mutant));
         let caught = caught?;
-        let word = if caught { "caught" } else { "SURVIVED" };
-        ui::result(format!("{word:9} {:32} {} ({})", mutant.name, mutant.why, ui::human(took)));
-        survivors.extend((!caught).then_some(mutant.name.as_str()));
+        let told = match caught.as_slice() {
+            [] => String::from("SURVIVED"),
+            tests => format!("caught by {}", tests.join(", ")),
+        };
+        ui::result(format!("{:32} {told} ({})", mutant.name, ui::human(took)));
+        if caught.is_empty() {
+            ui::result(format!("{:32} {}", "", mutant.why));
+            survivors.push(mutant.name.as_str());
+        }
     }
     ensure!(survivors.is_empty(), "no test caught {}", survivors.join(", "));
     ui::say(format!("all {} mutants are caught", mutants.len()));
@@ -89,31 +95,39 @@ fn copy_tree(to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whether its test fails with it. One that does not compile is an error: it shows nothing.
-fn try_one(tree: &Path, mutant: &Mutant) -> Result<bool> {
+/// The tests that fail with it. One that does not compile is an error: it shows nothing.
+fn try_one(tree: &Path, mutant: &Mutant) -> Result<Vec<String>> {
     let path = tree.join(&mutant.file);
     let source = fs::read_to_string(&path)?;
     if source.matches(&mutant.find).count() != 1 {
         bail!("{}: `find` is not in {} exactly once", mutant.name, mutant.file);
     }
     fs::write(&path, source.replace(&mutant.find, &mutant.replace))?;
-    let built = cargo(tree, mutant, &["--no-run"]);
-    let passed = built.as_ref().is_ok_and(|built| *built) && cargo(tree, mutant, &[])?;
+    let tried = try_changed(tree, mutant);
     fs::write(&path, source)?;
-    ensure!(built?, "{}: it does not compile", mutant.name);
-    Ok(!passed)
+    tried
 }
 
-fn cargo(tree: &Path, mutant: &Mutant, more: &[&str]) -> Result<bool> {
+fn try_changed(tree: &Path, mutant: &Mutant) -> Result<Vec<String>> {
+    ensure!(cargo(tree, mutant, &["--no-run"])?.0, "{}: it does not compile", mutant.name);
+    let (passed, said) = cargo(tree, mutant, &[])?;
+    let failed = said.lines().filter_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"));
+    let failed: Vec<String> = failed.map(str::to_owned).collect();
+    // A test that takes its process with it fails without a word.
+    Ok(if failed.is_empty() && !passed { vec![format!("the end of `{}`", mutant.target)] } else { failed })
+}
+
+/// Whether it succeeded, and what it said.
+fn cargo(tree: &Path, mutant: &Mutant, more: &[&str]) -> Result<(bool, String)> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(tree).args(["test", "--quiet", "--package", &mutant.package]);
+    cargo.current_dir(tree).args(["test", "--package", &mutant.package]);
     match mutant.target.as_str() {
         "lib" => cargo.arg("--lib"),
         target => cargo.args(["--test", target]),
     };
     cargo.args(more).arg(&mutant.filter).env("CARGO_TARGET_DIR", layout::target().join("mutants"));
     // Another checkout's manifest would win over that of the copy.
-    cargo.env_remove("CARGO_MANIFEST_DIR").stdout(Stdio::null()).stderr(Stdio::null());
-    let status = cargo.status().context("cannot start cargo")?;
-    Ok(status.success())
+    cargo.env_remove("CARGO_MANIFEST_DIR").stderr(Stdio::null());
+    let output = cargo.output().context("cannot start cargo")?;
+    Ok((output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned()))
 }
