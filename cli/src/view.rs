@@ -121,3 +121,28 @@ fn job_json(job: &JobView, parse: impl Fn(&str) -> Value) -> Value {
         "outputs": parse(&job.outputs_json),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use assay_proto::v1::AttemptView;
+
+    use super::*;
+
+    #[test]
+    fn a_training_that_goes_on_says_from_where_and_how_much_was_kept() {
+        let attempt = |resumed_from| AttemptView { resumed_from, ..Default::default() };
+        let mut job = JobView {
+            job_id: String::from("m-1/0"),
+            label: String::from("train a"),
+            status: String::from("running"),
+            steps: 12,
+            attempts: vec![attempt(0)],
+            ..Default::default()
+        };
+        assert_eq!(job_line(&job), "running    m-1/0 train a");
+        job.attempts.push(attempt(7));
+        assert_eq!(job_line(&job), "running    m-1/0 train a, attempt 2 from step 7 of 12 (58 % kept)");
+        job.attempts.push(attempt(0));
+        assert_eq!(job_line(&job), "running    m-1/0 train a, attempt 3");
+    }
+}

@@ -136,13 +136,14 @@ async fn stream_end(world: &World, messages: Vec<Said>) -> Status {
 async fn a_stream_ends_with_the_reason_for_what_it_does_not_understand() {
     let world = World::new().await;
     let good = || Said::Hello(hello("w", &[]));
-    let other = v1::Hello { protocol: 7, ..hello("w", &[]) };
-    let status = stream_end(&world, vec![Said::Hello(other)]).await;
-    assert_eq!(status.code(), Code::FailedPrecondition);
-    assert!(
-        status.message().contains("protocol 7") && status.message().contains("coordinator 1"),
-        "{status}"
-    );
+    // One that is older, and one that is newer.
+    for protocol in [0, 7] {
+        let other = v1::Hello { protocol, ..hello("w", &[]) };
+        let status = stream_end(&world, vec![Said::Hello(other)]).await;
+        assert_eq!(status.code(), Code::FailedPrecondition);
+        let both = format!("speaks protocol {protocol}, this coordinator 1");
+        assert!(status.message().contains(&both), "{status}");
+    }
 
     let lease = v1::LeaseRef { job_id: "m-1/0".into(), epoch: 1, attempt: 1 };
     let long = v1::Renewal { lease: Some(lease.clone()), progress_json: "x".repeat(20_000) };
