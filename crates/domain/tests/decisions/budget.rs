@@ -110,6 +110,18 @@ fn a_lease_sets_aside_one_and_a_half_times_the_estimate_or_what_is_left() {
 }
 
 #[test]
+fn leases_of_one_round_do_not_share_the_same_money() {
+    let both = [("w-1", 1), ("w-2", 1)];
+    let (unlimited, _) = desk(Cap::default(), None).round(&both, NOVEMBER);
+    assert_eq!(unlimited.len(), 2, "both workers have something to do");
+    // All of it goes to the first.
+    let budget = micros(Desk::empty().training_ms() * 5 / 4);
+    let (leased, _) = desk(budget, None).round(&both, NOVEMBER);
+    assert_eq!(leased.len(), 1, "{leased:?}");
+    assert!(budget.allows(leased[0].1.reserved));
+}
+
+#[test]
 fn where_less_than_the_estimate_is_left_nothing_is_leased_and_that_is_told_once() {
     let estimate = Desk::empty().training_ms();
     let mut desk = desk(micros(estimate - 2), None);
