@@ -18,6 +18,7 @@ use serde::Serialize;
 use crate::args;
 use crate::engine::memory;
 use crate::engine::now;
+use crate::print;
 
 /// Of everything that is drawn.
 const SEED: u64 = 7;
@@ -166,7 +167,6 @@ fn text(dir: &Path) -> anyhow::Result<(Tokenizer, ChatTemplate)> {
     Ok((tokenizer, template))
 }
 
-#[expect(clippy::print_stdout, reason = "the result of the command")]
 fn show(what: &'static str, tokens: u64, seconds: f64, losses: Vec<f64>) -> anyhow::Result<()> {
     let figures = Figures {
         what,
@@ -177,6 +177,6 @@ fn show(what: &'static str, tokens: u64, seconds: f64, losses: Vec<f64>) -> anyh
         threads: device::threads(),
         losses,
     };
-    println!("{}", serde_json::to_string(&figures)?);
+    print::line(serde_json::to_string(&figures)?);
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use assay_model::check::{CheckReport, check, check_trl};
 use assay_model::device;
 
-use crate::{args, openmp};
+use crate::{args, openmp, print};
 
 /// Compares with golden values.
 pub(crate) fn golden(args: &args::Check) -> anyhow::Result<ExitCode> {
@@ -22,12 +22,11 @@ pub(crate) fn trl(args: &args::CheckTrl) -> anyhow::Result<ExitCode> {
     show(&report, args.json)
 }
 
-#[expect(clippy::print_stdout, reason = "the result of the command")]
 fn show(report: &CheckReport, json: bool) -> anyhow::Result<ExitCode> {
     if json {
-        println!("{}", serde_json::to_string_pretty(report)?);
+        print::line(serde_json::to_string_pretty(report)?);
     } else {
-        println!("{report}");
+        print::line(report);
     }
     Ok(if report.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -43,7 +43,7 @@ pub(crate) fn main(args: &args::Engine) -> anyhow::Result<()> {
     }
     let hello = Message::Hello {
         version: FRAMES_VERSION,
-        device: model::device_name(device),
+        device: assay_model::device::name(device),
         memory_mib: usable_mib,
     };
     frames::write(&mut stream, &hello)?;

@@ -5,16 +5,15 @@ use assay_model::export::{self, Stored};
 use assay_model::lora;
 use assay_text::folder::ModelFolder;
 
-use crate::{args, openmp};
+use crate::{args, openmp, print};
 
 /// Merges where asked, checks, and prints what the check found.
-#[expect(clippy::print_stdout, reason = "the result of the command")]
 pub(crate) fn run(args: &args::Export) -> anyhow::Result<()> {
     openmp::settle()?;
     let device = device::open(args.device.name())?;
     if !lora::is_adapter(&args.trained) {
         let found = export::check_whole(&args.model, &args.trained, &args.adapter, device)?;
-        println!("{}", serde_json::to_string(&found)?);
+        print::line(serde_json::to_string(&found)?);
         return Ok(());
     }
     if let Some(out) = &args.merged {
@@ -32,6 +31,6 @@ pub(crate) fn run(args: &args::Export) -> anyhow::Result<()> {
         export::merge(&args.model, &args.trained, out, args.dtype.unwrap_or(Stored::AsBase))?;
     }
     let found = export::check(&args.model, &args.trained, &args.adapter, args.merged.as_deref(), device)?;
-    println!("{}", serde_json::to_string(&found)?);
+    print::line(serde_json::to_string(&found)?);
     Ok(())
 }

@@ -14,6 +14,7 @@ mod export;
 mod frames;
 mod offer;
 mod openmp;
+mod print;
 mod process;
 
 fn main() -> ExitCode {

@@ -54,7 +54,10 @@ impl Card {
                 MetricRecord::Eval { step: at, loss, .. } if *at <= step => validation.push((*at, *loss)),
                 MetricRecord::Step { step: at, loss, .. } if *at == step => train_loss = Some(*loss),
                 MetricRecord::End { step, kept } => ended = Some((*step, *kept)),
-                MetricRecord::Eval { .. } | MetricRecord::Step { .. } | MetricRecord::Memory { .. } => {}
+                MetricRecord::Eval { .. }
+                | MetricRecord::Step { .. }
+                | MetricRecord::Memory { .. }
+                | MetricRecord::Moved { .. } => {}
             }
         }
         Ok(Self {

@@ -98,6 +98,13 @@ pub enum MetricRecord {
         /// Whether activations are computed twice from here on.
         recompute: bool,
     },
+    /// It went on where sums may differ in their last bits from there on: on other hardware, with other threads or software.
+    Moved {
+        /// Optimizer steps done before.
+        step: u64,
+        /// What is not as it was, in words.
+        changes: Vec<String>,
+    },
     /// Training ended before its last step, or with another adapter than its last.
     End {
         /// Optimizer steps done.

@@ -48,9 +48,9 @@ pub use self::style::{ControlledRate, MeanDifference, StyleReport};
 pub use self::types::{
     AgreementReport, Bounds, CheckpointDifference, ComparisonReport, Counts, EvalPoint, Execution,
     GenerationReport, Interval, IntervalMethod, JudgeAgreement, JudgeReport, JudgeUsage, LeaveOneOut,
-    LossPoint, Method, MissingCounts, PairReport, PairVerdict, PanelAgreement, PassReport, PositionReport,
-    Report, Reproducibility, ResponseReport, Scope, SmallerPasses, TieSensitivity, TrainingEnd,
-    TrainingReport, WinRate,
+    LossPoint, Method, MissingCounts, Moved, PairReport, PairVerdict, PanelAgreement, PassReport,
+    PositionReport, Report, Reproducibility, ResponseReport, Scope, SmallerPasses, TieSensitivity,
+    TrainingEnd, TrainingReport, WinRate,
 };
 pub use self::worker_cost::{WorkerCost, worker_cost};
 

@@ -1,8 +1,12 @@
 //! Devices by name: `cpu`, `cuda`, `cuda:N`, `mps`. CUDA is not linked: `libtorch_cuda.so` is opened before the first
 //! CUDA query of the process, so that one binary serves machines with and without a GPU.
 
+mod environment;
+
 use std::sync::OnceLock;
 
+pub use environment::{LIBTORCH_VERSION, name};
+pub(crate) use environment::{cpu_capability, model};
 use tch::Cuda;
 pub use tch::Device;
 

@@ -154,20 +154,5 @@ pub(super) fn stop(error: ModelError) -> Stop {
 
 /// Device, threads and LibTorch, for the report's reproducibility block.
 pub(super) fn environment(device: Device) -> String {
-    format!("{}, {} threads, LibTorch 2.11.0", device_name(device), device::threads())
-}
-
-/// The device's name, for people.
-pub(crate) fn device_name(device: Device) -> String {
-    match device {
-        Device::Cpu | Device::Vulkan => cpu_name(),
-        Device::Cuda(index) => format!("CUDA device {index}"),
-        Device::Mps => String::from("Apple GPU"),
-    }
-}
-
-fn cpu_name() -> String {
-    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
-    name.map_or_else(|| format!("{} CPU", std::env::consts::ARCH), |(_, name)| name.trim().to_owned())
+    format!("{}, {} threads, LibTorch {}", device::name(device), device::threads(), device::LIBTORCH_VERSION)
 }

@@ -108,8 +108,12 @@ impl Job<'_> {
             let resumed = self.trainer.load_resume(dir).map_err(stop)?;
             self.fit = self.trainer.fit();
             context.log(format!("goes on after step {}", resumed.steps_done))?;
-            for change in resumed.environment_changes {
+            let (step, changes) = (resumed.steps_done, resumed.environment_changes);
+            for change in &changes {
                 context.log(format!("not bit for bit the same from here: {change}"))?;
+            }
+            if !changes.is_empty() {
+                self.metrics.add(MetricRecord::Moved { step, changes }, context)?;
             }
             return Ok(());
         }

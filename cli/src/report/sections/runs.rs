@@ -1,7 +1,7 @@
 //! What training, generation and the jobs did.
 
 use assay_domain::job::{JobSummary, Method};
-use assay_judging::report::{Report, SmallerPasses, TrainingReport};
+use assay_judging::report::{Moved, Report, SmallerPasses, TrainingReport};
 
 use crate::report::document::{Block, Table, numbers, words};
 use crate::report::format;
@@ -64,6 +64,13 @@ fn of_note(run: &TrainingReport) -> Vec<String> {
             passes.step, passes.rows
         )
     };
+    let moved = |moved: &Moved| {
+        let changes = moved.changes.join("; ");
+        format!(
+            "{name}: went on after step {} where not all is as it was, so it is not bit for bit what one machine computes: {changes}",
+            moved.step
+        )
+    };
     let end = run.end.map(|end| {
         let planned = run.training.total_steps;
         format!("{name}: ended after {} of {planned} steps with the adapter of step {}", end.step, end.kept)
@@ -76,7 +83,9 @@ fn of_note(run: &TrainingReport) -> Vec<String> {
             quantization.as_str()
         )
     });
-    full.into_iter().chain(rounded).chain(run.smaller_passes.iter().map(smaller)).chain(end).collect()
+    let moved = run.moved.iter().map(moved);
+    let smaller = run.smaller_passes.iter().map(smaller);
+    full.into_iter().chain(rounded).chain(smaller).chain(moved).chain(end).collect()
 }
 
 fn run_name(run: &TrainingReport) -> String {

@@ -6,7 +6,7 @@ use assay_domain::job::{Comparison, Training};
 
 use super::build::ReportError;
 use super::inputs::ReportInputs;
-use super::types::{EvalPoint, LossPoint, SmallerPasses, TrainingEnd, TrainingReport};
+use super::types::{EvalPoint, LossPoint, Moved, SmallerPasses, TrainingEnd, TrainingReport};
 use crate::records::MetricRecord;
 
 /// One report per training that has metrics, as the settings list them. Of several lines about a step the last counts:
@@ -30,7 +30,7 @@ pub(super) fn runs(inputs: &ReportInputs) -> Result<Vec<TrainingReport>, ReportE
 fn report(training: &Training, records: &[MetricRecord], comparisons: &[Comparison]) -> TrainingReport {
     let mut steps: BTreeMap<u64, LossPoint> = BTreeMap::new();
     let mut evals: BTreeMap<u64, EvalPoint> = BTreeMap::new();
-    let (mut smaller_passes, mut end) = (Vec::new(), None);
+    let (mut smaller_passes, mut moved, mut end) = (Vec::new(), Vec::new(), None);
     for record in records {
         match record {
             MetricRecord::Step { step, epoch, loss, grad_norm, learning_rate, tokens, seconds: _ } => {
@@ -57,6 +57,9 @@ fn report(training: &Training, records: &[MetricRecord], comparisons: &[Comparis
             MetricRecord::Memory { step, rows, recompute } => {
                 smaller_passes.push(SmallerPasses { step: *step, rows: *rows, recompute: *recompute });
             }
+            MetricRecord::Moved { step, changes } => {
+                moved.push(Moved { step: *step, changes: changes.clone() });
+            }
             MetricRecord::End { step, kept } => end = Some(TrainingEnd { step: *step, kept: *kept }),
         }
     }
@@ -65,6 +68,7 @@ fn report(training: &Training, records: &[MetricRecord], comparisons: &[Comparis
         evals: evals.into_values().collect(),
         steps: steps.into_values().collect(),
         smaller_passes,
+        moved,
         end,
     }
 }

@@ -273,6 +273,9 @@ pub struct TrainingReport {
     /// Where memory was not enough for passes as the recipe has them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub smaller_passes: Vec<SmallerPasses>,
+    /// Where it went on and is not bit for bit what one machine computes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub moved: Vec<Moved>,
     /// How it ended, where not with the adapter of its last step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<TrainingEnd>,
@@ -285,6 +288,15 @@ pub struct TrainingEnd {
     pub step: u64,
     /// The step whose adapter it ends with.
     pub kept: u64,
+}
+
+/// A training went on where sums may differ in their last bits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moved {
+    /// Optimizer steps done before.
+    pub step: u64,
+    /// What is not as it was: device, instructions, LibTorch, threads.
+    pub changes: Vec<String>,
 }
 
 /// Memory was not enough: passes hold less from a step on, at the same rows a step.

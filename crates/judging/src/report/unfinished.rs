@@ -50,7 +50,10 @@ fn unfinished(
 fn steps(records: Option<&Vec<MetricRecord>>) -> BTreeMap<u64, &MetricRecord> {
     let step = |record| match record {
         &MetricRecord::Step { step, .. } => Some((step, record)),
-        MetricRecord::Eval { .. } | MetricRecord::Memory { .. } | MetricRecord::End { .. } => None,
+        MetricRecord::Eval { .. }
+        | MetricRecord::Memory { .. }
+        | MetricRecord::Moved { .. }
+        | MetricRecord::End { .. } => None,
     };
     records.into_iter().flatten().filter_map(step).collect()
 }

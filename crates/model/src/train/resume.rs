@@ -12,7 +12,7 @@ use super::best::Watched;
 use super::{Evaluation, Fit, TrainRow, Trainer};
 use crate::lora::tensor_bytes;
 use crate::weights::WeightLoader;
-use crate::{ModelError, Result};
+use crate::{ModelError, Result, device};
 
 const OPTIMIZER_FILE: &str = "optimizer.safetensors";
 const BEST_FILE: &str = "best.safetensors";
@@ -25,7 +25,7 @@ const FORMAT: u32 = 1;
 pub struct ResumeReport {
     /// Optimizer steps already done.
     pub steps_done: u64,
-    /// Differences of device, type or threads, in words; without any, the run goes on bit for bit.
+    /// Differences of device, instructions, type, LibTorch or threads, in words; without any, the run goes on bit for bit.
     pub environment_changes: Vec<String>,
 }
 
@@ -158,11 +158,16 @@ impl Trainer<'_> {
     }
 
     fn environment(&self) -> BTreeMap<String, String> {
-        BTreeMap::from([
-            ("device".to_owned(), format!("{:?}", self.model.device())),
-            ("kind".to_owned(), format!("{:?}", self.model.kind())),
-            ("threads".to_owned(), tch::get_num_threads().to_string()),
-        ])
+        let device = self.model.device();
+        let named = [
+            ("device", format!("{device:?}")),
+            ("device model", device::model(device)),
+            ("CPU capability", device::cpu_capability()),
+            ("kind", format!("{:?}", self.model.kind())),
+            ("LibTorch", device::LIBTORCH_VERSION.to_owned()),
+            ("threads", device::threads().to_string()),
+        ];
+        named.map(|(name, value)| (name.to_owned(), value)).into()
     }
 }
 

@@ -170,6 +170,28 @@ fn a_resumed_run_is_bitwise_the_uninterrupted_one() {
 }
 
 #[test]
+fn a_run_that_goes_on_elsewhere_says_what_is_not_as_it_was() {
+    let model = model();
+    let dir = tempfile::tempdir().unwrap();
+    let mut first = trainer(&model, settings(), 0.0);
+    first.step().unwrap();
+    first.save_resume(dir.path()).unwrap();
+    let path = dir.path().join("state.json");
+    let mut state: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let told = state["environment"].as_object().unwrap();
+    let names: Vec<_> = told.keys().map(String::as_str).collect();
+    assert_eq!(names, ["CPU capability", "LibTorch", "device", "device model", "kind", "threads"]);
+    state["environment"]["LibTorch"] = "2.0.1".into();
+    state["environment"].as_object_mut().unwrap().remove("CPU capability");
+    std::fs::write(&path, state.to_string()).unwrap();
+    let mut second = trainer(&model, settings(), 0.0);
+    let changes = second.load_resume(dir.path()).unwrap().environment_changes;
+    assert!(changes[0].starts_with("CPU capability was unknown and is "), "{changes:?}");
+    assert_eq!(changes[1..], [format!("LibTorch was 2.0.1 and is {}", crate::device::LIBTORCH_VERSION)]);
+    second.step().unwrap().unwrap();
+}
+
+#[test]
 fn the_state_of_another_run_is_refused_and_changes_nothing() {
     let model = model();
     let dir = tempfile::tempdir().unwrap();

@@ -14,6 +14,16 @@ fn smaller_passes_are_told_in_order() {
     assert_eq!(told, [(0, 2, false), (5, 1, true)]);
 }
 
+#[test]
+fn a_move_to_another_machine_is_told_with_what_changed() {
+    let sample: super::super::Report =
+        serde_json::from_str(include_str!("../../../tests/fixtures/report.json")).unwrap();
+    let line = "{\"type\":\"moved\",\"step\":3,\"changes\":[\"threads was 2 and is 4\"]}\n";
+    let records: Vec<MetricRecord> = crate::records::from_jsonl("metrics.jsonl", line).unwrap();
+    let told = report(&sample.training[0].training, &records, &[]).moved;
+    assert_eq!(told, [Moved { step: 3, changes: vec![String::from("threads was 2 and is 4")] }]);
+}
+
 /// The last adapter is judged as `best`; the loss at the last step is that of the epoch's own adapter.
 #[test]
 fn the_end_and_the_losses_of_a_run_that_keeps_its_best_have_names_of_their_own() {
