@@ -3,7 +3,7 @@
 use prost::Message as _;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files = ["matrices", "leases", "artifacts", "fleet", "events"]
+    let files = ["matrices", "leases", "artifacts", "fleet", "events", "people"]
         .map(|name| format!("src/assay/v1/{name}.proto"));
     for file in &files {
         println!("cargo:rerun-if-changed={file}");

@@ -8,6 +8,7 @@ use assay_proto::v1::artifacts_client::ArtifactsClient;
 use assay_proto::v1::events_client::EventsClient;
 use assay_proto::v1::fleet_client::FleetClient;
 use assay_proto::v1::matrices_client::MatricesClient;
+use assay_proto::v1::people_client::PeopleClient;
 use serde::Deserialize;
 
 use crate::args::Connection;
@@ -62,6 +63,11 @@ impl Coordinator {
 
     pub(crate) fn fleet(&self) -> FleetClient<AuthorizedChannel> {
         FleetClient::new(self.channel.clone())
+    }
+
+    /// What people have judged may be long.
+    pub(crate) fn people(&self) -> PeopleClient<AuthorizedChannel> {
+        PeopleClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     /// An error of a call, in the command's own terms.

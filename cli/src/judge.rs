@@ -1,15 +1,12 @@
 //! `assay judge`: how far judges are, asking what is missing, and judging by hand.
 
 mod annotate;
+pub(crate) mod people;
 mod resume;
 mod screen;
-mod session;
 mod status;
 
 use crate::args;
-
-pub(crate) use self::annotate::orders;
-pub(crate) use self::session::Annotations;
 
 /// Runs the command.
 pub(crate) async fn run(args: &args::Judge) -> anyhow::Result<()> {

@@ -9,7 +9,7 @@ use assay_proto::v1::MatrixView;
 
 use crate::connect::Coordinator;
 use crate::exit::Failed;
-use crate::judge::Annotations;
+use crate::judge::people;
 use crate::{args, fetch, print, records, report, view};
 
 /// Runs the command.
@@ -17,30 +17,22 @@ pub(crate) async fn run(args: &args::Report) -> anyhow::Result<()> {
     let coordinator = Coordinator::find(&args.connection)?;
     let matrix = records::get(&coordinator, args.matrix.as_deref().unwrap_or_default()).await?;
     let (mut text, mut value) = fetch(&coordinator, &matrix).await?;
-    if !args.annotations.is_empty() {
-        value = with_annotations(&coordinator, &matrix, &value, &args.annotations).await?;
+    if args.people {
+        value = with_people(&coordinator, &matrix, &value).await?;
         text = serde_json::to_string_pretty(&value)?;
     }
     emit(&args.output, &text, &value)
 }
 
 /// The report computed again with the verdicts of people.
-async fn with_annotations(
+async fn with_people(
     coordinator: &Coordinator,
     matrix: &MatrixView,
     report: &Report,
-    folders: &[PathBuf],
 ) -> anyhow::Result<Report> {
     let mut inputs = records::inputs(coordinator, matrix, report).await?;
-    for folder in folders {
-        let annotations = Annotations::open(folder)?;
-        let of = matrix.summary.as_ref().map_or("", |summary| summary.matrix_id.as_str());
-        if annotations.settings.matrix != of {
-            let what = format!("{} is about {}, not {of}", folder.display(), annotations.settings.matrix);
-            return Err(Failed::Input(what).into());
-        }
-        annotations.join(&mut inputs)?;
-    }
+    let id = matrix.summary.as_ref().map_or("", |summary| summary.matrix_id.as_str());
+    people::join(coordinator, id, &mut inputs).await?;
     let mut built = build_report(&inputs)?;
     built.execution.unfinished.clone_from(&report.execution.unfinished);
     Ok(built)

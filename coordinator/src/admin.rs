@@ -10,6 +10,7 @@ use crate::journal::JournalError;
 use crate::secrets::SecretError;
 use crate::snapshot::SnapshotError;
 
+mod annotations;
 mod backup;
 mod command;
 mod compact;

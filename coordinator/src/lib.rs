@@ -4,6 +4,7 @@
 //! and what it stands on: `journal`, `snapshot`, `index`, `objects`, all over `disk`.
 
 pub mod admin;
+mod annotations;
 pub mod clock;
 pub mod config;
 pub mod disk;

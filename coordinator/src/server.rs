@@ -15,6 +15,7 @@ use tonic::service::Routes;
 
 use crate::admin::BACKUP_FILE;
 use crate::admin::schedule::Backups;
+use crate::annotations::Annotations;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::disk::{Disk, RealDisk};
@@ -33,6 +34,7 @@ use crate::services::fleet::FleetService;
 use crate::services::leases::LeasesService;
 use crate::services::matrices::MatricesService;
 use crate::services::named::Named;
+use crate::services::people::PeopleService;
 use crate::services::trace;
 
 const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(10);
@@ -340,7 +342,12 @@ fn routes(
         address,
     };
     let fleet = FleetService { engine: engine.clone() };
-    let grpc = services(matrices, leases, artifacts, fleet, events)?.prepare().into_axum_router();
+    let people = PeopleService {
+        engine: engine.clone(),
+        objects: opened.objects.clone(),
+        annotations: Annotations::new(Arc::new(RealDisk), &config.data_dir),
+    };
+    let grpc = services(matrices, leases, artifacts, fleet, events, people)?.prepare().into_axum_router();
     // The last layer is the first that a call meets: without the token it is not traced either.
     let guarded = grpc
         .layer(axum::middleware::from_fn(trace::join))
@@ -354,6 +361,7 @@ fn services(
     artifacts: ArtifactsService,
     fleet: FleetService,
     events: EventsService,
+    people: PeopleService,
 ) -> Result<Routes, ServerError> {
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(assay_proto::DESCRIPTORS)
@@ -370,5 +378,6 @@ fn services(
         .add_service(v1::leases_server::LeasesServer::new(leases).max_decoding_message_size(limit))
         .add_service(v1::artifacts_server::ArtifactsServer::new(artifacts))
         .add_service(v1::fleet_server::FleetServer::new(fleet))
-        .add_service(v1::events_server::EventsServer::new(events)))
+        .add_service(v1::events_server::EventsServer::new(events))
+        .add_service(v1::people_server::PeopleServer::new(people)))
 }

@@ -12,6 +12,7 @@ pub(crate) mod fleet;
 pub(crate) mod leases;
 pub(crate) mod matrices;
 pub(crate) mod named;
+pub(crate) mod people;
 pub(crate) mod trace;
 
 impl From<Stopped> for Status {

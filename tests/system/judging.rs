@@ -64,8 +64,7 @@ fn people(world: &World, matrix: &str) {
             assert!(!told.contains(secret), "`{secret}` unblinds:\n{told}");
         }
     }
-    let folder = format!("data/annotations/{matrix}/ann");
-    let report = world.json(&["report", matrix, "--annotations", &folder]);
+    let report = world.json(&["report", matrix, "--people"]);
     let person =
         report["judges"].as_array().unwrap().iter().find(|judge| judge["info"]["name"] == "ann").unwrap();
     assert_eq!((&person["info"]["kind"], person["verdicts"].as_u64()), (&Value::from("human"), Some(4)));

@@ -11,7 +11,7 @@ use crate::tree::root;
 const EDGES: &[(&str, &[&str])] = &[
     ("worker", &["agent", "model", "judging", "telemetry"]),
     ("judge-runner", &["agent", "judging", "telemetry"]),
-    ("coordinator", &["proto", "artifacts", "telemetry"]),
+    ("coordinator", &["proto", "artifacts", "judging", "telemetry"]),
     ("cli", &["proto", "artifacts", "text", "judging", "telemetry"]),
     ("agent", &["proto", "artifacts", "telemetry"]),
     ("model", &["text"]),

@@ -1,7 +1,5 @@
 //! The arguments of `assay judge`.
 
-use std::path::PathBuf;
-
 use clap::{Args as ClapArgs, Subcommand};
 
 use super::{Connection, Retry};
@@ -36,7 +34,7 @@ pub(crate) struct JudgeResume {
     pub(crate) budget_usd: Option<f64>,
 }
 
-/// Verdicts are kept one by one: stop whenever you like, and go on with the same command.
+/// The coordinator keeps verdicts one by one: stop whenever you like, and go on with the same command, from wherever you are.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct JudgeAnnotate {
     /// The matrix's id.
@@ -44,12 +42,9 @@ pub(crate) struct JudgeAnnotate {
     /// Your name in the report.
     #[arg(long = "as", value_name = "NAME")]
     pub(crate) name: String,
-    /// How often you see each pair: `single`, `both` orders, `full`; as the panel when left out.
-    #[arg(long, value_parser = crate::judge::orders)]
-    pub(crate) orders: Option<assay_domain::job::Orders>,
-    /// Where your verdicts are kept; default: `annotations/MATRIX/NAME` in the data folder.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) folder: Option<PathBuf>,
+    /// How often you see each pair, fixed when you begin: `single`, `both` orders, `full`; as the panel when left out.
+    #[arg(long, value_parser = ["single", "both", "full"])]
+    pub(crate) orders: Option<String>,
     #[command(flatten)]
     pub(crate) connection: Connection,
 }

@@ -17,9 +17,9 @@ pub(crate) struct Report {
     pub(crate) matrix: Option<String>,
     #[command(flatten)]
     pub(crate) connection: Connection,
-    /// A folder of `assay judge annotate`: adds that person's verdicts and their agreement with the judges. Several are possible.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) annotations: Vec<PathBuf>,
+    /// Add the verdicts of all who have judged it with `assay judge annotate`, and their agreement with the judges.
+    #[arg(long)]
+    pub(crate) people: bool,
     #[command(flatten)]
     pub(crate) output: ReportOutput,
 }

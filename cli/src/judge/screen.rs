@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufRead};
 
-use assay_judging::pair::BlindPair;
-use assay_judging::records::Label;
+use assay_proto::v1;
 use serde_json::json;
 
 use crate::print;
@@ -40,13 +39,10 @@ impl<R: BufRead> Screen<R> {
     }
 
     /// Shows a presentation.
-    pub(super) fn show(&self, shown: &BlindPair, number: usize, of: usize) {
-        let label = |label: Label| if label == Label::A { "1" } else { "2" };
+    pub(super) fn show(&self, shown: &v1::Presentation, number: usize, of: usize) {
         print::line(format!("\n{RULE}\n{number} of {of}\n\nPROMPT\n{}\n", plain(&shown.prompt)));
-        for (label, text) in
-            [(label(shown.first_label), &shown.first), (label(shown.first_label.other()), &shown.second)]
-        {
-            print::line(format!("{RULE}\nRESPONSE {label}\n{}\n", plain(text)));
+        for response in &shown.responses {
+            print::line(format!("{RULE}\nRESPONSE {}\n{}\n", plain(&response.label), plain(&response.text)));
         }
         print::line(RULE);
     }
@@ -125,11 +121,11 @@ fn plain(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use assay_judging::people::TEMPLATE;
     use assay_judging::prompt::{Channel, template};
     use assay_judging::records::Choice;
     use assay_judging::verdict;
 
-    use super::super::session::TEMPLATE;
     use super::*;
 
     fn typed(text: &str) -> Answer {

@@ -145,18 +145,27 @@ fn list(items: &[String]) -> String {
     format!("<ul>\n{items}</ul>\n")
 }
 
+/// A number or interval of no more characters stays on one line, also on paper: names break before it does.
+const KEPT_CHARS_MAX: usize = 14;
+
 fn grid(table: &Table) -> String {
     let head = |column: &Column| {
-        let class = if column.right { " class=\"r\"" } else { "" };
+        let class = match (column.right, column.title.contains(' ')) {
+            (true, true) => " class=\"r\"",
+            (true, false) => " class=\"r k\"",
+            (false, _) => "",
+        };
         format!("<th scope=\"col\"{class}>{}</th>", escape(column.title))
     };
     let cell = |row: usize, column: usize| {
+        let text = &table.rows[row][column];
         let classes = match (table.columns[column].right, table.repeats(row, column)) {
+            (true, _) if text.chars().count() <= KEPT_CHARS_MAX => " class=\"r k\"",
             (true, _) => " class=\"r\"",
             (false, true) => " class=\"again\"",
             (false, false) => "",
         };
-        format!("<td{classes}>{}</td>", escape(&table.rows[row][column]))
+        format!("<td{classes}>{}</td>", escape(text))
     };
     let row = |row: usize| {
         let cells: String = (0..table.columns.len()).map(|column| cell(row, column)).collect();

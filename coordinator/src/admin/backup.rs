@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::files::{self, Staged};
 use super::stored::{Damage, Stored};
-use super::{AdminError, objects};
+use super::{AdminError, annotations, objects};
 use crate::disk::RealDisk;
 use crate::snapshot;
 
@@ -41,7 +41,7 @@ pub struct Backup {
     pub wrong_objects: Vec<String>,
     /// Whether objects were left out on request.
     pub without_objects: bool,
-    /// Files of snapshot and journal, with their SHA-256.
+    /// Files of snapshot, journal and people's judging, with their SHA-256.
     pub files: Vec<(String, String)>,
 }
 
@@ -80,7 +80,7 @@ pub fn backup(
     Ok(made)
 }
 
-/// Writes the snapshot and the journal after it; answers their names and digests.
+/// Writes the snapshot, the journal after it and what people have judged; answers their names and digests.
 pub(super) fn write_state(
     stored: &Stored,
     from: &Path,
@@ -107,6 +107,7 @@ pub(super) fn write_state(
         files::write(&to.join(&name), bytes)?;
         files.push((name, hex::encode(Sha256::digest(bytes))));
     }
+    annotations::copy(from, to, &mut files)?;
     Ok(files)
 }
 

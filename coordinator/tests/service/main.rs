@@ -5,6 +5,7 @@
 mod admin;
 mod backups;
 mod budget;
+mod cost;
 mod demand;
 mod events;
 mod history;

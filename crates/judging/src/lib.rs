@@ -6,6 +6,7 @@
 
 pub mod leaks;
 pub mod pair;
+pub mod people;
 pub mod prompt;
 pub mod verdict;
 

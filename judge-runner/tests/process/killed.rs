@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::labs::{Api, Lab, Says};
 use crate::stack::{KEY, Stack};
+use crate::told::{self, Receiver};
 
 const PROMPTS: usize = 500;
 const CALLS: usize = 2 * PROMPTS;
@@ -25,7 +26,9 @@ async fn no_verdict_is_lost_and_only_calls_in_flight_are_paid_again() {
         (_, _) => Says::Verdict(["1", "2", "tie"][asked.prompt.len() % 3]),
     })
     .await;
-    let stack = Stack::start().await;
+    told::keep_logs();
+    let receiver = Receiver::start().await;
+    let stack = Stack::start().await.observed(&receiver.endpoint);
     let judge = json!({"kind": "api", "name": "lab", "provider": "anthropic", "model": "claude-opus-4-8",
         "base_url": lab.base_url, "key_env": "ASSAY_TEST_KEY", "template": "assay-v1", "max_tokens": 2048});
     let matrix = stack.submit(PROMPTS, &judge).await;
@@ -59,6 +62,7 @@ async fn no_verdict_is_lost_and_only_calls_in_flight_are_paid_again() {
     assert_eq!(judge.attempts.len(), 3);
     shown(&stack);
     nothing_written_holds_the_key(&stack);
+    nothing_told_holds_the_key(&receiver);
     stack.stop().await;
 }
 
@@ -100,8 +104,20 @@ fn nothing_written_holds_the_key(stack: &Stack) {
         // One that the coordinator took away meanwhile is no file.
         let text = fs::read(&path).unwrap_or_default();
         bytes += text.len();
-        let held = text.windows(KEY.len()).any(|window| window == KEY.as_bytes());
-        assert!(!held, "{} holds the key", path.display());
+        assert!(!holds(&text, KEY), "{} holds the key", path.display());
     }
     assert!(bytes > 1_000_000, "{bytes} bytes are less than the ledgers alone");
+}
+
+/// Traces and metrics as they left the judge-runners, and the logs of coordinator and agent.
+fn nothing_told_holds_the_key(receiver: &Receiver) {
+    let (sent, logs) = (receiver.sent(), told::logs());
+    assert!(holds(&sent, "assay-judge-runner") && holds(&sent, "judge"), "{} bytes of traces", sent.len());
+    assert!(holds(&logs, "assay_coordinator") && holds(&logs, "assay_agent"), "{} bytes of logs", logs.len());
+    assert!(!holds(&sent, KEY), "a trace or metric holds the key");
+    assert!(!holds(&logs, KEY), "a log of the coordinator or agent holds the key");
+}
+
+fn holds(bytes: &[u8], words: &str) -> bool {
+    bytes.windows(words.len()).any(|window| window == words.as_bytes())
 }

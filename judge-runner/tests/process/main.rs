@@ -9,5 +9,7 @@ mod killed;
 #[expect(dead_code, reason = "the judge-runner's own tests use the other labs and faults")]
 mod labs;
 mod matrix;
+mod people;
 mod stack;
+mod told;
 mod worker;

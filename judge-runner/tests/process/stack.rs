@@ -17,6 +17,7 @@ use assay_domain::{DeviceKind, Digest, FileRef, WorkKind, WorkerId};
 use assay_proto::client::{AuthorizedChannel, Credentials};
 use assay_proto::v1::artifacts_client::ArtifactsClient;
 use assay_proto::v1::matrices_client::MatricesClient;
+use assay_proto::v1::people_client::PeopleClient;
 use assay_proto::v1::{self, sign_upload_request::Owner};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -32,6 +33,8 @@ pub(crate) struct Stack {
     pub(crate) folder: tempfile::TempDir,
     server: Server,
     stop: CancellationToken,
+    /// Where judge-runners send their traces; those that do log all there is.
+    observer: Option<String>,
 }
 
 /// A judge-runner's process; killed when dropped.
@@ -66,9 +69,15 @@ impl Stack {
         let keys = folder.path().join("keys.env");
         fs::write(&keys, format!("ASSAY_TEST_KEY={KEY}\n")).unwrap();
         fs::set_permissions(&keys, fs::Permissions::from_mode(0o600)).unwrap();
-        let stack = Self { folder, server, stop: CancellationToken::new() };
+        let stack = Self { folder, server, stop: CancellationToken::new(), observer: None };
         stack.start_worker();
         stack
+    }
+
+    /// Has judge-runners send their traces here at once, and log at the level `trace`.
+    pub(crate) fn observed(mut self, endpoint: &str) -> Self {
+        self.observer = Some(endpoint.to_owned());
+        self
     }
 
     fn start_worker(&self) {
@@ -92,7 +101,13 @@ impl Stack {
         let folder = self.folder.path().join(host);
         fs::create_dir_all(&folder).unwrap();
         let log = File::options().create(true).append(true).open(folder.join("stderr.log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_assay-judge-runner"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_assay-judge-runner"));
+        command.env("ASSAY_LOG", if self.observer.is_some() { "trace" } else { "debug" });
+        if let Some(endpoint) = &self.observer {
+            // A process that will be killed has sent what it had by then.
+            command.env("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint).env("OTEL_BSP_SCHEDULE_DELAY", "50");
+        }
+        let child = command
             .args(["run", "--coordinator", &self.url()])
             .arg("--token-file")
             .arg(self.server.token_path())
@@ -100,7 +115,6 @@ impl Stack {
             .arg(&folder)
             .arg("--keys-file")
             .arg(self.folder.path().join("keys.env"))
-            .env("ASSAY_LOG", "debug")
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -225,6 +239,10 @@ impl Stack {
 
     fn channel(&self) -> AuthorizedChannel {
         Credentials::new(&self.token()).unwrap().channel(&self.url()).unwrap()
+    }
+
+    pub(crate) fn people(&self) -> PeopleClient<AuthorizedChannel> {
+        PeopleClient::new(self.channel())
     }
 
     fn matrices(&self) -> MatricesClient<AuthorizedChannel> {

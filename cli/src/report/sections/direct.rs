@@ -1,7 +1,7 @@
 //! Checkpoints, recipes and models that judges compared with each other directly.
 
 use assay_domain::job::Comparison;
-use assay_judging::report::{ComparisonReport, Report, Scope, WinRate};
+use assay_judging::report::{ComparisonReport, Report, WinRate};
 
 use super::rates::{self, Group};
 use crate::report::document::{Block, Detail, Table, numbers, words};
@@ -31,19 +31,18 @@ pub(super) fn blocks(report: &Report, detail: Detail) -> Vec<Block> {
     if report.direct.is_empty() {
         return Vec::new();
     }
-    let domain = |row: &WinRate| matches!(row.scope, Scope::Domain(_));
-    let named = |row: &WinRate| row.judge.is_some() || !report.method.panel.is_empty();
     let mut blocks = vec![
         Block::Heading("Compared with each other by the judges".to_owned()),
         Block::Text(
             "The win rate of this over that, on the prompts that both answered, judged blind in both roles like the pairs of \
-             base and tuned. W-T-L are the wins, ties and losses of this. Holm over the panel's rows on all prompts of this \
-             table, and over all its other rows: families of their own."
+             base and tuned. W-T-L are the wins, ties and losses of this. Holm over the panel's rows on all prompts of all \
+             such comparisons, and over all their other rows: families of their own."
                 .to_owned(),
         ),
     ];
+    let named = |row: &WinRate| row.judge.is_some() || !report.method.panel.is_empty();
     match detail {
-        // A terminal has no room for both systems in every row.
+        // A terminal has no room for both systems in a row.
         Detail::Short => {
             for group in groups(report) {
                 blocks.push(Block::Text(group.title.clone()));
@@ -51,22 +50,23 @@ pub(super) fn blocks(report: &Report, detail: Detail) -> Vec<Block> {
             }
         }
         Detail::Full => {
-            blocks.push(Block::Table(table(report, |row| named(row) && !domain(row))));
-            let domains = table(report, |row| named(row) && domain(row));
-            if !domains.rows.is_empty() {
-                blocks.push(Block::Folded("By domain".to_owned(), domains));
-            }
+            blocks.push(Block::Table(overview(report)));
+            let each = groups(report).into_iter();
+            blocks.extend(each.map(|group| {
+                let table = rates::table(report, &group, named);
+                Block::Folded(group.title, table)
+            }));
         }
     }
     blocks
 }
 
-fn table(report: &Report, shown: impl Fn(&WinRate) -> bool) -> Table {
+/// The panel, over all prompts.
+fn overview(report: &Report) -> Table {
     let mut table = Table::new(&[
         words("this"),
         words("over that"),
         words("prompts of"),
-        words("judge"),
         numbers("n"),
         numbers("W-T-L"),
         words("missing"),
@@ -76,20 +76,18 @@ fn table(report: &Report, shown: impl Fn(&WinRate) -> bool) -> Table {
     ]);
     for comparison in &report.direct {
         let c = &comparison.comparison;
-        for row in comparison.rates.iter().filter(|row| shown(row)) {
-            table.push([
-                one(c),
-                format::against(c).unwrap_or_default(),
-                row.scope.label().to_owned(),
-                format::judge(report, row.judge.as_deref()),
-                row.prompts.to_string(),
-                format::outcomes(&row.counts),
-                format::missing(&row.missing),
-                format::rate(row),
-                format::rate_interval(row),
-                row.p_holm.map_or_else(|| format::NOTHING.to_owned(), format::p_value),
-            ]);
-        }
+        let Some(row) = comparison.overall(None) else { continue };
+        table.push([
+            one(c),
+            format::against(c).unwrap_or_default(),
+            format!("{} {}", c.prompts, c.sampling),
+            row.prompts.to_string(),
+            format::outcomes(&row.counts),
+            format::missing(&row.missing),
+            format::rate(row),
+            format::rate_interval(row),
+            row.p_holm.map_or_else(|| format::NOTHING.to_owned(), format::p_value),
+        ]);
     }
     table
 }
