@@ -46,5 +46,4 @@ async fn the_price_that_a_lost_worker_gave_when_it_registered_reaches_the_report
         seconds > 0.0 && (cost.usd - seconds / 3600.0 * USD_PER_HOUR).abs() < 1e-9,
         "{cost:?} for {seconds} s"
     );
-    assert_eq!(cost.known_usd(), None, "the other one gave no price: that is said, not taken for nothing");
 }
