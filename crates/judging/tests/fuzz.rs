@@ -89,7 +89,7 @@ fn damaged_objects_are_malformed_or_say_what_they_say() {
         // An independent reading: the one object of the text, whose members are exactly those of the schema.
         let body = text.trim();
         let fenced = body.strip_prefix("```").and_then(|rest| rest.strip_suffix("```"));
-        let body = fenced.map_or(body, |inner| inner.strip_prefix("json").unwrap_or(inner));
+        let body = fenced.map_or(body, |inner| inner.strip_prefix("json").unwrap_or(inner).trim());
         let value: Value = serde_json::from_str(body).unwrap();
         let members = value.as_object().unwrap();
         assert_eq!(members.len(), 5, "{text}");
