@@ -165,7 +165,7 @@ impl Engine {
         }
         let deadline_ms = self.now_ms + self.limits.lease_ms;
         for (lease, worker) in decide::resume(&self.state) {
-            let row = LeaseRow::new(worker, deadline_ms);
+            let row = LeaseRow { inherited: true, ..LeaseRow::new(worker, deadline_ms) };
             self.tables.leased(lease, row);
         }
         self.tables.gone = self.state.workers.keys().map(|worker| (worker.clone(), self.now_ms)).collect();

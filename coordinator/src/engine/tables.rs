@@ -42,12 +42,19 @@ pub(super) struct LeaseRow {
     pub(super) back_by_ms: Option<u64>,
     /// Whether its worker has ever spoken of it: it did arrive.
     pub(super) heard: bool,
+    /// Whether an earlier process offered it, and knew what was heard of it then.
+    pub(super) inherited: bool,
     pub(super) progress: Option<Progress>,
 }
 
 impl LeaseRow {
     pub(super) fn new(worker: WorkerId, deadline_ms: u64) -> Self {
-        Self { worker, deadline_ms, back_by_ms: None, heard: false, progress: None }
+        Self { worker, deadline_ms, back_by_ms: None, heard: false, inherited: false, progress: None }
+    }
+
+    /// Whether its worker may have done some of it.
+    pub(super) fn may_have_begun(&self) -> bool {
+        self.heard || self.inherited
     }
 
     pub(super) fn due_ms(&self) -> u64 {
@@ -115,6 +122,13 @@ impl Tables {
         if let Some(row) = self.leases.get_mut(lease) {
             row.deadline_ms = deadline_ms;
             row.back_by_ms = None;
+            row.heard = true;
+        }
+    }
+
+    /// Its worker has made something of it.
+    pub(super) fn begun(&mut self, lease: &Lease) {
+        if let Some(row) = self.leases.get_mut(lease) {
             row.heard = true;
         }
     }

@@ -74,21 +74,24 @@ impl Engine {
         let lost = rows.filter(|(lease, row)| row.worker == *worker && !running.contains(lease));
         let lost: Vec<(Lease, bool)> = lost.map(|(lease, row)| (lease.clone(), row.heard)).collect();
         for (lease, heard) in lost {
-            let (policy, at) = (self.policy(), self.clock.unix());
-            // What ran there and runs no more may have brought its worker down.
-            let events = if heard {
-                decide::expire(&self.state, policy, std::slice::from_ref(&lease), at)
-            } else {
-                let reason =
-                    String::from("the worker does not have it: the offer did not arrive, or was lost");
-                // It cost nothing.
-                let used = Some(Amount::ZERO);
-                let failed = Failed { class: FailureClass::Released, reason, lost: Vec::new(), used };
-                decide::fail(&self.state, policy, &lease, failed, at).unwrap_or_default()
-            };
+            let reason = "the worker does not have it: the offer did not arrive, or was lost";
+            let events = self.given_up(&lease, heard, reason);
             self.record_all(events)?;
         }
         Ok(())
+    }
+
+    /// What becomes of an attempt that its worker does not have, or does not speak of.
+    fn given_up(&self, lease: &Lease, begun: bool, reason: &str) -> Vec<Event> {
+        let (policy, at) = (self.policy(), self.clock.unix());
+        // What ran there and runs no more may have brought its worker down.
+        if begun {
+            return decide::expire(&self.state, policy, std::slice::from_ref(lease), at);
+        }
+        // It cost nothing: a worker begins when its first renewal is answered.
+        let (reason, used) = (reason.to_owned(), Some(Amount::ZERO));
+        let failed = Failed { class: FailureClass::Released, reason, lost: Vec::new(), used };
+        decide::fail(&self.state, policy, lease, failed, at).unwrap_or_default()
     }
 
     pub(super) fn disconnected(&mut self, connection: ConnectionId) {
@@ -224,8 +227,8 @@ impl Engine {
         }
         // One by one: each decision sees what the one before did to the matrix.
         for lease in due {
-            let events =
-                decide::expire(&self.state, self.policy(), std::slice::from_ref(&lease), self.clock.unix());
+            let begun = self.tables.leases.get(&lease).is_none_or(LeaseRow::may_have_begun);
+            let events = self.given_up(&lease, begun, "its worker said nothing since it was offered");
             self.record_all(events)?;
             self.tables.leases.remove(&lease);
         }
@@ -346,6 +349,7 @@ impl Engine {
                 self.tables.holds.remove(job);
             }
             Event::MatrixArchived { matrix, .. } => self.tables.holds.retain(|job, _| job.matrix != *matrix),
+            Event::Checkpointed { lease, .. } | Event::Logged { lease, .. } => self.tables.begun(lease),
             Event::EpochRaised { .. }
             | Event::HistoryForgotten { .. }
             | Event::BackupTaken { .. }
@@ -354,8 +358,6 @@ impl Engine {
             | Event::JobReused { .. }
             | Event::WorkerRegistered { .. }
             | Event::WorkerForgotten { .. }
-            | Event::Checkpointed { .. }
-            | Event::Logged { .. }
             | Event::MatrixPaused { .. }
             | Event::MatrixResumed { .. }
             | Event::MatrixBudgeted { .. }

@@ -20,6 +20,7 @@ async fn the_price_that_a_lost_worker_gave_when_it_registered_reaches_the_report
     let mut gone = Worker::try_connect(&world, hello).await.unwrap();
     let lost = gone.offer().await;
     assert_eq!(lost.job.work.kind(), WorkKind::Train);
+    gone.renew(&lost.lease, None).await.unwrap();
     drop(gone);
     world.pass(world.limits.lease_ms + world.limits.reconnect_grace_ms).await;
     world.pass(world.limits.retry_hold_max_ms).await;

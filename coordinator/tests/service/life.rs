@@ -116,6 +116,7 @@ async fn a_silent_worker_loses_its_lease_and_its_word() {
     let submitted = world.submit("k", 1).await;
     let mut silent = Worker::connect(&world, "w1", &[]).await;
     let first = silent.offer().await;
+    silent.renew(&first.lease, None).await.unwrap();
     world.pass(world.limits.lease_ms + 1).await;
     let (stopped, reason) = silent.stopped().await;
     assert_eq!((stopped, reason.as_str()), (first.lease.clone(), "stale"));
@@ -143,6 +144,38 @@ async fn a_silent_worker_loses_its_lease_and_its_word() {
 
     let attempts = &world.view(&submitted.matrix_id).await.jobs[first.lease.job.ordinal as usize].attempts;
     assert_eq!(attempts.iter().map(|a| a.outcome.as_str()).collect::<Vec<_>>(), ["lost", "running"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_that_never_speak_of_what_they_were_offered_do_not_bring_their_job_to_its_end() {
+    let world = World::new().await;
+    let submitted = world.submit("k", 1).await;
+    let mut silent = Vec::new();
+    // More than either limit; each is there, takes the job, and never begins.
+    for number in 0..=world.limits.attempts_max {
+        let mut worker = Worker::connect(&world, &format!("w{number}"), &[]).await;
+        let train = worker.offer().await;
+        assert_eq!(
+            (train.job.work.kind(), train.lease.fence.attempt.0 as usize),
+            (WorkKind::Train, number + 1)
+        );
+        world.pass(world.limits.lease_ms + 1).await;
+        silent.push((worker, train.lease));
+    }
+    for (worker, lease) in &mut silent {
+        let refused = worker.renew(lease, None).await.unwrap_err();
+        assert!(matches!(refused, Rejection::StaleAttempt { .. }), "{refused}");
+    }
+    let train = world.view(&submitted.matrix_id).await.jobs.remove(0);
+    assert_eq!((train.status.as_str(), train.attempts.len()), ("ready", silent.len()));
+    for attempt in &train.attempts {
+        assert!(attempt.reason.contains("said nothing since it was offered"), "{attempt:?}");
+    }
+    let mut worker = Worker::connect(&world, "good", &[]).await;
+    let good = worker.offer().await;
+    assert_eq!(good.job.work.kind(), WorkKind::Train);
+    worker.perform(&good).await;
+    assert_eq!(world.statuses(&submitted.matrix_id).await[0], "succeeded");
 }
 
 #[tokio::test(flavor = "multi_thread")]
