@@ -1,9 +1,11 @@
 //! Seeded histories of `decide` and `apply` with several workers: lost, late, repeated and stale words, crashes and
-//! restarts, restores, expiries, clocks that jump, cancels, second submissions, retries, and objects that go bad. `SIMULATION_SEEDS=N..M` runs these,
+//! restarts, restores, expiries, clocks that jump, slow disks, cancels, second submissions, retries, and objects that go bad. `SIMULATION_SEEDS=N..M` runs these,
 //! `N..N+1` one of them; `cargo xtask simulate` runs a million.
 
 #[path = "simulation/demands.rs"]
 mod demands;
+#[path = "simulation/disk.rs"]
+mod disk;
 #[path = "simulation/histories.rs"]
 mod histories;
 #[path = "simulation/invariants.rs"]
@@ -17,11 +19,12 @@ mod spending;
 #[path = "simulation/world.rs"]
 mod world;
 
+use assay_domain::budget::Amount;
 use assay_domain::decide;
 use assay_domain::job::FailureClass;
 use assay_domain::plan::plan;
 use assay_domain::state::Status;
-use assay_domain::{JobId, ObjectKey, SubmitKey, WorkerId};
+use assay_domain::{JobId, Lease, ObjectKey, SubmitKey, WorkerId};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -63,6 +66,9 @@ struct Simulation<'a> {
     workers: Vec<Worker>,
     /// Words on their way.
     network: Vec<Word>,
+    /// What the disk is busy with, and whether it is a slow one.
+    sync: Option<disk::Sync>,
+    slow_disk: bool,
     plans: &'a [Plan],
     submitted: u64,
     faults: bool,
@@ -77,6 +83,9 @@ impl Simulation<'_> {
 
     fn step(&mut self) {
         self.coordinator.now += 1 + self.below(4);
+        while self.waits_for_the_disk() {
+            self.coordinator.now += 1 + self.below(4);
+        }
         self.coordinator.expire();
         match self.below(100) {
             0..3 => self.submit(),
@@ -213,10 +222,10 @@ impl Simulation<'_> {
     fn failure(&mut self) -> FailureClass {
         match self.below(20) {
             0 => FailureClass::BadInput,
-            1..8 => FailureClass::Transient,
-            8..11 => FailureClass::Crashed,
-            11 => FailureClass::Stalled,
-            12..18 => FailureClass::OutOfMemory,
+            1..7 => FailureClass::Transient,
+            7..10 => FailureClass::Crashed,
+            10 => FailureClass::Stalled,
+            11..18 => FailureClass::OutOfMemory,
             // A worker that says so without having been refused.
             18 => FailureClass::Budget,
             _ => FailureClass::Released,
@@ -234,30 +243,13 @@ impl Simulation<'_> {
         if fate == 1 {
             return;
         }
-        let heard = self.coordinator.hear(&word);
-        if let Word::More(lease, _) = &word {
-            let held = self.workers.iter_mut().flat_map(|worker| &mut worker.holds);
-            if let Some(held) = held.into_iter().find(|held| held.lease == *lease) {
-                match self.coordinator.limit.take() {
-                    Some(limit) => held.limit = limit,
-                    None => held.refused = true,
-                }
-            }
-        }
-        if let Some(lease) = heard {
-            let lost = self.faults && self.below(10) == 0;
-            let Word::Ask(id) = &word else { panic!("an offer to someone who did not ask") };
-            let worker = self.workers.iter_mut().find(|worker| worker.id == *id).expect("a known worker");
-            // An answer to a question that was heard twice finds the worker busy.
-            if !lost && worker.holds.is_empty() {
-                worker.take(lease, &self.coordinator);
-            }
-        }
+        self.arrive(word);
     }
 
     /// Without faults, everything comes to an end.
     fn settle(&mut self) {
         self.faults = false;
+        self.sync_to_the_end();
         self.coordinator.let_all_go_on();
         let mut rounds = 0;
         while !self.coordinator.state.matrices.is_empty() {
@@ -324,6 +316,8 @@ fn run(seed: u64, plans: &[Plan]) -> (usize, Seen) {
         coordinator,
         workers,
         network: Vec::new(),
+        sync: None,
+        slow_disk: seed.is_multiple_of(3),
         plans,
         submitted: 0,
         faults: true,
@@ -345,11 +339,7 @@ fn run(seed: u64, plans: &[Plan]) -> (usize, Seen) {
 }
 
 /// The attempt, if a person wants it back from its worker. What has saved a checkpoint says so with its next word.
-fn handed_back(
-    held: &world::Held,
-    coordinator: &Coordinator,
-    worker: &WorkerId,
-) -> Option<assay_domain::Lease> {
+fn handed_back(held: &world::Held, coordinator: &Coordinator, worker: &WorkerId) -> Option<Lease> {
     let state = &coordinator.state;
     let saved = state.job(&held.lease.job).is_some_and(|job| job.resume().is_some());
     let back = coordinator.must_hand_back(worker, saved.then_some(&held.lease));
@@ -387,6 +377,8 @@ fn whatever_happens_the_invariants_hold_and_everything_ends() {
         (seen.reached, "budgets that keep something back"),
         (seen.grants, "attempts that got more of a budget"),
         (seen.refusals, "attempts that a budget ended"),
+        (seen.slow_syncs, "slow syncs"),
+        (seen.taken_back, "crashes before the sync"),
     ] {
         assert!(times > count / 20, "only {times} times in {count} histories: {what}");
     }

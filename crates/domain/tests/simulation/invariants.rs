@@ -21,7 +21,7 @@ use crate::world::{Objects, Word};
 const CRASHES_MAX: usize = 3;
 
 /// Watches every event.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(crate) struct Observer {
     current: BTreeMap<JobId, Fence>,
     newest: BTreeMap<JobId, Fence>,
@@ -71,6 +71,9 @@ pub(crate) struct Seen {
     pub(crate) reached: u64,
     pub(crate) grants: u64,
     pub(crate) refusals: u64,
+    /// Batches whose sync took long, and those that a crash took back before.
+    pub(crate) slow_syncs: u64,
+    pub(crate) taken_back: u64,
 }
 
 impl Seen {
@@ -89,6 +92,8 @@ impl Seen {
         self.reached += other.reached;
         self.grants += other.grants;
         self.refusals += other.refusals;
+        self.slow_syncs += other.slow_syncs;
+        self.taken_back += other.taken_back;
     }
 }
 

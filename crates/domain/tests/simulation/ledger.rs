@@ -24,7 +24,7 @@ struct Sum {
     over: Amount,
 }
 
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(crate) struct Ledger {
     open: BTreeMap<JobId, Open>,
     matrices: BTreeMap<MatrixId, Sum>,

@@ -56,6 +56,7 @@ pub(crate) enum Word {
 }
 
 /// The coordinator: durable log, state, and what it forgets when it stops.
+#[derive(Clone)]
 pub(crate) struct Coordinator {
     pub(crate) state: State,
     pub(crate) log: Vec<Event>,
@@ -82,7 +83,7 @@ pub(crate) struct Coordinator {
 }
 
 /// What is wrong in the object store; all else is as it should be.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(crate) struct Objects {
     /// Other bytes than were accepted, which nobody has noticed.
     pub(crate) damaged: BTreeSet<ObjectKey>,
@@ -551,7 +552,7 @@ pub(crate) fn made(lease: &Lease, name: &str) -> Artifact {
     let digest = Digest::of(key.as_str().as_bytes());
     Artifact {
         name: name.to_owned(),
-        files: vec![FileRef { path: String::from("file"), key, digest, bytes: 1 }],
+        files: vec![FileRef { path: String::from("file"), key, digest, bytes: 1, origin: None }],
     }
 }
 
