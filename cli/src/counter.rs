@@ -1,12 +1,11 @@
 //! Tokens of conversations and prompts: by the model's own tokenizer and template, or estimated where its folder has neither.
 
-use std::path::Path;
-
 use assay_domain::matrix::Model;
 use assay_text::chat::{ChatTemplate, Message, RenderOptions};
-use assay_text::folder::ModelFolder;
 use assay_text::rows::{self, Conversation, LossOn, RowSettings};
 use assay_text::tokenizer::Tokenizer;
+
+use crate::source::ModelSource;
 
 /// Characters of English prose in one token, rounded down, and tokens that a template adds to each message, rounded up:
 /// an estimate that is rather too high.
@@ -29,9 +28,9 @@ pub(crate) enum Counter {
 }
 
 impl Counter {
-    /// Opens tokenizer and template of a model folder.
-    pub(crate) fn open(dir: &Path, model: &Model) -> anyhow::Result<Counter> {
-        let folder = ModelFolder::open(dir)?;
+    /// Opens a model's tokenizer and template.
+    pub(crate) fn open(source: &ModelSource, model: &Model) -> anyhow::Result<Counter> {
+        let folder = source.open()?;
         let tokenizer = folder.tokenizer()?;
         let template = folder.template(&tokenizer)?;
         let render = Box::new(render_options(model)?);

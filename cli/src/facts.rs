@@ -11,34 +11,40 @@ use assay_text::config::{DecoderConfig, Projection};
 use assay_text::rows::{self, Prompt, ReadLimits};
 
 use crate::counter::Counter;
+use crate::source::ModelSource;
 
 /// The files of a model folder that a worker needs; a checkpoint's other clutter stays at home.
 const MODEL_FILES: [&str; 3] = ["json", "jinja", "safetensors"];
 
 /// Whether a folder says what shape a model has, and nothing else: enough to plan, not to run.
-pub(crate) fn shape_alone(dir: &Path) -> bool {
+pub(crate) fn shape_alone(source: &ModelSource) -> bool {
     let others = |file: &LocalFile| file.path != "config.json";
-    let files = model_files(dir).unwrap_or_default();
-    !files.is_empty() && !files.iter().any(others)
+    let files = model_files(source).unwrap_or_default();
+    source.elsewhere.is_empty() && !files.is_empty() && !files.iter().any(others)
 }
 
-/// The files of a model folder, with their digests.
-pub(crate) fn model_files(dir: &Path) -> anyhow::Result<Vec<LocalFile>> {
+/// The files of a model that are here, with their digests.
+pub(crate) fn model_files(source: &ModelSource) -> anyhow::Result<Vec<LocalFile>> {
     let wanted = |file: &LocalFile| {
         let extension = Path::new(&file.path).extension().and_then(|extension| extension.to_str());
-        !file.path.contains('/') && extension.is_some_and(|extension| MODEL_FILES.contains(&extension))
+        !file.path.contains('/')
+            && extension.is_some_and(|extension| MODEL_FILES.contains(&extension))
+            && !source.elsewhere.iter().any(|other| other.path == file.path)
     };
-    Ok(assay_artifacts::describe(dir)?.into_iter().filter(wanted).collect())
+    Ok(assay_artifacts::describe(&source.folder)?.into_iter().filter(wanted).collect())
 }
 
 /// What planning needs to know of a model.
-pub(crate) fn model(dir: &Path) -> anyhow::Result<ModelFacts> {
-    let config = DecoderConfig::read(dir)?;
+pub(crate) fn model(source: &ModelSource) -> anyhow::Result<ModelFacts> {
+    let config = DecoderConfig::read(&source.folder)?;
     let projections = projections(&config);
     let per_layer: u64 = projections.values().map(|(out, inside)| u64::from(*out) * u64::from(*inside)).sum();
     let table = (config.vocab_size * config.hidden_size) as u64;
+    let mut artifact = artifact("model", &model_files(source)?);
+    artifact.files.extend(source.elsewhere.iter().cloned());
+    artifact.files.sort_by(|left, right| left.path.cmp(&right.path));
     Ok(ModelFacts {
-        artifact: artifact("model", &model_files(dir)?),
+        artifact,
         model_type: config.model_type.clone(),
         layers: config.layer_count as u32,
         hidden: config.hidden_size as u32,
@@ -105,6 +111,7 @@ pub(crate) fn artifact(name: &str, files: &[LocalFile]) -> Artifact {
         key: ObjectKey::upload(file.digest),
         digest: file.digest,
         bytes: file.bytes,
+        origin: None,
     };
     Artifact { name: name.to_owned(), files: files.iter().map(file_ref).collect() }
 }

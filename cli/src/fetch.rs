@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use assay_artifacts::{Cache, DownloadSigner, SignError, SignedRequest, TransferLimits, Transfers};
-use assay_domain::{Artifact, FileRef, ObjectKey};
+use assay_domain::{Artifact, FileRef};
 use assay_proto::v1::SignDownloadRequest;
 
 use crate::connect::Coordinator;
+use crate::source;
 use crate::submit::{sign_error, signed_request};
 
 /// The text of an artifact with one file.
@@ -32,16 +33,24 @@ pub(crate) async fn files(
     artifact.files.iter().map(read).collect()
 }
 
-/// Signs through the coordinator.
+/// Signs through the coordinator; what the Hub has comes from there, by this person's own token.
 pub(crate) struct Signer<'a> {
     pub(crate) coordinator: &'a Coordinator,
 }
 
 impl DownloadSigner for Signer<'_> {
-    async fn sign_downloads(&self, keys: &[ObjectKey]) -> Result<Vec<SignedRequest>, SignError> {
-        let request = SignDownloadRequest { keys: keys.iter().map(ToString::to_string).collect() };
+    async fn sign_downloads(&self, files: &[FileRef]) -> Result<Vec<SignedRequest>, SignError> {
+        let request = SignDownloadRequest {
+            keys: files.iter().map(|file| file.key.to_string()).collect(),
+            // No attempt of a job: then the coordinator gives its own token to nobody.
+            lease: None,
+        };
         let answer = self.coordinator.artifacts().sign_download(request).await;
         let answer = answer.map_err(|status| sign_error(&status))?.into_inner();
-        Ok(answer.requests.into_iter().map(signed_request).collect())
+        let of = |(file, request): (&FileRef, _)| match file.origin() {
+            Some(origin) => source::signed(origin),
+            None => signed_request(request),
+        };
+        Ok(files.iter().zip(answer.requests).map(of).collect())
     }
 }

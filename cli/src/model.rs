@@ -47,7 +47,7 @@ fn info(dir: &Path, json: bool) -> anyhow::Result<()> {
     let folder = ModelFolder::open(dir)?;
     let config = DecoderConfig::read(dir)?;
     let tokenizer = folder.tokenizer()?;
-    let model = facts::model(dir)?;
+    let model = facts::model(&dir.to_owned().into())?;
     let info = Info {
         parameters: model.linear_parameters
             + model.embedding_parameters

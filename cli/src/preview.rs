@@ -11,13 +11,12 @@ use std::path::{Path, PathBuf};
 use assay_domain::job::{LossOn, Recipe};
 use assay_domain::matrix::{self, Matrix};
 use assay_text::chat::RenderOptions;
-use assay_text::folder::ModelFolder;
 use assay_text::rows::{self, Conversation, ReadLimits, RowSettings, Run};
 use assay_text::tokenizer::Tokenizer;
 use serde::Serialize;
 
 use crate::exit::Failed;
-use crate::source::Sources;
+use crate::source::{ModelSource, Sources};
 use crate::{args, counter, print};
 
 /// What `max_length` is without a matrix: a recipe's default.
@@ -41,7 +40,7 @@ pub(crate) fn run(args: &args::Preview) -> anyhow::Result<()> {
 
 /// What is looked at, and how it is trained on.
 struct Chosen {
-    model: PathBuf,
+    model: ModelSource,
     data: PathBuf,
     /// Rows used, from the file's start.
     take: Option<u32>,
@@ -69,7 +68,7 @@ fn of_file(args: &args::Preview) -> anyhow::Result<Chosen> {
         return Err(Failed::Input(why).into());
     };
     let settings = settings(LossOn::default(), MAX_LENGTH, false);
-    let (model, data) = (PathBuf::from(model), args.file.clone());
+    let (model, data) = (PathBuf::from(model).into(), args.file.clone());
     Ok(Chosen { model, data, take: None, settings, _sources: Sources::default() })
 }
 
@@ -168,7 +167,7 @@ struct Counts {
 
 impl Preview {
     fn of(chosen: &Chosen, shown: usize) -> anyhow::Result<Self> {
-        let folder = ModelFolder::open(&chosen.model)?;
+        let folder = chosen.model.open()?;
         let tokenizer = folder.tokenizer()?;
         let template = folder.template(&tokenizer)?;
         let conversations = rows::read_conversations(&chosen.data, ReadLimits::default())?;
@@ -188,7 +187,7 @@ impl Preview {
                 });
             }
         }
-        let (model, data) = (chosen.model.clone(), chosen.data.clone());
+        let (model, data) = (chosen.model.folder.clone(), chosen.data.clone());
         Ok(Self { model, data, settings: chosen.settings.clone(), counts, rows: kept })
     }
 }

@@ -14,7 +14,7 @@ use crate::args::MatrixFile;
 use crate::counter::Counter;
 use crate::exit::Failed;
 use crate::facts;
-use crate::source::Sources;
+use crate::source::{ModelSource, Sources};
 
 /// A resolved matrix and the files to upload.
 pub(crate) struct Resolved {
@@ -67,10 +67,10 @@ impl Resolver {
         for model in &mut matrix.models {
             let name = model.name.clone();
             let wrong = |error: anyhow::Error| Failed::Input(format!("model `{name}`: {error:#}"));
-            let dir = self.sources.model(&self.base, model).map_err(wrong)?;
-            open.insert(model.name.clone(), self.counter(model, &dir).map_err(wrong)?);
-            models.insert(model.name.clone(), facts::model(&dir).map_err(wrong)?);
-            self.files.extend(facts::model_files(&dir).map_err(wrong)?);
+            let source = self.sources.model(&self.base, model).map_err(wrong)?;
+            open.insert(model.name.clone(), self.counter(model, &source).map_err(wrong)?);
+            models.insert(model.name.clone(), facts::model(&source).map_err(wrong)?);
+            self.files.extend(facts::model_files(&source).map_err(wrong)?);
         }
         let mut data = BTreeMap::new();
         for index in 0..matrix.data.len() {
@@ -97,9 +97,9 @@ impl Resolver {
         Ok(Resolved { matrix, files: self.files, estimated: self.estimated, _sources: self.sources })
     }
 
-    fn counter(&mut self, model: &Model, dir: &Path) -> anyhow::Result<Counter> {
-        if !facts::shape_alone(dir) {
-            return Counter::open(dir, model);
+    fn counter(&mut self, model: &Model, source: &ModelSource) -> anyhow::Result<Counter> {
+        if !facts::shape_alone(source) {
+            return Counter::open(source, model);
         }
         match self.purpose {
             Purpose::Plan => {
@@ -108,7 +108,7 @@ impl Resolver {
             }
             Purpose::Run => anyhow::bail!(
                 "{} holds config.json alone, which is enough to plan and not to run: put the model's other files there",
-                dir.display()
+                source.folder.display()
             ),
         }
     }

@@ -4,13 +4,37 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use assay_artifacts::hub::{HUB_ENDPOINT, Hub, HubKind, HubLimits, HubRepo, Snapshot};
+use assay_artifacts::SignedRequest;
+use assay_artifacts::hub::{HUB_ENDPOINT, Hub, HubFile, HubKind, HubLimits, HubRepo, Listing, Snapshot};
 use assay_domain::matrix::{DataSet, Model};
+use assay_domain::{Digest, FileRef, ObjectKey, Origin};
+use assay_text::folder::{FolderError, ModelFolder};
 
 use crate::print;
 
 /// The branch that is meant when none is named.
 const MAIN: &str = "main";
+
+/// A model's files: those in a folder here, and weights that stay on the Hub until a worker fetches them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ModelSource {
+    pub(crate) folder: PathBuf,
+    pub(crate) elsewhere: Vec<FileRef>,
+}
+
+impl ModelSource {
+    /// Tokenizer, template and configuration, if the model is whole.
+    pub(crate) fn open(&self) -> Result<ModelFolder, FolderError> {
+        let elsewhere: Vec<&str> = self.elsewhere.iter().map(|file| file.path.as_str()).collect();
+        ModelFolder::open_with(&self.folder, &elsewhere)
+    }
+}
+
+impl From<PathBuf> for ModelSource {
+    fn from(folder: PathBuf) -> Self {
+        Self { folder, elsewhere: Vec::new() }
+    }
+}
 
 /// Finds files, and keeps what it fetched in the cache until they were uploaded.
 #[derive(Default)]
@@ -20,16 +44,31 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    /// The folder of a model. A revision of the Hub becomes the commit that it is now.
-    pub(crate) fn model(&mut self, base: &Path, model: &mut Model) -> anyhow::Result<PathBuf> {
+    /// The files of a model. A revision of the Hub becomes the commit that it is now.
+    pub(crate) fn model(&mut self, base: &Path, model: &mut Model) -> anyhow::Result<ModelSource> {
         let Some(name) = &model.hub else {
-            return Ok(base.join(model.path.as_deref().unwrap_or_default()));
+            return Ok(base.join(model.path.as_deref().unwrap_or_default()).into());
         };
         let repo = HubRepo::new(HubKind::Model, name)?;
-        let snapshot =
-            self.fetch(&repo, model.revision.as_deref(), |hub, revision| hub.model(&repo, revision))?;
+        let upload = model.upload;
+        let fetch = |hub: &Hub, revision: &str| match upload {
+            true => hub.model(&repo, revision),
+            false => hub.model_without_weights(&repo, revision),
+        };
+        let snapshot = self.fetch(&repo, model.revision.as_deref(), fetch)?;
         model.revision = Some(snapshot.commit.clone());
-        Ok(snapshot.folder.clone())
+        let weights = if upload { Vec::new() } else { snapshot.listing.weights_apart() };
+        let elsewhere = weights.into_iter().map(|file| at_hub(&repo, &snapshot.listing, file));
+        let elsewhere: Vec<FileRef> = elsewhere.collect::<anyhow::Result<_>>()?;
+        let folder = snapshot.folder.clone();
+        if !elsewhere.is_empty() {
+            let bytes = print::count(elsewhere.iter().map(|file| file.bytes).sum());
+            print::say(format!(
+                "{}: workers fetch {bytes} bytes of weights from the Hub themselves",
+                repo.name
+            ));
+        }
+        Ok(ModelSource { folder, elsewhere })
     }
 
     /// The folder that `train` and `valid` of a data set are relative to.
@@ -67,21 +106,40 @@ impl Sources {
     }
 }
 
+/// A file of a model that stays on the Hub: known by the digest that the Hub lists.
+fn at_hub(repo: &HubRepo, listing: &Listing, file: &HubFile) -> anyhow::Result<FileRef> {
+    let digest: Digest = file.sha256.as_deref().unwrap_or_default().parse()?;
+    let origin = Origin::new(&repo.name, &listing.commit, &file.path, listing.needs_token)?;
+    let (path, key) = (file.path.clone(), ObjectKey::upload(digest));
+    Ok(FileRef { path, key, digest, bytes: file.bytes, origin: Some(origin) })
+}
+
+/// The right to fetch a file of the Hub, as the environment says.
+pub(crate) fn signed(origin: &Origin) -> SignedRequest {
+    SignedRequest::of_hub(origin, &endpoint(), variable("HF_TOKEN").as_deref())
+}
+
+fn endpoint() -> String {
+    variable("HF_ENDPOINT").unwrap_or_else(|| HUB_ENDPOINT.to_owned())
+}
+
+fn variable(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
+}
+
 /// A client as the environment says: `HF_ENDPOINT`, `HF_TOKEN`, `ASSAY_HUB_CACHE`, `ASSAY_HUB_CACHE_BYTES`.
 fn of_environment() -> anyhow::Result<Hub> {
-    let text = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
-    let endpoint = text("HF_ENDPOINT").unwrap_or_else(|| HUB_ENDPOINT.to_owned());
-    let folder = match (text("ASSAY_HUB_CACHE"), text("XDG_CACHE_HOME"), text("HOME")) {
+    let folder = match (variable("ASSAY_HUB_CACHE"), variable("XDG_CACHE_HOME"), variable("HOME")) {
         (Some(folder), ..) => PathBuf::from(folder),
         (None, Some(cache), _) => Path::new(&cache).join("assay/hub"),
         (None, None, Some(home)) => Path::new(&home).join(".cache/assay/hub"),
         (None, None, None) => anyhow::bail!("no place for files of the Hub: set ASSAY_HUB_CACHE to a folder"),
     };
     let mut limits = HubLimits::default();
-    if let Some(bytes) = text("ASSAY_HUB_CACHE_BYTES") {
+    if let Some(bytes) = variable("ASSAY_HUB_CACHE_BYTES") {
         limits.cache_bytes_max = bytes
             .parse()
             .with_context(|| format!("ASSAY_HUB_CACHE_BYTES is `{bytes}`, not a number of bytes"))?;
     }
-    Ok(Hub::new(&endpoint, text("HF_TOKEN"), folder, limits))
+    Ok(Hub::new(&endpoint(), variable("HF_TOKEN"), folder, limits))
 }

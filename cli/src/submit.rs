@@ -164,7 +164,8 @@ fn signed_upload(upload: assay_proto::v1::SignedUpload) -> Result<SignedUpload, 
 
 /// A signed request in the words of the transfers.
 pub(crate) fn signed_request(request: assay_proto::v1::SignedRequest) -> SignedRequest {
-    SignedRequest { method: request.method, url: request.url, headers: request.headers.into_iter().collect() }
+    let headers = request.headers.into_iter().collect();
+    SignedRequest { method: request.method, url: request.url, headers, from_hub: request.from_hub }
 }
 
 /// A refusal to sign in the words of the transfers.

@@ -136,6 +136,8 @@ impl Stack {
         let threads = threads.to_string();
         let worker =
             Service::new("assay-worker", &["agent", "--data-dir", &data, "--threads", &threads], data_dir)?;
+        // As any other, it gets the token for a file with the lease of a job that reads it.
+        let worker = worker.without("HF_TOKEN");
         let runner = Service::new("assay-judge-runner", &["run", "--data-dir", &data], data_dir)?;
         let workers = [worker, runner]
             .map(|service| tokio::spawn(service.keep(signals.stop.clone(), signals.kill.clone())))

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use assay_domain::decide::schedule::Teams;
 
 use crate::admin::BackupSchedule;
+use crate::hub::HubAccess;
 use crate::journal::JournalConfig;
 
 pub use teams::{MonthBudget, TeamBudget, TeamSetting, teams};
@@ -21,6 +22,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// When backups are taken, if they are.
     pub backups: Option<BackupSchedule>,
+    /// Where workers are sent for files of the Hub.
+    pub hub: HubAccess,
     /// All bounds.
     pub limits: Limits,
 }
@@ -32,6 +35,7 @@ impl Config {
             data_dir: data_dir.into(),
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             backups: None,
+            hub: HubAccess::default(),
             limits: Limits::default(),
         }
     }

@@ -10,6 +10,7 @@ pub mod config;
 pub mod disk;
 mod engine;
 mod fatal;
+pub mod hub;
 pub mod incoming;
 pub mod index;
 pub mod journal;

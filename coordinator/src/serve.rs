@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use assay_coordinator::admin::BackupSchedule;
 use assay_coordinator::config::{Config, MonthBudget, TeamBudget, TeamSetting, teams};
+use assay_coordinator::hub::HubAccess;
 use clap::Args;
 
 const DAY_MS: u64 = 86_400_000;
@@ -57,7 +58,10 @@ pub(crate) struct Serve {
 
 impl Serve {
     pub(crate) fn config(self) -> Config {
-        let mut config = Config { listen: self.listen, ..Config::new(self.data_dir) };
+        // Out of the environment, and no flag: a list of processes shows flags.
+        let variable = |name| std::env::var(name).ok();
+        let hub = HubAccess::new(variable("HF_ENDPOINT"), variable("HF_TOKEN"));
+        let mut config = Config { listen: self.listen, hub, ..Config::new(self.data_dir) };
         let limits = &mut config.limits;
         limits.lease_ms = self.lease_ms.unwrap_or(limits.lease_ms);
         limits.reconnect_grace_ms = self.reconnect_grace_ms.unwrap_or(limits.reconnect_grace_ms);

@@ -323,6 +323,7 @@ fn routes(
         engine: engine.clone(),
         limits: limits.clone(),
         named: named.clone(),
+        hub: config.hub.clone(),
         clock: Arc::clone(clock),
         stop: stop.clone(),
         streams: Arc::clone(&streams),
@@ -340,6 +341,7 @@ fn routes(
         limits: limits.clone(),
         endpoint: endpoint.clone(),
         address,
+        hub: config.hub.clone(),
     };
     let fleet = FleetService { engine: engine.clone() };
     let people = PeopleService {

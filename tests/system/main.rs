@@ -25,8 +25,9 @@ mod export;
 mod hub;
 #[cfg(target_os = "linux")]
 #[path = "../../crates/artifacts/tests/hub/server.rs"]
-#[expect(dead_code, reason = "the client's own tests use the other faults")]
 mod hub_server;
+#[cfg(target_os = "linux")]
+mod hub_workers;
 #[cfg(target_os = "linux")]
 mod judged;
 #[cfg(target_os = "linux")]

@@ -51,6 +51,8 @@ pub(crate) struct World {
     otlp: Option<String>,
     /// Whether the key of [`KEY`] is in the environment.
     key: bool,
+    /// What else is in it.
+    variables: Vec<(&'static str, String)>,
 }
 
 /// What `ASSAY_TEST_KEY` is for judges that need a key.
@@ -59,7 +61,8 @@ pub(crate) const KEY: &str = "sk-planted-7f6e5d4c3b";
 impl World {
     /// The small matrix on a model's folder, with the demo's data beside it.
     pub(crate) fn new(model: &Path) -> Self {
-        let world = Self { folder: tempfile::tempdir().unwrap(), otlp: None, key: false };
+        let folder = tempfile::tempdir().unwrap();
+        let world = Self { folder, otlp: None, key: false, variables: Vec::new() };
         let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/data");
         for name in ["train.jsonl", "valid.jsonl", "prompts.jsonl"] {
             fs::copy(data.join(name), world.path(name)).unwrap();
@@ -76,6 +79,12 @@ impl World {
     /// The same, with a judge's key in the environment of all processes.
     pub(crate) fn with_key(self) -> Self {
         Self { key: true, ..self }
+    }
+
+    /// The same, with a variable in the environment of the commands, and so of all processes.
+    pub(crate) fn with_variable(mut self, name: &'static str, value: &str) -> Self {
+        self.variables.push((name, value.to_owned()));
+        self
     }
 
     /// The matrix file with a text in it replaced.
@@ -114,6 +123,7 @@ impl World {
         command.args(args).current_dir(self.folder.path());
         command.envs(self.otlp.iter().map(|endpoint| ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)));
         command.envs(self.key.then_some(("ASSAY_TEST_KEY", KEY)));
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
 

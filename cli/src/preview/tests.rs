@@ -38,6 +38,7 @@ fn preview(conversation: u64, loss_on: LossOn, max_length: u32) -> Preview {
     let (model, data) = (model(dir.path()), data(dir.path(), conversation));
     let settings = settings(loss_on, max_length, false);
     let sources = crate::source::Sources::default();
+    let model = model.into();
     Preview::of(&Chosen { model, data, take: None, settings, _sources: sources }, 3).unwrap()
 }
 

@@ -27,6 +27,8 @@ pub(super) struct Service {
     program: PathBuf,
     args: Vec<String>,
     log: PathBuf,
+    /// A variable of ours that it does not get.
+    withheld: Option<&'static str>,
 }
 
 impl Service {
@@ -41,7 +43,14 @@ impl Service {
             program,
             args: args.iter().map(|arg| (*arg).to_owned()).collect(),
             log: data_dir.join("logs").join(format!("{name}.log")),
+            withheld: None,
         })
+    }
+
+    /// The same, without a variable of this process's environment.
+    pub(super) fn without(mut self, variable: &'static str) -> Self {
+        self.withheld = Some(variable);
+        self
     }
 
     /// Keeps it running until told to stop; gives up when it cannot be started many times in a row.
@@ -99,6 +108,9 @@ impl Service {
             // A group of its own: ctrl-C in the terminal reaches us alone, and we stop them in order.
             .process_group(0)
             .kill_on_drop(true);
+        if let Some(variable) = self.withheld {
+            command.env_remove(variable);
+        }
         command.spawn().with_context(|| self.program.display().to_string())
     }
 

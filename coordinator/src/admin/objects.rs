@@ -15,7 +15,8 @@ const BLOCK_BYTES: usize = 1 << 20;
 /// Files by key, each with who names it first.
 pub(super) type Named = BTreeMap<String, (FileRef, String)>;
 
-/// All objects that these matrices name: what people uploaded, outputs, checkpoints, logs and ledgers.
+/// All objects that these matrices name: what people uploaded, outputs, checkpoints, logs and ledgers. What the Hub has too is not
+/// among them: it may be here or not.
 pub(super) fn named<'a>(matrices: impl Iterator<Item = &'a Matrix>) -> Named {
     let mut named = Named::new();
     for matrix in matrices {
@@ -27,7 +28,8 @@ pub(super) fn named<'a>(matrices: impl Iterator<Item = &'a Matrix>) -> Named {
             };
             for input in &planned.inputs {
                 if let Source::Upload { artifact } = &input.source {
-                    artifact.files.iter().for_each(|file| add(file, &format!("input {}", input.name)));
+                    let only_here = artifact.files.iter().filter(|file| file.origin().is_none());
+                    only_here.for_each(|file| add(file, &format!("input {}", input.name)));
                 }
             }
             for artifact in kept(matrix, planned.ordinal) {

@@ -4,17 +4,19 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use assay_domain::segment::Lines;
-use assay_domain::{Digest, Lease, ObjectKey, UnixMillis};
+use assay_domain::{Digest, FileRef, Lease, ObjectKey, UnixMillis};
 use assay_proto::convert::{self, BadMessage};
 use assay_proto::v1;
+use tokio::task::JoinError;
 use tonic::{Request, Response, Status};
 
 use super::{internal, rejected};
 use crate::config::Limits;
 use crate::engine::Handle;
 use crate::engine::command::Command;
+use crate::hub::HubAccess;
 use crate::objects::http::Endpoint;
-use crate::objects::local;
+use crate::objects::local::{self, ObjectError};
 use crate::objects::signature::Permit;
 
 /// The service.
@@ -25,6 +27,7 @@ pub(crate) struct ArtifactsService {
     pub(crate) endpoint: Endpoint,
     /// Where clients reach `/objects`.
     pub(crate) address: SocketAddr,
+    pub(crate) hub: HubAccess,
 }
 
 /// For whom an upload is.
@@ -63,15 +66,64 @@ impl v1::artifacts_server::Artifacts for ArtifactsService {
         &self,
         request: Request<v1::SignDownloadRequest>,
     ) -> Result<Response<v1::SignDownloadResponse>, Status> {
-        let keys = request.into_inner().keys;
+        let v1::SignDownloadRequest { keys, lease } = request.into_inner();
         self.check_count("keys", keys.len())?;
-        let sign = |key: &String| Ok(self.signed(Permit::Get, &key_of(key)?));
-        let requests = keys.iter().map(sign).collect::<Result<_, Status>>()?;
+        let keys = keys.iter().map(|key| key_of(key)).collect::<Result<Vec<_>, _>>()?;
+        let mut requests: Vec<_> = keys.iter().map(|key| self.signed(Permit::Get, key)).collect();
+        if let Some(lease) = lease {
+            self.sign_at_hub(convert::lease(Some(lease))?, &keys, &mut requests).await?;
+        }
         Ok(Response::new(v1::SignDownloadResponse { requests }))
     }
 }
 
 impl ArtifactsService {
+    /// Leads to the Hub where the store lacks what an attempt reads and the Hub has it. Only current attempts have inputs.
+    async fn sign_at_hub(
+        &self,
+        lease: Lease,
+        keys: &[local::ObjectKey],
+        requests: &mut [v1::SignedRequest],
+    ) -> Result<(), Status> {
+        let lacking = self.lacking(keys).await?;
+        if lacking.is_empty() {
+            return Ok(());
+        }
+        let files = self.engine.ask(|reply| Command::InputFiles { lease, reply }).await?;
+        for (key, request) in keys.iter().zip(requests).filter(|(key, _)| lacking.contains(key)) {
+            let file = files.iter().find(|file| file.key.as_str() == key.as_str());
+            if let Some(origin) = file.and_then(FileRef::origin) {
+                *request = self.hub.request(origin, request.expires_at_unix_ms);
+            }
+        }
+        Ok(())
+    }
+
+    /// Those that are not in the store.
+    async fn lacking(&self, keys: &[local::ObjectKey]) -> Result<Vec<local::ObjectKey>, Status> {
+        let (objects, keys) = (self.endpoint.objects.clone(), keys.to_vec());
+        let look = move || -> Result<Vec<_>, ObjectError> {
+            let mut lacking = Vec::new();
+            for key in keys {
+                match objects.open(&key) {
+                    Ok(_) => {}
+                    Err(ObjectError::NotFound { .. }) => lacking.push(key),
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(lacking)
+        };
+        self.looked(tokio::task::spawn_blocking(look).await)
+    }
+
+    fn looked<T>(&self, found: Result<Result<T, ObjectError>, JoinError>) -> Result<T, Status> {
+        let found = found.map_err(|error| internal("looking into the object store", &error))?;
+        found.map_err(|error| {
+            self.endpoint.fatal.notice(&error);
+            internal("looking into the object store", &error)
+        })
+    }
+
     fn check_count(&self, field: &'static str, given: usize) -> Result<(), BadMessage> {
         let limit = self.limits.signed_files_max;
         if given > limit { Err(BadMessage::TooMuch { field, given, limit, unit: field }) } else { Ok(()) }
@@ -109,12 +161,7 @@ impl ArtifactsService {
 
     async fn exists(&self, key: &local::ObjectKey, bytes: u64) -> Result<bool, Status> {
         let (objects, key) = (self.endpoint.objects.clone(), key.clone());
-        let found = tokio::task::spawn_blocking(move || objects.stat(&key)).await;
-        let found = found.map_err(|error| internal("looking into the object store", &error))?;
-        let found = found.map_err(|error| {
-            self.endpoint.fatal.notice(&error);
-            internal("looking into the object store", &error)
-        })?;
+        let found = self.looked(tokio::task::spawn_blocking(move || objects.stat(&key)).await)?;
         Ok(found == Some(bytes))
     }
 
@@ -129,6 +176,7 @@ impl ArtifactsService {
             url: format!("http://{}{}", self.address, self.endpoint.signed_path(permit, key, expires)),
             headers: HashMap::new(),
             expires_at_unix_ms: expires.0,
+            from_hub: false,
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::engine::Handle;
 use crate::engine::archive::{Cursor, MatrixLine};
 use crate::engine::command::{Command, MatrixNow};
 use crate::engine::steer::Steering;
+use crate::hub::HubAccess;
 
 mod logs;
 mod submit;
@@ -35,6 +36,7 @@ pub(crate) struct MatricesService {
     pub(crate) engine: Handle,
     pub(crate) limits: Limits,
     pub(crate) named: Named,
+    pub(crate) hub: HubAccess,
     pub(crate) clock: Arc<dyn Clock>,
     /// Ends streams when the coordinator stops.
     pub(crate) stop: CancellationToken,

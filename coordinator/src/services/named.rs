@@ -9,7 +9,8 @@ use tonic::Status;
 
 use super::internal;
 use crate::fatal::Fatal;
-use crate::objects::local::{self, Expected, LocalObjects, ObjectError};
+use crate::hub::HubAccess;
+use crate::objects::local::{self, Expected, Found, LocalObjects, ObjectError};
 
 /// Looks into the store.
 #[derive(Debug, Clone)]
@@ -60,6 +61,8 @@ impl Named {
                 let key = local::ObjectKey::parse(file.key.as_str())?;
                 let expected = Expected { size_bytes: file.bytes, sha256: *file.digest.as_bytes() };
                 match objects.remove_if_bad(&key, expected) {
+                    // It never was here: its readers go to the Hub.
+                    Ok(Some(Found::Nothing)) if file.origin().is_some() => {}
                     Ok(Some(found)) => lost.push(LostObject { file, found: found.to_string() }),
                     Ok(None) => {}
                     // A disk that cannot read proves nothing; the worker's words stand as they are.
@@ -77,25 +80,30 @@ impl Named {
         .await
     }
 
-    /// The uploads that a plan needs and the store lacks, for people.
-    pub(super) async fn lacking(&self, plan: &[PlannedJob]) -> Result<Vec<String>, Status> {
+    /// The uploads that a plan needs and neither the store has nor the Hub gives to workers, for people.
+    pub(super) async fn lacking(&self, plan: &[PlannedJob], hub: &HubAccess) -> Result<Vec<String>, Status> {
         let mut uploads = BTreeMap::new();
+        let given = |file: &&FileRef| file.origin().is_some_and(|origin| hub.has_token_for(origin));
         for input in plan.iter().flat_map(|job| &job.inputs) {
             if let Source::Upload { artifact } = &input.source {
-                let files = artifact
-                    .files
-                    .iter()
-                    .map(|file| (file.key.clone(), (artifact.name.clone(), file.clone())));
-                uploads.extend(files);
+                let files = artifact.files.iter().filter(|file| !given(file));
+                uploads.extend(files.map(|file| (file.key.clone(), (artifact.name.clone(), file.clone()))));
             }
         }
         self.look(move |objects| {
             let mut lacking = Vec::new();
             for (name, file) in uploads.into_values() {
                 let own = file.key == ObjectKey::upload(file.digest);
-                if !own || !is_there(objects, &file)? {
-                    lacking.push(format!("{} of {name} ({}, {} bytes)", file.path, file.key, file.bytes));
+                if own && is_there(objects, &file)? {
+                    continue;
                 }
+                lacking.push(match file.origin() {
+                    Some(origin) => format!(
+                        "{origin}, which is gated or private (start this coordinator with HF_TOKEN set to a token that may read it, \
+                         or give the model `upload: true`)"
+                    ),
+                    None => format!("{} of {name} ({}, {} bytes)", file.path, file.key, file.bytes),
+                });
             }
             Ok(lacking)
         })

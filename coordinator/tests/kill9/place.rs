@@ -135,13 +135,13 @@ impl Client {
         let signed = self.sign(v1::SignUploadRequest { owner: Some(owner), files }).await?.remove(0);
         self.put(&signed.request.unwrap().url, &bytes).await?;
         let key = ObjectKey::parse(signed.key).unwrap();
-        let file = FileRef { path, key, digest: Digest::of(&bytes), bytes: bytes.len() as u64 };
+        let file = FileRef { path, key, digest: Digest::of(&bytes), bytes: bytes.len() as u64, origin: None };
         Ok(Artifact { name: name.to_owned(), files: vec![file] })
     }
 
     /// The bytes of objects.
     pub(crate) async fn download(&self, keys: Vec<String>) -> Vec<Vec<u8>> {
-        let request = v1::SignDownloadRequest { keys };
+        let request = v1::SignDownloadRequest { keys, lease: None };
         let signed = ArtifactsClient::new(self.channel.clone()).sign_download(request).await.unwrap();
         let mut objects = Vec::new();
         for request in signed.into_inner().requests {

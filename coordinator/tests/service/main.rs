@@ -9,6 +9,7 @@ mod cost;
 mod demand;
 mod events;
 mod history;
+mod hub;
 mod life;
 mod logs;
 mod lost;

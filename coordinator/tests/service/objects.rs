@@ -19,7 +19,7 @@ async fn sign_put(world: &World, bytes: &[u8]) -> v1::SignedUpload {
 }
 
 async fn sign_get(world: &World, key: &str) -> String {
-    let request = v1::SignDownloadRequest { keys: vec![key.into()] };
+    let request = v1::SignDownloadRequest { keys: vec![key.into()], lease: None };
     let signed = world.artifacts().sign_download(request).await.unwrap().into_inner().requests.remove(0);
     assert_eq!(signed.method, "GET");
     signed.url
@@ -131,7 +131,7 @@ async fn an_output_is_never_overwritten_by_other_bytes() {
 async fn keys_and_sizes_that_cannot_be_are_not_signed() {
     let world = World::new().await;
     for key in ["", "../token", "a//b", "/etc/passwd", "a b", ".uploads/x"] {
-        let request = v1::SignDownloadRequest { keys: vec![key.into()] };
+        let request = v1::SignDownloadRequest { keys: vec![key.into()], lease: None };
         let status = world.artifacts().sign_download(request).await.unwrap_err();
         assert_eq!(status.code(), tonic::Code::InvalidArgument, "{key}");
     }

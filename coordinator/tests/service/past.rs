@@ -11,7 +11,7 @@ use assay_domain::{
 fn artifact(lease: &Lease, name: &str) -> Artifact {
     let key = ObjectKey::output(lease, name, "file.jsonl").unwrap();
     let digest = Digest::of(key.as_str().as_bytes());
-    let file = FileRef { path: String::from("file.jsonl"), key, digest, bytes: 1_000 };
+    let file = FileRef { path: String::from("file.jsonl"), key, digest, bytes: 1_000, origin: None };
     Artifact { name: name.to_owned(), files: vec![file] }
 }
 

@@ -228,6 +228,7 @@ impl<'a> Worker<'a> {
             key: ObjectKey::parse(signed.key).unwrap(),
             digest: Digest::of(bytes),
             bytes: bytes.len() as u64,
+            origin: None,
         };
         Artifact { name: artifact.into(), files: vec![file] }
     }

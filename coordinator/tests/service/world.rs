@@ -8,6 +8,7 @@ use std::time::Duration;
 use assay_coordinator::admin::BackupSchedule;
 use assay_coordinator::clock::Clock;
 use assay_coordinator::config::{Config, Limits};
+use assay_coordinator::hub::HubAccess;
 use assay_coordinator::index::ProbeCommand;
 use assay_coordinator::server::{Server, ServerError};
 use assay_domain::{Digest, UnixMillis};
@@ -42,6 +43,7 @@ pub(crate) struct World {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) limits: Limits,
     pub(crate) backups: Option<BackupSchedule>,
+    pub(crate) hub: HubAccess,
     server: Option<Server>,
     /// The address of a coordinator in a process of its own.
     outside: Option<String>,
@@ -71,7 +73,8 @@ impl World {
 
     async fn started(folder: tempfile::TempDir, limits: Limits) -> Self {
         let clock = Arc::default();
-        let mut world = Self { folder, clock, limits, backups: None, server: None, outside: None };
+        let hub = HubAccess::default();
+        let mut world = Self { folder, clock, limits, backups: None, hub, server: None, outside: None };
         world.start().await;
         world
     }
@@ -79,8 +82,8 @@ impl World {
     /// A coordinator that serves the folder `data` in a process of its own.
     pub(crate) fn outside(folder: tempfile::TempDir, address: &str) -> Self {
         let outside = Some(address.to_owned());
-        let limits = Limits::default();
-        Self { folder, clock: Arc::default(), limits, backups: None, server: None, outside }
+        let (limits, hub) = (Limits::default(), HubAccess::default());
+        Self { folder, clock: Arc::default(), limits, backups: None, hub, server: None, outside }
     }
 
     pub(crate) async fn start(&mut self) {
@@ -88,8 +91,8 @@ impl World {
     }
 
     pub(crate) async fn try_start(&mut self) -> Result<(), ServerError> {
-        let (limits, backups) = (self.limits.clone(), self.backups.clone());
-        let config = Config { limits, backups, ..Config::new(self.data_dir()) };
+        let (limits, backups, hub) = (self.limits.clone(), self.backups.clone(), self.hub.clone());
+        let config = Config { limits, backups, hub, ..Config::new(self.data_dir()) };
         self.server = Some(Server::start(config, self.clock.clone(), probe()).await?);
         Ok(())
     }

@@ -9,7 +9,8 @@ use assay_artifacts::{
     Transfers, UploadSigner,
 };
 use assay_domain::job::FailureClass;
-use assay_domain::{Artifact, Lease, ObjectKey, Progress};
+use assay_domain::{Artifact, FileRef, Lease, ObjectKey, Progress};
+use assay_proto::convert::lease_ref;
 use assay_proto::v1::artifacts_client::ArtifactsClient;
 use assay_proto::v1::{self, sign_upload_request::Owner};
 use tokio::sync::watch;
@@ -122,12 +123,14 @@ fn is_transient(code: Code) -> bool {
 /// What a transfer's error means for the attempt.
 fn failure(what: &str, error: &TransferError) -> Failure {
     let class = match error {
-        TransferError::NotAnArtifact { .. } => FailureClass::BadInput,
+        // The Hub's no is the same everywhere.
+        TransferError::NotAnArtifact { .. } | TransferError::Hub { .. } => FailureClass::BadInput,
         TransferError::Conflict { .. } | TransferError::Refused { .. } => FailureClass::Crashed,
         // A lost or damaged object is made again, a full disk may be another worker's good one.
         TransferError::File { .. }
         | TransferError::WrongDigest { .. }
         | TransferError::WrongSize { .. }
+        | TransferError::NotAsListed { .. }
         | TransferError::Missing { .. }
         | TransferError::Unreachable { .. }
         | TransferError::CacheTooSmall { .. }
@@ -148,6 +151,8 @@ fn suspect(error: &TransferError) -> Option<Suspect> {
         TransferError::Missing { key } => (key.clone(), String::from("nothing")),
         TransferError::File { .. }
         | TransferError::NotAnArtifact { .. }
+        | TransferError::Hub { .. }
+        | TransferError::NotAsListed { .. }
         | TransferError::Conflict { .. }
         | TransferError::Refused { .. }
         | TransferError::Unreachable { .. }
@@ -189,8 +194,11 @@ struct InputSigner<'a> {
 }
 
 impl DownloadSigner for InputSigner<'_> {
-    async fn sign_downloads(&self, keys: &[ObjectKey]) -> Result<Vec<SignedRequest>, SignError> {
-        let request = v1::SignDownloadRequest { keys: keys.iter().map(ToString::to_string).collect() };
+    async fn sign_downloads(&self, files: &[FileRef]) -> Result<Vec<SignedRequest>, SignError> {
+        let request = v1::SignDownloadRequest {
+            keys: files.iter().map(|file| file.key.to_string()).collect(),
+            lease: Some(lease_ref(&self.courier.lease)),
+        };
         let call =
             |mut client: ArtifactsClient<_>, request| async move { client.sign_download(request).await };
         let answer = self.courier.call(request, call).await?;
@@ -211,5 +219,5 @@ fn signed_upload(upload: v1::SignedUpload) -> Result<SignedUpload, SignError> {
 
 fn signed_request(request: v1::SignedRequest) -> SignedRequest {
     let headers = request.headers.into_iter().collect();
-    SignedRequest { method: request.method, url: request.url, headers }
+    SignedRequest { method: request.method, url: request.url, headers, from_hub: request.from_hub }
 }

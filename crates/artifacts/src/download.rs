@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::fs::{File, OpenOptions};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
 
+use crate::from_hub;
 use crate::request::{Tries, Trouble, trouble};
 use crate::{DownloadSigner, SignError, SignedRequest, TransferError, Transfers};
 
@@ -22,7 +23,19 @@ impl Transfers {
         partial: &Path,
         signer: &S,
     ) -> Result<(), TransferError> {
-        let mut request = sign(file, signer).await?;
+        let request = sign(file, signer).await?;
+        let from_hub = request.from_hub;
+        let done = self.download_signed(file, partial, signer, request).await;
+        done.map_err(|error| if from_hub { from_hub::damaged(file, error) } else { error })
+    }
+
+    async fn download_signed<S: DownloadSigner>(
+        &self,
+        file: &FileRef,
+        partial: &Path,
+        signer: &S,
+        mut request: SignedRequest,
+    ) -> Result<(), TransferError> {
         let mut tries = Tries::new(self);
         loop {
             let mut part = Part::open(partial, file).await?;
@@ -73,6 +86,9 @@ impl Transfers {
                 part.empty().await?;
                 return Err(Trouble::Again(String::from("the part kept was no part of the object")));
             }
+            _ if request.from_hub => {
+                return Err(from_hub::trouble(request, file, &answer, self.limits).await);
+            }
             _ => return Err(trouble(request, file.key.as_str(), answer).await),
         }
         let moved = self.moved();
@@ -99,7 +115,7 @@ fn right_size(file: &FileRef, announced: Option<u64>) -> Result<(), TransferErro
 }
 
 async fn sign<S: DownloadSigner>(file: &FileRef, signer: &S) -> Result<SignedRequest, TransferError> {
-    let mut signed = signer.sign_downloads(std::slice::from_ref(&file.key)).await?;
+    let mut signed = signer.sign_downloads(std::slice::from_ref(file)).await?;
     match (signed.pop(), signed.is_empty()) {
         (Some(request), true) => Ok(request),
         _ => Err(SignError { why: format!("not one request for `{}`", file.key), transient: false }.into()),

@@ -68,6 +68,28 @@ pub enum TransferError {
         /// The key.
         key: String,
     },
+    /// The Hub said no, and would again.
+    #[error("the Hub does not give {what} (status {status}): {way_out}")]
+    Hub {
+        /// Repository, commit and file.
+        what: String,
+        /// The HTTP status.
+        status: u16,
+        /// What a person can do.
+        way_out: &'static str,
+    },
+    /// What came from the Hub is not what it lists.
+    #[error(
+        "{what} has {actual}, and the Hub lists {expected}: it was damaged on its way or there; nothing of it is kept"
+    )]
+    NotAsListed {
+        /// Repository, commit and file.
+        what: String,
+        /// Size or digest as listed.
+        expected: String,
+        /// Size or digest that came.
+        actual: String,
+    },
     /// The store said no, and would again.
     #[error("the store refused {method} {url} with status {status}: {answer}")]
     Refused {
@@ -127,6 +149,8 @@ impl TransferError {
             | Self::WrongDigest { .. }
             | Self::WrongSize { .. }
             | Self::Missing { .. }
+            | Self::Hub { .. }
+            | Self::NotAsListed { .. }
             | Self::Refused { .. }
             | Self::CacheTooSmall { .. }
             | Self::CacheInUse { .. } => false,

@@ -8,12 +8,12 @@ mod listing;
 
 use std::path::PathBuf;
 
+use assay_domain::origin::is_repository;
+
+pub use assay_domain::origin::{HUB_ENDPOINT, is_commit};
 pub use cache::Snapshot;
 pub use error::HubError;
 pub use listing::{HubFile, Listing};
-
-/// Where the Hub is, unless `HF_ENDPOINT` says otherwise.
-pub const HUB_ENDPOINT: &str = "https://huggingface.co";
 
 /// What kind of repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,15 +39,9 @@ impl HubRepo {
     /// # Errors
     /// Not of the form `organisation/name`.
     pub fn new(kind: HubKind, name: &str) -> Result<Self, HubError> {
-        let part = |part: &str| {
-            part.starts_with(|c: char| c.is_ascii_alphanumeric())
-                && part.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
-        };
-        match name.split_once('/') {
-            Some((owner, rest)) if part(owner) && part(rest) && name.len() <= 200 => {
-                Ok(Self { kind, name: name.to_owned() })
-            }
-            _ => Err(HubError::Name { given: name.to_owned() }),
+        match is_repository(name) {
+            true => Ok(Self { kind, name: name.to_owned() }),
+            false => Err(HubError::Name { given: name.to_owned() }),
         }
     }
 
@@ -112,9 +106,4 @@ impl Hub {
         let token = token.filter(|token| !token.trim().is_empty());
         Self { endpoint: endpoint.trim_end_matches('/').to_owned(), token, cache, limits }
     }
-}
-
-/// Whether a revision is a commit, which names the same files for ever.
-pub fn is_commit(revision: &str) -> bool {
-    revision.len() == 40 && revision.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }

@@ -13,6 +13,7 @@ mod back_off;
 mod cache;
 mod download;
 mod error;
+mod from_hub;
 pub mod hub;
 mod local;
 mod request;

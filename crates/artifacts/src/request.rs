@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use assay_domain::{ObjectKey, chain};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::redirect::Policy;
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 
 use crate::{BackOff, TransferError};
 
 const ANSWER_CHARS_SHOWN: usize = 300;
 
-/// A request that its maker signed: the right to one method on one object, for a while. The query of its URL is a secret.
+/// A request that its maker signed: the right to one method on one object, for a while. The query of its URL and its headers
+/// are secrets.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SignedRequest {
     /// `GET` or `PUT`.
@@ -22,6 +24,8 @@ pub struct SignedRequest {
     pub url: String,
     /// Headers that must be sent as they are.
     pub headers: BTreeMap<String, String>,
+    /// Whether it goes to the Hub, which sends on to its storage: there the token does not go.
+    pub from_hub: bool,
 }
 
 impl SignedRequest {
@@ -64,6 +68,8 @@ pub struct TransferLimits {
     pub back_off_first_ms: u64,
     /// The longest pause between tries.
     pub back_off_longest_ms: u64,
+    /// The longest pause that the Hub is given when it asks for one.
+    pub retry_after_max_ms: u64,
     /// Objects of one artifact that are on their way at the same time.
     pub parallel_max: usize,
 }
@@ -77,6 +83,7 @@ impl Default for TransferLimits {
             tries_max: 8,
             back_off_first_ms: 100,
             back_off_longest_ms: 5_000,
+            retry_after_max_ms: 60_000,
             parallel_max: 4,
         }
     }
@@ -86,6 +93,8 @@ impl Default for TransferLimits {
 #[derive(Clone)]
 pub struct Transfers {
     http: Client,
+    /// Follows redirects, and leaves `authorization` out where they lead to another host.
+    hub: Client,
     pub(crate) limits: TransferLimits,
     on_bytes: Option<Arc<dyn Fn(u64) + Send + Sync>>,
 }
@@ -93,18 +102,23 @@ pub struct Transfers {
 impl Transfers {
     /// A client with these limits.
     pub fn new(limits: TransferLimits) -> Result<Self, TransferError> {
-        let http = Client::builder()
-            .connect_timeout(Duration::from_millis(limits.connect_ms))
-            // A signed request names one place; being sent elsewhere would hand its signature on.
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|error| TransferError::Unreachable {
-                method: String::from("building"),
-                url: String::from("an HTTP client"),
-                tries: 1,
-                last: chain(&error.without_url()),
-            })?;
-        Ok(Self { http, limits, on_bytes: None })
+        let client = |redirects| {
+            Client::builder()
+                .connect_timeout(Duration::from_millis(limits.connect_ms))
+                .user_agent(concat!("assay/", env!("CARGO_PKG_VERSION")))
+                .redirect(redirects)
+                .build()
+                .map_err(|error| TransferError::Unreachable {
+                    method: String::from("building"),
+                    url: String::from("an HTTP client"),
+                    tries: 1,
+                    last: chain(&error.without_url()),
+                })
+        };
+        // A request of the store names one place; being sent elsewhere would hand its signature on.
+        let http = client(Policy::none())?;
+        let hub = client(Policy::default())?;
+        Ok(Self { http, hub, limits, on_bytes: None })
     }
 
     /// Calls `on_bytes` with the length of each piece that was sent or fetched: for progress bars.
@@ -139,9 +153,13 @@ impl Transfers {
         let mut headers = HeaderMap::new();
         for (name, value) in &request.headers {
             let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unusable("header name"))?;
-            headers.insert(name, HeaderValue::from_str(value).map_err(|_| unusable("header value"))?);
+            let mut value = HeaderValue::from_str(value).map_err(|_| unusable("header value"))?;
+            // Shown in no debug output.
+            value.set_sensitive(true);
+            headers.insert(name, value);
         }
-        Ok(self.http.request(method, url).headers(headers))
+        let http = if request.from_hub { &self.hub } else { &self.http };
+        Ok(http.request(method, url).headers(headers))
     }
 }
 

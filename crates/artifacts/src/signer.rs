@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use assay_domain::ObjectKey;
+use assay_domain::FileRef;
 
 use crate::{LocalFile, SignError, SignedRequest, SignedUpload};
 
@@ -17,9 +17,9 @@ pub trait UploadSigner: Sync {
 
 /// Asks for signed downloads.
 pub trait DownloadSigner: Sync {
-    /// One for each key, in order.
+    /// One for each file, in order.
     fn sign_downloads(
         &self,
-        keys: &[ObjectKey],
+        files: &[FileRef],
     ) -> impl Future<Output = Result<Vec<SignedRequest>, SignError>> + Send;
 }

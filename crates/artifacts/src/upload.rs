@@ -50,7 +50,7 @@ impl Transfers {
             }
         }
         let (path, digest, bytes) = (file.path.clone(), file.digest, file.bytes);
-        Ok(FileRef { path, key: signed.key, digest, bytes })
+        Ok(FileRef { path, key: signed.key, digest, bytes, origin: None })
     }
 
     async fn put(&self, request: &SignedRequest, file: &LocalFile, key: &str) -> Result<(), Trouble> {

@@ -55,7 +55,7 @@ impl Server {
         let mut world = self.world.lock().unwrap();
         world.signed += 1;
         let url = format!("{}/{key}?signature={SECRET}", self.url);
-        SignedRequest { method: method.to_owned(), url, headers: BTreeMap::new() }
+        SignedRequest { method: method.to_owned(), url, headers: BTreeMap::new(), from_hub: false }
     }
 
     fn artifact(&self, files: &[(&str, &[u8])]) -> Artifact {
@@ -63,7 +63,7 @@ impl Server {
             let digest = Digest::of(bytes);
             let key = ObjectKey::upload(digest);
             self.world.lock().unwrap().objects.insert(key.to_string(), bytes.to_vec());
-            FileRef { path: (*path).to_owned(), key, digest, bytes: bytes.len() as u64 }
+            FileRef { path: (*path).to_owned(), key, digest, bytes: bytes.len() as u64, origin: None }
         };
         Artifact { name: String::from("input"), files: files.iter().map(file).collect() }
     }
@@ -74,8 +74,8 @@ impl Server {
 }
 
 impl DownloadSigner for Server {
-    async fn sign_downloads(&self, keys: &[ObjectKey]) -> Result<Vec<SignedRequest>, SignError> {
-        Ok(keys.iter().map(|key| self.sign("GET", key.as_str())).collect())
+    async fn sign_downloads(&self, files: &[FileRef]) -> Result<Vec<SignedRequest>, SignError> {
+        Ok(files.iter().map(|file| self.sign("GET", file.key.as_str())).collect())
     }
 }
 

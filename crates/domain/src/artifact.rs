@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Lease};
+use crate::{Digest, Lease, Origin};
 
 /// Where an object lies in the store: a relative path of safe segments.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -94,6 +94,17 @@ pub struct FileRef {
     pub digest: Digest,
     /// How many bytes.
     pub bytes: u64,
+    /// Where else its bytes are, if not only in the store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+}
+
+impl FileRef {
+    /// Where whoever needs it may fetch it if the store lacks it. Only what a person submits has such a place: what a worker
+    /// made lies in the store or nowhere, whatever the worker says.
+    pub fn origin(&self) -> Option<&Origin> {
+        self.origin.as_ref().filter(|_| self.key == ObjectKey::upload(self.digest))
+    }
 }
 
 /// A named, write-once set of files: a data set, a model, `adapter@6`, `generations`, `report`.

@@ -81,7 +81,7 @@ impl LogSegment {
     pub fn file(&self, lease: &Lease) -> Result<FileRef, BadObjectKey> {
         let path = self.number.to_string();
         let key = ObjectKey::output(lease, self.of.as_str(), &path)?;
-        Ok(FileRef { path, key, digest: self.digest, bytes: self.bytes })
+        Ok(FileRef { path, key, digest: self.digest, bytes: self.bytes, origin: None })
     }
 }
 

@@ -182,7 +182,7 @@ fn made(lease: &Lease, name: &str) -> Artifact {
     let digest = Digest::of(key.as_str().as_bytes());
     Artifact {
         name: name.to_owned(),
-        files: vec![FileRef { path: String::from("file"), key, digest, bytes: 1 }],
+        files: vec![FileRef { path: String::from("file"), key, digest, bytes: 1, origin: None }],
     }
 }
 

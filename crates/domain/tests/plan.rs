@@ -4,6 +4,8 @@
 mod demand;
 #[path = "plan/direct.rs"]
 mod direct;
+#[path = "plan/origin.rs"]
+mod origin;
 #[path = "support/resolved.rs"]
 mod resolved;
 

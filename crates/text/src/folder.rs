@@ -84,7 +84,12 @@ pub struct ModelFolder {
 impl ModelFolder {
     /// Checks that everything is there and reads the JSON files.
     pub fn open(path: &Path) -> Result<Self, FolderError> {
-        let (weights, missing) = find_weights(path)?;
+        Self::open_with(path, &[])
+    }
+
+    /// The same for a folder of which some files lie elsewhere, such as weights that nobody needs here.
+    pub fn open_with(path: &Path, elsewhere: &[&str]) -> Result<Self, FolderError> {
+        let (weights, missing) = find_weights(path, elsewhere)?;
         let mut missing = missing;
         for name in ["config.json", "tokenizer.json"] {
             if !path.join(name).is_file() {
@@ -179,9 +184,10 @@ pub fn digest_folder(path: &Path) -> Result<Vec<FileDigest>, FolderError> {
 }
 
 /// Names of the weight files, and those of them that are absent.
-fn find_weights(path: &Path) -> Result<(Vec<String>, Vec<String>), FolderError> {
+fn find_weights(path: &Path, elsewhere: &[&str]) -> Result<(Vec<String>, Vec<String>), FolderError> {
+    let there = |name: &str| elsewhere.contains(&name) || path.join(name).is_file();
     let single = "model.safetensors".to_owned();
-    if path.join(&single).is_file() {
+    if there(&single) {
         return Ok((vec![single], Vec::new()));
     }
     let index = path.join("model.safetensors.index.json");
@@ -201,7 +207,7 @@ fn find_weights(path: &Path) -> Result<(Vec<String>, Vec<String>), FolderError> 
     }
     parts.sort();
     parts.dedup();
-    let missing = parts.iter().filter(|part| !path.join(part).is_file()).cloned().collect();
+    let missing = parts.iter().filter(|part| !there(part)).cloned().collect();
     Ok((parts, missing))
 }
 

@@ -50,7 +50,7 @@ fn generations(lease: &Lease) -> Artifact {
     let key = ObjectKey::output(lease, "generations", &path).unwrap();
     Artifact {
         name: "generations".into(),
-        files: vec![FileRef { path, key, digest: Digest::of(b"x"), bytes: 1 }],
+        files: vec![FileRef { path, key, digest: Digest::of(b"x"), bytes: 1, origin: None }],
     }
 }
 

@@ -97,8 +97,9 @@ impl MatricesService {
         })
     }
 
+    /// What workers fetch from the Hub needs no upload.
     async fn check_uploads(&self, planned: &Planned) -> Result<(), Status> {
-        let lacking = self.named.lacking(&planned.plan).await?;
+        let lacking = self.named.lacking(&planned.plan, &self.hub).await?;
         if lacking.is_empty() {
             return Ok(());
         }

@@ -40,7 +40,7 @@ impl Store {
             let key = ObjectKey::upload(digest);
             let bytes = Bytes::copy_from_slice(text.as_bytes());
             self.contents.lock().unwrap().insert(key.to_string(), bytes);
-            FileRef { path: (*path).to_owned(), key, digest, bytes: text.len() as u64 }
+            FileRef { path: (*path).to_owned(), key, digest, bytes: text.len() as u64, origin: None }
         };
         Artifact { name: name.to_owned(), files: files.iter().map(file).collect() }
     }

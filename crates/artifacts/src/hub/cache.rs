@@ -4,7 +4,7 @@ use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::{Hub, HubError, HubRepo};
+use super::{Hub, HubError, HubRepo, Listing};
 use crate::TransferError;
 
 /// Its time of change is when a repository was last used.
@@ -15,6 +15,8 @@ const USED_FILE: &str = "used";
 pub struct Snapshot {
     /// The commit.
     pub commit: String,
+    /// All that the repository has at that commit.
+    pub listing: Listing,
     /// The folder with the files, under their paths in the repository.
     pub folder: PathBuf,
     /// Paths of the files, relative to the folder.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use assay_domain::chain;
+use assay_domain::origin::file_address;
 use reqwest::{Client, RequestBuilder, Response};
 use serde::{Deserialize, Serialize};
 use sha1::{Digest as _, Sha1};
@@ -30,6 +31,14 @@ impl Hub {
     /// The files of a model folder. A revision that is no commit is looked up, and what it is now is in the answer.
     pub fn model(&self, repo: &HubRepo, revision: &str) -> Result<Snapshot, HubError> {
         self.fetch(repo, revision, |listing| listing.model_files().into_iter().cloned().collect())
+    }
+
+    /// The same without the weights that [`Listing::weights_apart`] names.
+    pub fn model_without_weights(&self, repo: &HubRepo, revision: &str) -> Result<Snapshot, HubError> {
+        self.fetch(repo, revision, |listing| {
+            let apart = listing.weights_apart();
+            listing.model_files().into_iter().filter(|file| !apart.contains(file)).cloned().collect()
+        })
     }
 
     /// Some files of a repository.
@@ -86,7 +95,7 @@ impl Hub {
             known.write(&home)?;
         }
         let files = files.into_iter().map(|file| file.path).collect();
-        Ok(Snapshot { commit, folder, files, fetched_bytes, _in_use: lock })
+        Ok(Snapshot { commit, listing: known.listing, folder, files, fetched_bytes, _in_use: lock })
     }
 }
 
@@ -169,8 +178,7 @@ impl<'a> Session<'a> {
     ) -> Result<String, HubError> {
         let what = format!("{}@{commit}/{}", repo.name, file.path);
         let kind = if repo.plural() == "datasets" { "datasets/" } else { "" };
-        let url =
-            format!("{}/{kind}{}/resolve/{commit}/{}", self.hub.endpoint, repo.name, escaped(&file.path));
+        let url = file_address(&self.hub.endpoint, &format!("{kind}{}", repo.name), commit, &file.path);
         let mut part = Part::open(path).await?;
         if let Ok(sha256) = verify(&what, path, file) {
             // Another process was faster.
@@ -367,19 +375,6 @@ fn apart<T: Send>(work: impl Future<Output = Result<T, HubError>> + Send) -> Res
         Ok(done) => done,
         Err(panic) => std::panic::resume_unwind(panic),
     })
-}
-
-/// A path as part of an address.
-fn escaped(path: &str) -> String {
-    let mut out = String::with_capacity(path.len());
-    for byte in path.bytes() {
-        match byte {
-            b'/' | b'-' | b'_' | b'.' | b'~' => out.push(byte.into()),
-            letter if letter.is_ascii_alphanumeric() => out.push(letter.into()),
-            other => out.push_str(&format!("%{other:02X}")),
-        }
-    }
-    out
 }
 
 /// Size and digest against the listing; gives the SHA-256.

@@ -1,5 +1,6 @@
 //! What a repository holds at one commit, as the Hub lists it: names, sizes and digests.
 
+use assay_domain::origin::stays_inside;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -25,6 +26,14 @@ pub struct Listing {
     pub commit: String,
     /// Its files; those that no path on this machine can stand for are left out.
     pub files: Vec<HubFile>,
+    /// Whether the Hub asks for a token: the repository is private or gated, or the Hub does not say that it is neither.
+    #[serde(default = "unknown")]
+    pub needs_token: bool,
+}
+
+/// What a listing that was stored before it said so is taken for.
+const fn unknown() -> bool {
+    true
 }
 
 /// Files of a model folder that are small; weights come beside them.
@@ -49,7 +58,8 @@ impl Listing {
         let commit = commit.ok_or_else(|| wrong(format!("names no commit: `sha` is {}", answer["sha"])))?;
         let siblings = answer["siblings"].as_array().ok_or_else(|| wrong(String::from("has no files")))?;
         let files = siblings.iter().filter_map(file).collect();
-        Ok(Self { commit: commit.to_owned(), files })
+        let open = answer["private"] == false && answer["gated"] == false;
+        Ok(Self { commit: commit.to_owned(), files, needs_token: !open })
     }
 
     /// The files that make a model folder: small ones, and the safetensors in one piece or in the parts of an index.
@@ -64,6 +74,12 @@ impl Listing {
             !path.contains('/') && (MODEL_FILES.contains(&path) || weights(path))
         };
         self.files.iter().filter(wanted).collect()
+    }
+
+    /// Weights of [`Self::model_files`] that anybody can fetch for themselves and check, since their SHA-256 is listed.
+    pub fn weights_apart(&self) -> Vec<&HubFile> {
+        let apart = |file: &&HubFile| file.sha256.is_some() && file.path.ends_with(".safetensors");
+        self.model_files().into_iter().filter(apart).collect()
     }
 }
 
@@ -80,10 +96,6 @@ fn file(entry: &Value) -> Option<HubFile> {
     let git_blob = if sha256.is_some() { None } else { Some(hex(&entry["blobId"], 40)?) };
     let bytes = lfs["size"].as_u64().or_else(|| entry["size"].as_u64())?;
     Some(HubFile { path: path.to_owned(), bytes, sha256, git_blob })
-}
-
-fn stays_inside(path: &str) -> bool {
-    !path.contains('\\') && path.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
 }
 
 #[cfg(test)]
@@ -121,6 +133,28 @@ mod tests {
             large("original/model-1.safetensors"),
         ];
         assert_eq!(names(&parts), ["model-00001-of-00002.safetensors", "model.safetensors.index.json"]);
+    }
+
+    #[test]
+    fn weights_with_a_digest_may_be_fetched_by_others_and_only_an_open_repository_needs_no_token() {
+        let large = |path: &str| json!({"rfilename": path, "lfs": {"sha256": "b".repeat(64), "size": 9}});
+        // A tokenizer in large-file storage is read here.
+        let files = [large("tokenizer.json"), large("model.safetensors"), small("config.json")];
+        let names: Vec<String> =
+            listing(&files).weights_apart().iter().map(|file| file.path.clone()).collect();
+        assert_eq!(names, ["model.safetensors"]);
+        assert_eq!(listing(&[small("model.safetensors")]).weights_apart(), Vec::<&HubFile>::new());
+        for (said, needs_token) in [
+            (json!({"private": false, "gated": false}), false),
+            (json!({"private": false, "gated": "manual"}), true),
+            (json!({"private": true, "gated": false}), true),
+            (json!({}), true),
+        ] {
+            let mut answer = json!({"sha": "0123456789012345678901234567890123456789", "siblings": []});
+            answer.as_object_mut().unwrap().extend(said.as_object().unwrap().clone());
+            let listing = Listing::parse("o/n", answer.to_string().as_bytes()).unwrap();
+            assert_eq!(listing.needs_token, needs_token, "{said}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails the test")]
 
 mod server;
+mod workers;
 
 use std::fs;
 use std::path::Path;

@@ -27,6 +27,8 @@ pub(crate) struct World {
     pub(crate) answers: Vec<(&'static str, u16)>,
     /// Only requests with the token are answered.
     pub(crate) gated: bool,
+    /// Statuses of the second host in place of files, last first.
+    pub(crate) storage_answers: Vec<u16>,
     /// Large files break off before these bytes, one for each request, last first.
     pub(crate) cuts: Vec<usize>,
     /// Answers from the next broken-off file on.
@@ -39,6 +41,8 @@ pub(crate) struct World {
     pub(crate) seen: Vec<(&'static str, String, Option<String>)>,
     /// Whether a token came to the second host.
     pub(crate) leaked: bool,
+    /// Requests for files that brought a token to the Hub.
+    pub(crate) tokens: u32,
     storage: String,
 }
 
@@ -142,6 +146,7 @@ async fn hub(State(world): State<Arc<Mutex<World>>>, uri: Uri, headers: HeaderMa
         assert!(!part.is_empty());
         return answer(status, &[("retry-after", String::from("0"))], Body::from("{\"error\": \"no\"}"));
     }
+    world.tokens += u32::from(headers.contains_key("authorization") && path.contains("/resolve/"));
     let authorized = headers.get("authorization").is_some_and(|value| value == &format!("Bearer {TOKEN}"));
     if world.gated && !authorized {
         return answer(401, &[("x-error-code", String::from("GatedRepo"))], Body::from("gated"));
@@ -174,7 +179,10 @@ fn listing(world: &World, path: &str) -> Response<Body> {
             false => serde_json::json!({"rfilename": name, "size": bytes.len(), "blobId": blob(bytes)}),
         })
         .collect();
-    let text = serde_json::json!({"id": "org/tiny", "sha": COMMIT, "siblings": siblings}).to_string();
+    let gated = if world.gated { serde_json::json!("manual") } else { serde_json::json!(false) };
+    let text = serde_json::json!({"id": "org/tiny", "sha": COMMIT, "private": false, "gated": gated,
+        "siblings": siblings})
+    .to_string();
     answer(200, &[], Body::from(text))
 }
 
@@ -187,6 +195,9 @@ async fn storage(State(world): State<Arc<Mutex<World>>>, uri: Uri, headers: Head
     let (path, range) = (uri.path().to_owned(), range_of(&headers));
     world.leaked |= headers.contains_key("authorization");
     world.seen.push(("storage", path.clone(), range.clone()));
+    if let Some(status) = world.storage_answers.pop() {
+        return answer(status, &[], Body::from("no"));
+    }
     let mut bytes = world.files[path.trim_start_matches('/')].0.clone();
     bytes[0] ^= u8::from(world.lies);
     let cut = world.cuts.pop();

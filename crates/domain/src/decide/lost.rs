@@ -29,7 +29,8 @@ pub(super) fn upload(matrix: &Matrix, lease: &Lease, lost: &[LostObject]) -> Opt
     let planned = matrix.submitted.plan.get(lease.job.ordinal as usize)?;
     planned.inputs.iter().find_map(|input| match &input.source {
         Source::Upload { artifact } => {
-            let LostObject { file, found } = lost.iter().find(|lost| artifact.has(&lost.file.key))?;
+            let here_alone = |lost: &&LostObject| artifact.has(&lost.file.key) && lost.file.origin().is_none();
+            let LostObject { file, found } = lost.iter().find(here_alone)?;
             Some(format!(
                 "file `{}` of the uploaded `{}` (sha256 {}, {} bytes) was lost in the store, where it {found}: submit the \
                  matrix again, which uploads it again",

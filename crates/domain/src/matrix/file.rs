@@ -138,6 +138,10 @@ pub struct Model {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub revision: Option<String>,
+    /// Whether this machine fetches the weights of `hub` and uploads them. When left out, each worker fetches them from the
+    /// Hub itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub upload: bool,
     /// The day that chat templates tell (`YYYY-MM-DD`); 2024-07-26 when left out, never the day of the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]

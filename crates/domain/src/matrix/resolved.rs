@@ -147,6 +147,11 @@ impl ResolvedMatrix {
         let matrix = &mut essence.matrix;
         (matrix.schedule, matrix.needs, matrix.budget) =
             (Schedule::default(), Needs::default(), Budget::default());
+        // Where a model's bytes come from does not change them.
+        matrix.models.iter_mut().for_each(|model| model.upload = false);
+        for file in essence.models.values_mut().flat_map(|facts| &mut facts.artifact.files) {
+            file.origin = None;
+        }
         for count in essence.data.values_mut().flat_map(|facts| &mut facts.tokens) {
             count.longest.clear();
         }

@@ -1,7 +1,7 @@
 //! Objects that go bad after they were accepted.
 
-use assay_domain::Source;
 use assay_domain::segment::Lines;
+use assay_domain::{Origin, Source};
 
 use super::*;
 
@@ -181,6 +181,23 @@ fn a_lost_upload_fails_its_reader_with_what_to_do() {
     }
     // Others may have it in their worker's cache: they fail only when they miss it.
     assert_eq!(desk.status(TRAIN), Status::Running);
+}
+
+#[test]
+fn a_lost_upload_that_the_hub_has_too_is_fetched_there_by_the_next_attempt() {
+    let mut desk = Desk::with_one();
+    let base = desk.lease_of(BASE);
+    let commit = "0123456789abcdef0123456789abcdef01234567";
+    let mut lost = None;
+    for input in &mut desk.state.matrices[0].submitted.plan[BASE as usize].inputs {
+        if let Source::Upload { artifact } = &mut input.source {
+            let file = &mut artifact.files[0];
+            file.origin = Some(Origin::new("org/a", commit, &file.path, false).unwrap());
+            lost = Some(file.clone());
+        }
+    }
+    desk.lose(&base, &[&lost.unwrap()]).unwrap();
+    assert_eq!((desk.status(BASE), desk.job(BASE).attempts_counted()), (Status::Ready, 0));
 }
 
 #[test]

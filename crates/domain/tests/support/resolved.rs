@@ -10,8 +10,13 @@ use assay_domain::{Artifact, Digest, FileRef, ObjectKey};
 /// An upload of one file whose bytes are its name.
 pub(crate) fn upload(name: &str) -> Artifact {
     let digest = Digest::of(name.as_bytes());
-    let file =
-        FileRef { path: name.to_owned(), key: ObjectKey::upload(digest), digest, bytes: name.len() as u64 };
+    let file = FileRef {
+        path: name.to_owned(),
+        key: ObjectKey::upload(digest),
+        digest,
+        bytes: name.len() as u64,
+        origin: None,
+    };
     Artifact { name: name.to_owned(), files: vec![file] }
 }
 

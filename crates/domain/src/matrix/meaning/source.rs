@@ -1,6 +1,7 @@
 //! Where models and data sets come from: a folder, or a repository of the Hub at a revision.
 
 use crate::matrix::{DataSet, Model};
+use crate::origin::is_repository;
 
 /// What is wrong with one field.
 pub(super) struct Wrong {
@@ -30,6 +31,11 @@ pub(super) fn of_model(model: &Model) -> Vec<Wrong> {
         }
         (Some(_), None) | (None, Some(_)) => {}
     }
+    if model.upload && model.hub.is_none() {
+        let what = format!("{noun} has `upload` and no `hub`");
+        let rule = String::from("leave it out: a folder's files are always uploaded");
+        wrong.push(Wrong { field: "upload", what, rule });
+    }
     if let Some(date) = model.date.as_deref().filter(|date| !is_day(date)) {
         let what = format!("the date of {noun} is `{date}`");
         wrong.push(Wrong { field: "date", what, rule: String::from("write YYYY-MM-DD, such as 2024-07-26") });
@@ -53,14 +59,6 @@ fn of_hub(noun: &str, hub: Option<&str>, revision: Option<&str>) -> Vec<Wrong> {
         wrong.push(Wrong { field: "revision", what, rule });
     }
     wrong
-}
-
-fn is_repository(name: &str) -> bool {
-    let part = |part: &str| {
-        part.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && part.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
-    };
-    name.split_once('/').is_some_and(|(owner, rest)| part(owner) && part(rest))
 }
 
 /// The form of a day; whether the calendar has it, the reader of templates knows.
