@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use assay_domain::decide::schedule::Teams;
+use assay_domain::job::RENEWALS_PER_LEASE;
 
 use crate::admin::BackupSchedule;
 use crate::hub::HubAccess;
@@ -44,8 +45,10 @@ impl Config {
 /// The bounds.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// How long a lease lasts from each renewal; then its attempt is lost.
+    /// How long a lease lasts from each renewal; then its attempt is lost. A large fleet's lasts longer: see `renewals_per_s_max`.
     pub lease_ms: u64,
+    /// Renewals of all connected workers in a second, one lease each; with more of them terms grow, so that it stays at that.
+    pub renewals_per_s_max: u64,
     /// How long after its connection closed a worker may come back before its attempts are lost.
     pub reconnect_grace_ms: u64,
     /// How long a worker without connection and attempt is remembered; then it is forgotten, and registers again if it comes
@@ -124,6 +127,12 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// What a lease lasts from each renewal in a fleet of so many workers.
+    pub fn term_ms(&self, workers: usize) -> u64 {
+        let between_ms = 1_000 * workers as u64 / self.renewals_per_s_max.max(1);
+        self.lease_ms.max(between_ms * u64::from(RENEWALS_PER_LEASE))
+    }
+
     /// The journal's share.
     pub fn journal(&self) -> JournalConfig {
         JournalConfig {
@@ -138,6 +147,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             lease_ms: 30_000,
+            renewals_per_s_max: 200,
             reconnect_grace_ms: 10_000,
             gone_worker_ms: 3_600_000,
             gone_workers_max: 1_000,

@@ -163,7 +163,8 @@ impl Engine {
         if let Some(event) = recovery::first_event(&self.state) {
             self.record(event)?;
         }
-        let deadline_ms = self.now_ms + self.limits.lease_ms;
+        // No worker was told a longer term than that of all that are known.
+        let deadline_ms = self.now_ms + self.limits.term_ms(self.state.workers.len());
         for (lease, worker) in decide::resume(&self.state) {
             let row = LeaseRow { inherited: true, ..LeaseRow::new(worker, deadline_ms) };
             self.tables.leased(lease, row);

@@ -37,7 +37,8 @@ use crate::services::named::Named;
 use crate::services::people::PeopleService;
 use crate::services::trace;
 
-const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(10);
+/// Agents probe more often: theirs are seen, and none of ours are sent while they live.
+const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(15);
 const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Calls at once on one connection.
 const CONCURRENT_STREAMS_MAX: u32 = 256;

@@ -2,17 +2,23 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use assay_domain::job::RENEWALS_PER_LEASE;
 use assay_domain::{Attempt, Epoch, Fence, JobId, Lease, MatrixId};
 use assay_proto::client::Credentials;
+use assay_proto::v1::coordinator_message::Body as Told;
 use assay_proto::v1::leases_client::LeasesClient;
 use assay_proto::v1::worker_message::Body as Said;
 use assay_proto::{convert, v1};
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Endpoint;
 
 use crate::SILENT_MS;
 use crate::process::Process;
@@ -27,10 +33,12 @@ const EACH: u32 = 5_000;
 const FILES: u32 = 20_000;
 /// Connections that are made at once.
 const TOGETHER: usize = 64;
-/// Of a running lease, as agents renew it: three times in its 30 s.
-const HEARTBEAT: Duration = Duration::from_secs(10);
+/// A silent connection is probed after this, as agents do.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// Heartbeats are watched for so long.
 const WATCHED: Duration = Duration::from_secs(20);
+/// A lease's term, in milliseconds, as the coordinator told it last to any worker of this process.
+static TERM_MS: AtomicU64 = AtomicU64::new(0);
 
 pub(crate) async fn measure() -> Value {
     let mut sizes = Vec::new();
@@ -50,7 +58,7 @@ pub(crate) async fn measure() -> Value {
         sizes.push(json!({ "workers": count, "kib_per_worker": kib, "heartbeats_core_share": busy }));
         drop(children);
     }
-    json!({ "heartbeat_s": HEARTBEAT.as_secs(), "sizes": sizes })
+    json!({ "renewals_per_term": RENEWALS_PER_LEASE, "sizes": sizes })
 }
 
 /// A process of workers that are connected.
@@ -77,7 +85,7 @@ impl Drop for Workers {
     }
 }
 
-/// Connects `NUMBER/COUNT` workers, says so, and renews a lease for each until the process is ended.
+/// Connects `NUMBER/COUNT` workers, says so, and renews a lease for each, as often as agents do, until the process is ended.
 pub(crate) async fn workers(address: &str, token: &str, which: &str) {
     let (number, count) = which.split_once('/').unwrap();
     let count: usize = count.parse().unwrap();
@@ -85,23 +93,38 @@ pub(crate) async fn workers(address: &str, token: &str, which: &str) {
     let senders: Vec<_> = futures::stream::iter(connections).buffer_unordered(TOGETHER).collect().await;
     println!("connected");
     std::io::stdout().flush().unwrap();
-    let mut ticks = tokio::time::interval(HEARTBEAT / count as u32);
+    let mut due = Instant::now();
     for sequence in 1.. {
         for sender in &senders {
-            ticks.tick().await;
+            let term = Duration::from_millis(TERM_MS.load(Ordering::Relaxed));
+            due += term / RENEWALS_PER_LEASE / count as u32;
+            sleep_until(due).await;
             sender.send(heartbeat(sequence)).await.unwrap();
         }
     }
 }
 
 async fn connect(address: &str, token: &str, id: String) -> mpsc::Sender<v1::WorkerMessage> {
-    let channel = Credentials::new(token).unwrap().channel(address).unwrap();
+    let endpoint = Endpoint::from_shared(address.to_owned()).unwrap().tcp_nodelay(true);
+    let endpoint = endpoint.http2_keep_alive_interval(KEEP_ALIVE).keep_alive_while_idle(true);
+    let channel =
+        InterceptedService::new(endpoint.connect().await.unwrap(), Credentials::new(token).unwrap());
     let (sender, messages) = mpsc::channel(4);
     sender.send(v1::WorkerMessage { sequence: 0, body: Some(Said::Hello(hello(&id, &[]))) }).await.unwrap();
     let answers = LeasesClient::new(channel).work(ReceiverStream::new(messages)).await.unwrap();
     let mut answers = answers.into_inner();
-    answers.message().await.unwrap().unwrap();
-    tokio::spawn(async move { while let Ok(Some(_)) = answers.message().await {} });
+    let Some(Told::Welcome(welcome)) = answers.message().await.unwrap().and_then(|message| message.body)
+    else {
+        panic!("no welcome")
+    };
+    TERM_MS.store(welcome.lease_ms, Ordering::Relaxed);
+    tokio::spawn(async move {
+        while let Ok(Some(message)) = answers.message().await {
+            if let Some(Told::Answers(batch)) = message.body {
+                TERM_MS.store(batch.answers[0].lease_ms, Ordering::Relaxed);
+            }
+        }
+    });
     sender
 }
 

@@ -92,7 +92,7 @@ pub(crate) enum Command {
     Renew {
         connection: ConnectionId,
         renewals: Vec<(Lease, Option<Progress>)>,
-        reply: Reply<ItemAnswers>,
+        reply: Reply<Renewed>,
     },
     Checkpointed {
         items: Vec<CheckpointedItem>,
@@ -250,6 +250,13 @@ pub(crate) struct Connected {
 #[derive(Debug)]
 pub(crate) struct TooManyConnections;
 
+/// What became of renewals, and how long those that count last.
+#[derive(Debug)]
+pub(crate) struct Renewed {
+    pub(crate) items: ItemAnswers,
+    pub(crate) lease_ms: u64,
+}
+
 #[derive(Debug)]
 pub(crate) struct CheckpointedItem {
     pub(crate) lease: Lease,
@@ -294,6 +301,8 @@ pub(crate) enum Outbound {
     Answer {
         sequence: u64,
         items: ItemAnswers,
+        /// The term of what was renewed; 0 to other words.
+        lease_ms: u64,
     },
     Stops(Vec<(Lease, StopReason)>),
     /// Trainings that are to save a checkpoint.

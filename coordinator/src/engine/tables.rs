@@ -117,10 +117,10 @@ impl Tables {
         self.leases.insert(lease, row);
     }
 
-    /// Its worker is heard: the lease lasts a full term from now.
+    /// Its worker is heard: the lease lasts a full term from now, and no less than it did, since its worker may not hear of a shorter term.
     pub(super) fn renewed(&mut self, lease: &Lease, deadline_ms: u64) {
         if let Some(row) = self.leases.get_mut(lease) {
-            row.deadline_ms = deadline_ms;
+            row.deadline_ms = row.deadline_ms.max(deadline_ms);
             row.back_by_ms = None;
             row.heard = true;
         }

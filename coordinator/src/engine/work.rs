@@ -11,7 +11,7 @@ use super::archive::winner_of;
 use super::assignment::{assignment, input_files};
 use super::command::{
     CheckpointedItem, CompletedItem, Connected, ConnectionId, FailedItem, Hello, ItemAnswers, Outbound,
-    Reply, StopReason, TooManyConnections,
+    Renewed, Reply, StopReason, TooManyConnections,
 };
 use super::tables::{Connection, LeaseRow};
 use super::{Engine, EngineError};
@@ -36,7 +36,7 @@ impl Engine {
         let stale = self.attach(&id, &running)?;
         self.release_undelivered(&id, &running)?;
         let connection = self.tables.connect(Connection::new(id.clone(), outbound, end));
-        let (epoch, lease_ms) = (self.state.epoch, self.limits.lease_ms);
+        let (epoch, lease_ms) = (self.state.epoch, self.term_ms());
         // The first message of the stream: sent with the batch, before anything that is said to this connection later.
         self.say(connection, Outbound::Welcome { epoch, lease_ms, stale });
         self.hand_back(&id, None);
@@ -47,7 +47,7 @@ impl Engine {
     }
 
     fn attach(&mut self, worker: &WorkerId, running: &[Lease]) -> Result<Vec<Lease>, EngineError> {
-        let deadline_ms = self.now_ms + self.limits.lease_ms;
+        let deadline_ms = self.now_ms + self.term_ms();
         let mut stale = Vec::new();
         for lease in running {
             let its_own = self.tables.leases.get(lease).is_some_and(|row| row.worker == *worker);
@@ -111,9 +111,10 @@ impl Engine {
         &mut self,
         connection: ConnectionId,
         renewals: Vec<(Lease, Option<Progress>)>,
-        reply: Reply<ItemAnswers>,
+        reply: Reply<Renewed>,
     ) {
-        let deadline_ms = self.now_ms + self.limits.lease_ms;
+        let lease_ms = self.term_ms();
+        let deadline_ms = self.now_ms + lease_ms;
         let heard = self.tables.connections.contains_key(&connection);
         let mut answers = Vec::with_capacity(renewals.len());
         for (lease, progress) in renewals {
@@ -127,7 +128,7 @@ impl Engine {
             }
             answers.push(outcome);
         }
-        self.answer(reply, answers);
+        self.answer(reply, Renewed { items: answers, lease_ms });
     }
 
     pub(super) fn checkpointed(
@@ -282,7 +283,7 @@ impl Engine {
                 let planned = matrix.submitted.plan.get(lease.job.ordinal as usize);
                 demand = planned.map(|planned| planned.demand).unwrap_or_default();
                 let ledgers = self.ledgers(matrix, &lease)?;
-                assignment(matrix, &self.state.workers, &lease, ledgers, self.limits.lease_ms)
+                assignment(matrix, &self.state.workers, &lease, ledgers, self.term_ms())
             }
             None => None,
         };
@@ -299,6 +300,11 @@ impl Engine {
         Ok(())
     }
 
+    /// What a lease that begins or is renewed now lasts.
+    fn term_ms(&self) -> u64 {
+        self.limits.term_ms(self.tables.connections.len())
+    }
+
     pub(super) fn say(&mut self, connection: ConnectionId, message: Outbound) {
         self.batch.outbound.push((connection, message));
     }
@@ -309,7 +315,7 @@ impl Engine {
         self.note_budget(event);
         match event {
             Event::JobLeased { lease, worker, .. } => {
-                let deadline_ms = self.now_ms + self.limits.lease_ms;
+                let deadline_ms = self.now_ms + self.term_ms();
                 self.tables.leased(lease.clone(), LeaseRow::new(worker.clone(), deadline_ms));
                 tracing::info!(lease = %lease, worker = %worker, "leased");
             }

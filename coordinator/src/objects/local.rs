@@ -12,9 +12,12 @@ use sha2::{Digest, Sha256};
 use crate::disk::{Disk, DiskLock, DiskRead, FolderError, SyncSite, ensure_folder, lock_folder};
 
 mod bad;
+mod durable;
 mod error;
 mod key;
 mod upload;
+
+use durable::Durable;
 
 pub use bad::Found;
 pub use error::ObjectError;
@@ -58,6 +61,8 @@ struct Shared {
     next_upload: AtomicU64,
     /// Folders that this process has made durable.
     folders: Mutex<BTreeSet<PathBuf>>,
+    /// Objects that this process has made durable.
+    durable: Durable,
     poison: Mutex<Option<String>>,
     /// Held while a bad object goes, so that a good one that takes its place does not.
     repairs: Mutex<()>,
@@ -81,6 +86,7 @@ impl LocalObjects {
             root: root.to_path_buf(),
             next_upload: AtomicU64::new(0),
             folders: Mutex::default(),
+            durable: Durable::default(),
             poison: Mutex::default(),
             repairs: Mutex::default(),
             _lock: lock,
@@ -116,16 +122,19 @@ impl LocalObjects {
             Err(ObjectError::NotFound { .. }) => return Ok(None),
             Err(other) => return Err(other),
         };
-        // Whoever linked it may have died, or not come to sync it yet.
-        let path = self.path(key);
-        self.sync_folder(path.parent().unwrap_or(&self.shared.root), SyncSite::ObjectStatEntry)?;
+        if !self.shared.durable.has(key) {
+            // Whoever linked it may have died, or not come to sync it yet.
+            let path = self.path(key);
+            self.sync_folder(path.parent().unwrap_or(&self.shared.root), SyncSite::ObjectStatEntry)?;
+        }
         Ok(Some(size_bytes))
     }
 
     /// Deletes an object; answers whether it existed. After a power cut it may be back.
     pub fn delete(&self, key: &ObjectKey) -> Result<bool, ObjectError> {
         let path = self.path(key);
-        match self.disk().remove(&path) {
+        let removed = self.shared.durable.without(key, || self.disk().remove(&path));
+        match removed {
             Ok(()) => Ok(true),
             Err(error) if is_absent(&error) => Ok(false),
             Err(source) => Err(io_error("delete", &path)(source)),

@@ -23,5 +23,6 @@ mod refusals;
 mod restart;
 mod retry;
 mod steer;
+mod terms;
 mod worker;
 mod world;

@@ -23,6 +23,8 @@ pub(crate) struct Worker<'a> {
     receiver: Streaming<v1::CoordinatorMessage>,
     kept: VecDeque<Told>,
     sequence: u64,
+    /// The lease's term as the last answer told it.
+    pub(crate) term_ms: u64,
     pub(crate) welcome: v1::Welcome,
 }
 
@@ -61,7 +63,7 @@ impl<'a> Worker<'a> {
         let Some(Told::Welcome(welcome)) = first.and_then(|message| message.body) else {
             panic!("the first message is no welcome");
         };
-        Ok(Worker { world, sender, receiver, kept: VecDeque::new(), sequence: 0, welcome })
+        Ok(Worker { world, sender, receiver, kept: VecDeque::new(), sequence: 0, term_ms: 0, welcome })
     }
 
     pub(crate) async fn say(&mut self, body: Said) -> u64 {
@@ -142,6 +144,7 @@ impl<'a> Worker<'a> {
                 Some(Told::Answers(batch)) => {
                     let answer = &batch.answers[0];
                     assert_eq!((answer.sequence, answer.items.len()), (sequence, 1));
+                    self.term_ms = answer.lease_ms;
                     return convert::item_outcome(&answer.items[0]).unwrap();
                 }
                 Some(other) => self.kept.push_back(other),

@@ -117,8 +117,10 @@ pub struct AgentLimits {
     pub connect_ms: u64,
     /// A call or answer that takes longer is given up, and asked again.
     pub answer_ms: u64,
-    /// A connection that is silent is probed after this, and given up when the probe is not answered for as long again.
+    /// A connection that is silent is probed after this.
     pub keep_alive_ms: u64,
+    /// It is given up when a probe is not answered for so long.
+    pub keep_alive_wait_ms: u64,
     /// New progress goes out at most this often, and with every renewal anyway.
     pub progress_ms: u64,
     /// The first pause before connecting again; each further one doubles, with jitter.
@@ -170,7 +172,8 @@ impl Default for AgentLimits {
         Self {
             connect_ms: 5_000,
             answer_ms: 15_000,
-            keep_alive_ms: 5_000,
+            keep_alive_ms: 10_000,
+            keep_alive_wait_ms: 5_000,
             progress_ms: 1_000,
             back_off_first_ms: 100,
             back_off_longest_ms: 5_000,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use assay_domain::job::RENEWALS_PER_LEASE;
 use assay_domain::{Lease, Progress, Rejection};
 use assay_proto::convert::{lease_ref, to_json};
 use assay_proto::v1::{RenewBatch, Renewal, worker_message::Body};
@@ -11,8 +12,8 @@ use tokio::time::{sleep_until, timeout_at};
 use crate::clock::Moment;
 use crate::link::{Link, Refusal};
 
-/// A renewal goes out when this part of the lease has passed.
-const RENEWALS_PER_LEASE: u32 = 3;
+/// Progress is shown at most so many times in a term: a fleet whose terms are long is one whose words must be few.
+const SHOWN_PER_LEASE: u32 = 30;
 
 /// How a lease ended before its attempt did.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,7 +27,6 @@ pub(crate) enum Lost {
 }
 
 pub(crate) struct LeaseClock {
-    term: Duration,
     progress_pause: Duration,
     count: watch::Sender<Count>,
 }
@@ -34,6 +34,8 @@ pub(crate) struct LeaseClock {
 #[derive(Clone, Copy)]
 struct Count {
     from: Moment,
+    /// As the coordinator said last.
+    term: Duration,
     confirmed: bool,
     settled: bool,
 }
@@ -41,8 +43,8 @@ struct Count {
 impl LeaseClock {
     /// Counts from now until a first renewal is heard: when the offer was made, only the coordinator knows.
     pub(crate) fn new(term: Duration, progress_pause: Duration) -> Self {
-        let count = Count { from: Moment::now(), confirmed: false, settled: false };
-        Self { term, progress_pause, count: watch::Sender::new(count) }
+        let count = Count { from: Moment::now(), term, confirmed: false, settled: false };
+        Self { progress_pause, count: watch::Sender::new(count) }
     }
 
     /// Waits for the first renewal that was heard.
@@ -80,8 +82,8 @@ impl LeaseClock {
             let renewal = Renewal { lease: Some(lease_ref(lease)), progress_json };
             let sent = Moment::now();
             match link.ask(Body::Renew(RenewBatch { renewals: vec![renewal] })).await {
-                Some(Ok(())) => {
-                    self.renewed(sent);
+                Some(Ok(term)) => {
+                    self.renewed(sent, term);
                     shown = Some(newest);
                     self.pause(sent, &mut progress).await;
                 }
@@ -94,8 +96,9 @@ impl LeaseClock {
 
     /// Until the next renewal is due: by the lease, or earlier when there is progress to show.
     async fn pause(&self, sent: Moment, progress: &mut watch::Receiver<Progress>) {
-        let due = sent.after(self.term / RENEWALS_PER_LEASE);
-        let earliest = sent.after(self.progress_pause).min(due);
+        let term = self.count.borrow().term;
+        let due = sent.after(term / RENEWALS_PER_LEASE);
+        let earliest = sent.after(self.progress_pause.max(term / SHOWN_PER_LEASE)).min(due);
         sleep_until(earliest).await;
         // An error means that nothing will be shown any more: the lease goes on.
         if let Ok(Err(_)) = timeout_at(due, progress.changed()).await {
@@ -103,23 +106,24 @@ impl LeaseClock {
         }
     }
 
-    fn renewed(&self, sent: Moment) {
+    fn renewed(&self, sent: Moment, term: Option<Duration>) {
         self.count.send_modify(|count| {
             count.from = sent;
+            count.term = term.unwrap_or(count.term);
             count.confirmed = true;
         });
     }
 
     fn has_run_out(&self) -> bool {
         let count = *self.count.borrow();
-        !count.settled && count.from.age() >= self.term
+        !count.settled && count.from.age() >= count.term
     }
 
     async fn ran_out(&self) {
         let mut changes = self.count.subscribe();
         while !self.has_run_out() {
             let count = *changes.borrow_and_update();
-            let end = count.from.after(self.term);
+            let end = count.from.after(count.term);
             tokio::select! {
                 () = sleep_until(end), if !count.settled => {}
                 _ = changes.changed() => {}

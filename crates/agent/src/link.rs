@@ -95,8 +95,9 @@ impl Connection {
 }
 
 impl Link {
-    /// Says one item and waits for its answer; none when the stream broke or the answer did not come in time.
-    pub(crate) async fn ask(&self, body: Body) -> Option<Result<(), Refusal>> {
+    /// Says one item and waits for its answer, with the lease's new term where it tells one; none when the stream broke or the answer
+    /// did not come in time.
+    pub(crate) async fn ask(&self, body: Body) -> Option<Result<Option<Duration>, Refusal>> {
         if self.channel.borrow().is_none() {
             return None;
         }
@@ -110,7 +111,10 @@ impl Link {
             Err(why) => return Some(Err(Refusal::Unreadable(why))),
         };
         match item_outcome(answer.items.first()?) {
-            Ok(outcome) => Some(outcome.map_err(Refusal::from)),
+            Ok(outcome) => {
+                let term = (answer.lease_ms > 0).then(|| Duration::from_millis(answer.lease_ms));
+                Some(outcome.map(|()| term).map_err(Refusal::from))
+            }
             Err(error) => {
                 tracing::warn!(%error, "an answer of the coordinator cannot be understood");
                 None
@@ -124,7 +128,7 @@ impl Link {
         loop {
             self.up().await;
             if let Some(outcome) = self.ask(body.clone()).await {
-                return outcome;
+                return outcome.map(drop);
             }
             tokio::time::sleep(back_off.pause()).await;
         }

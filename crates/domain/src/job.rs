@@ -331,6 +331,9 @@ pub struct JobSummary {
     pub reused_from: Option<JobId>,
 }
 
+/// A worker renews a lease so many times in its term.
+pub const RENEWALS_PER_LEASE: u32 = 3;
+
 /// All that a worker needs for one attempt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Assignment {
@@ -351,7 +354,7 @@ pub struct Assignment {
     pub fixed_at: Option<UnixMillis>,
     /// W3C `traceparent` of the matrix.
     pub traceparent: String,
-    /// How long the lease lasts from each renewal, in milliseconds.
+    /// How long the lease lasts from each renewal, in milliseconds, until an answer to one says otherwise.
     pub lease_ms: u64,
     /// What the attempt may cost before it asks for more, when a budget counts it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

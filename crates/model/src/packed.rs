@@ -11,10 +11,14 @@ use tch::{Device, Kind, Tensor};
 
 use crate::Result;
 use kernel::{Blocks, PANEL, Panel};
-use rows::{Out, Rows};
+use rows::Out;
+pub(crate) use rows::Rows;
 
 /// Whether this processor has the loops that are faster than LibTorch's.
 pub(crate) use kernel::is_supported;
+
+/// Multiplications below which a second thread would come too late: 20 us of one.
+const SMALL: usize = 1 << 18;
 
 /// Rows up to which packed products are faster than LibTorch's (2 cores with AVX-512: twice as fast for 12 rows).
 const FEW_ROWS: i64 = 64;
@@ -100,8 +104,11 @@ impl Packed {
     fn run(&self, input: &Tensor, bias: Option<&Tensor>, out: Out<'_>) -> Result<()> {
         let bias = bias.map(Tensor::f_contiguous).transpose()?;
         let bias = bias.as_ref().map(|bias| Rows::of(bias).values());
-        let values = Blocks::new(&Rows::of(input), self.inputs);
-        team::for_each(self.outputs.div_ceil(PANEL), &|number| {
+        let rows = Rows::of(input);
+        let values = Blocks::new(&rows, self.inputs);
+        let each =
+            if rows.count() * self.inputs * self.outputs < SMALL { team::alone } else { team::for_each };
+        each(self.outputs.div_ceil(PANEL), &|number| {
             let first = number * PANEL;
             let width = PANEL.min(self.outputs - first);
             let mut start = [0.0; PANEL];

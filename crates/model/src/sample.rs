@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tch::{Device, Kind, Tensor};
 
+use crate::packed::Rows;
 use crate::{ModelError, Result};
 
 /// How tokens are picked. The defaults sample from the model as it is.
@@ -109,15 +110,13 @@ pub(crate) fn pick(
         let ids = Vec::<i64>::try_from(logits.f_argmax(-1, false)?)?;
         return Ok(ids.into_iter().map(|id| id as u32).collect());
     }
-    let probabilities = probabilities(settings, logits)?.f_to_device(Device::Cpu)?;
-    let width = probabilities.size()[1] as usize;
-    let all = Vec::<f32>::try_from(probabilities.f_reshape([-1])?)?;
-    let mut picked = Vec::with_capacity(rows.len());
-    for (row, probabilities) in rows.iter_mut().zip(all.chunks_exact(width)) {
-        let unit = row.stream.next_unit();
-        picked.push(filter::pick_one(settings, probabilities, unit));
-    }
-    Ok(picked)
+    let probabilities = probabilities(settings, logits)?.f_to_device(Device::Cpu)?.f_contiguous()?;
+    // Read where they are: a copy takes as long as all the rest here.
+    let lines = Rows::of(&probabilities);
+    let pick = |(at, row): (usize, &mut RowState<'_>)| {
+        filter::pick_one(settings, lines.row(at), row.stream.next_unit())
+    };
+    Ok(rows.iter_mut().enumerate().map(pick).collect())
 }
 
 /// Of penalised logits, before the filters.

@@ -54,6 +54,7 @@ impl Upload {
         self.file.sync(SyncSite::ObjectFile).map_err(io_error("sync", &self.path))?;
         let target = self.objects.path(&self.key);
         let folder = self.objects.ensure_folder_of(&target)?;
+        let before = self.objects.shared.durable.look();
         let stored = match self.objects.disk().hard_link(&self.path, &target) {
             Ok(()) => Stored::Created,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.compare(&target)?,
@@ -61,6 +62,7 @@ impl Upload {
         };
         // Also where it existed: whoever linked it may not have come to sync it yet.
         self.objects.sync_folder(&folder, SyncSite::ObjectEntry)?;
+        self.objects.shared.durable.add(&self.key, before);
         Ok(stored)
     }
 

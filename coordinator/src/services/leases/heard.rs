@@ -10,7 +10,8 @@ use tonic::Status;
 
 use super::Worker;
 use crate::engine::command::{
-    CheckpointedItem, Command, CompletedItem, FailedItem, ItemAnswers, LoggedItem, Outbound, SaidLine,
+    CheckpointedItem, Command, CompletedItem, FailedItem, ItemAnswers, LoggedItem, Outbound, Renewed,
+    SaidLine,
 };
 
 /// The largest list of outputs of one attempt, as JSON; an entry of the index holds it.
@@ -23,13 +24,18 @@ const REASON_BYTES_MAX: usize = 4 << 10;
 impl Worker {
     pub(super) async fn hear(&self, message: v1::WorkerMessage) -> Result<(), Status> {
         let body = message.body.ok_or(BadMessage::Missing { field: "body" })?;
-        let answers = match body {
+        let mut lease_ms = 0;
+        let items = match body {
             Body::Hello(_) => {
                 return Err(Status::invalid_argument("`hello` comes once, at the stream's start"));
             }
             Body::Ready(ready) => return self.ready(&ready).await,
             Body::Logs(batch) => return self.logs(batch).await,
-            Body::Renew(batch) => self.renew(batch).await?,
+            Body::Renew(batch) => {
+                let renewed = self.renew(batch).await?;
+                lease_ms = renewed.lease_ms;
+                renewed.items
+            }
             Body::Checkpointed(batch) => self.checkpointed(batch).await?,
             Body::Logged(batch) => self.logged(batch).await?,
             Body::Completed(batch) => self.completed(batch).await?,
@@ -37,7 +43,7 @@ impl Worker {
         };
         if message.sequence != 0 {
             // The stream's other half may have ended: then reading ends too.
-            let answer = Outbound::Answer { sequence: message.sequence, items: answers };
+            let answer = Outbound::Answer { sequence: message.sequence, items, lease_ms };
             let _ = self.outbound.send(answer).await;
         }
         Ok(())
@@ -50,7 +56,7 @@ impl Worker {
         Ok(self.service.engine.tell(Command::Ready { connection, slots, offer }).await?)
     }
 
-    async fn renew(&self, batch: v1::RenewBatch) -> Result<ItemAnswers, Status> {
+    async fn renew(&self, batch: v1::RenewBatch) -> Result<Renewed, Status> {
         self.service.check_count("renewals", batch.renewals.len())?;
         let mut renewals = Vec::with_capacity(batch.renewals.len());
         for renewal in batch.renewals {

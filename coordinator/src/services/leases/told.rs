@@ -18,9 +18,9 @@ pub(super) fn message(outbound: Outbound) -> Result<v1::CoordinatorMessage, Stat
         Outbound::Offers(assignments) => Body::Offers(v1::OfferBatch {
             assignments_json: assignments.iter().map(convert::to_json).collect(),
         }),
-        Outbound::Answer { sequence, items } => {
+        Outbound::Answer { sequence, items, lease_ms } => {
             let items = items.into_iter().map(convert::item_answer).collect();
-            Body::Answers(v1::AnswerBatch { answers: vec![v1::Answer { sequence, items }] })
+            Body::Answers(v1::AnswerBatch { answers: vec![v1::Answer { sequence, items, lease_ms }] })
         }
         Outbound::Stops(stops) => Body::Stops(v1::StopBatch { items: stops.iter().map(stop).collect() }),
         Outbound::Saves(leases) => {

@@ -60,6 +60,27 @@ async fn a_late_answer_counts_from_the_sending() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_coordinator_lengthens_and_shortens_the_term() {
+    let (link, mut coordinator) = FakeCoordinator::new(TERM);
+    let (clock, given, started) = (clock(), lease(), Instant::now());
+    let hearing = async {
+        coordinator.hear_and_tell(TERM * 4).await;
+        coordinator.hear_and_tell(TERM / 2).await;
+        assert!(about(started.elapsed(), 40), "a third of 120: {:?}", started.elapsed());
+        coordinator.hear(None).await;
+        assert!(about(started.elapsed(), 45), "a third of 15: {:?}", started.elapsed());
+        loop {
+            coordinator.hear(None).await;
+        }
+    };
+    tokio::select! {
+        () = hearing => {}
+        lost = clock.keep(&link, &given, silent()) => assert_eq!(lost, Lost::RanOut),
+    }
+    assert!(about(started.elapsed(), 55), "15 after the last that was heard: {:?}", started.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refused_renewal_is_the_end() {
     let (link, mut coordinator) = FakeCoordinator::new(TERM);
     let stale = Rejection::StaleAttempt { lease: lease(), current: None };

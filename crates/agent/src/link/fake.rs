@@ -33,7 +33,7 @@ impl FakeCoordinator {
     pub(crate) async fn hear(&mut self, answer: Option<Result<(), Rejection>>) -> Body {
         let word = self.words.recv().await.unwrap();
         if let (Some(to), Some(outcome)) = (word.answer, answer) {
-            let _ = to.send(Ok(v1::Answer { sequence: 1, items: vec![item_answer(outcome)] }));
+            let _ = to.send(Ok(answered(outcome, 0)));
         }
         word.body
     }
@@ -42,7 +42,16 @@ impl FakeCoordinator {
     pub(crate) async fn hear_after(&mut self, pause: Duration) {
         let word = self.words.recv().await.unwrap();
         tokio::time::sleep(pause).await;
-        let answer = v1::Answer { sequence: 1, items: vec![item_answer(Ok(()))] };
-        let _ = word.answer.unwrap().send(Ok(answer));
+        let _ = word.answer.unwrap().send(Ok(answered(Ok(()), 0)));
     }
+
+    /// The next word, accepted with another term.
+    pub(crate) async fn hear_and_tell(&mut self, term: Duration) {
+        let word = self.words.recv().await.unwrap();
+        let _ = word.answer.unwrap().send(Ok(answered(Ok(()), term.as_millis() as u64)));
+    }
+}
+
+fn answered(outcome: Result<(), Rejection>, lease_ms: u64) -> v1::Answer {
+    v1::Answer { sequence: 1, items: vec![item_answer(outcome)], lease_ms }
 }

@@ -135,7 +135,7 @@ impl Keeper {
             .map_err(|error| End::Refused(format!("`{url}` is no address: {error}")))?
             .connect_timeout(Duration::from_millis(limits.connect_ms))
             .http2_keep_alive_interval(Duration::from_millis(limits.keep_alive_ms))
-            .keep_alive_timeout(Duration::from_millis(limits.keep_alive_ms))
+            .keep_alive_timeout(Duration::from_millis(limits.keep_alive_wait_ms))
             .keep_alive_while_idle(true)
             .tcp_nodelay(true);
         let channel = endpoint.connect().await.map_err(|error| End::Lost(chain(&error)))?;

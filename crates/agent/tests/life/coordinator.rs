@@ -248,7 +248,7 @@ impl Shared {
         let stale = refused || self.script.lock().unwrap().stale.contains(lease);
         let outcome =
             if stale { Err(Rejection::StaleAttempt { lease: lease.clone(), current: None }) } else { Ok(()) };
-        let answer = v1::Answer { sequence, items: vec![item_answer(outcome)] };
+        let answer = v1::Answer { sequence, items: vec![item_answer(outcome)], lease_ms: 0 };
         let body = coordinator_message::Body::Answers(v1::AnswerBatch { answers: vec![answer] });
         let stream = self.stream.lock().unwrap().clone();
         if let Some(stream) = stream {

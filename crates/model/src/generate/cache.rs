@@ -7,6 +7,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::Result;
 use crate::decoder::{Attention, Mix};
+use crate::packed::{self, few};
 
 /// Slots are filled without gaps: rows 0 to `lengths.len()` are in use.
 #[derive(Debug)]
@@ -141,17 +142,16 @@ impl KvCache {
             *length += 1;
         }
         let (heads, capacity) = (self.kv_heads, self.capacity);
-        let lines: Vec<i64> = (0..)
-            .zip(&positions)
-            .flat_map(|(slot, position)| {
-                (0..heads).map(move |head| (slot * heads + head) * capacity + position)
-            })
-            .collect();
+        let lines = (0..).zip(&positions).flat_map(|(slot, position)| {
+            (0..heads).map(move |head| ((slot * heads + head) * capacity + position) as usize)
+        });
+        let lines: Vec<usize> = lines.collect();
         let positions = Tensor::f_from_slice(&positions)?.f_to_device(device)?;
         let windows = self.mix.windows().iter();
         let views = windows.map(|window| self.view(*window, &positions, longest)).collect::<Result<_>>()?;
-        let lines = Tensor::f_from_slice(&lines)?.f_to_device(device)?;
-        Ok(StepPass { cache: self, lines, views })
+        let targets: Vec<i64> = lines.iter().map(|line| *line as i64).collect();
+        let targets = Tensor::f_from_slice(&targets)?.f_to_device(device)?;
+        Ok(StepPass { cache: self, lines, targets, views })
     }
 
     /// What layers with this window look at; `longest` counts the new tokens in.
@@ -192,7 +192,9 @@ struct PastView {
 pub(super) struct StepPass<'a> {
     cache: &'a mut KvCache,
     /// Where each new key and value goes, in lines of `head_dim`, `[N * kv_heads]`.
-    lines: Tensor,
+    lines: Vec<usize>,
+    /// The same for LibTorch.
+    targets: Tensor,
     /// In the order of [`Mix::windows`].
     views: Vec<PastView>,
 }
@@ -202,9 +204,14 @@ impl Attention for StepPass<'_> {
         let cache = &*self.cache;
         let (rows, kv_heads, head_dim) = (query.size()[0], cache.kv_heads, cache.head_dim);
         let (keys, values) = &cache.layers[layer];
+        let is_few = packed::is_for(query);
         for (block, new) in [(keys, key), (values, value)] {
             let mut lines = block.f_view([-1, head_dim])?;
-            let _written = lines.f_index_copy_(0, &self.lines, &new.f_reshape([-1, head_dim])?)?;
+            if is_few {
+                few::put(&mut lines, &self.lines, &new.f_reshape([rows, -1])?);
+            } else {
+                let _written = lines.f_index_copy_(0, &self.targets, &new.f_reshape([-1, head_dim])?)?;
+            }
         }
         let view = &self.views[cache.mix.window_of(layer)];
         if let Some(mixed) = cache.mix.over_spans(query, [keys, values], &view.spans)? {

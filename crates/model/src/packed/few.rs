@@ -47,6 +47,32 @@ pub(crate) fn turn(heads: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor>
     Ok(output.f_view(&size[..])?)
 }
 
+/// Writes the heads of `new` `[N, heads * width]`, one after the other, to these lines of `block` `[lines, width]`.
+pub(crate) fn put(block: &mut Tensor, lines: &[usize], new: &Tensor) {
+    let width = block.size()[1] as usize;
+    let (rows, out) = (Rows::of(new), Out::new(block, false));
+    let heads = (0..rows.count()).flat_map(|row| rows.row(row).chunks_exact(width));
+    let mut columns = out.columns(0, width);
+    for (line, head) in lines.iter().zip(heads) {
+        columns.write(*line, head);
+    }
+}
+
+/// `up` times the SiLU of `gate`, both `[N, width]`.
+pub(crate) fn silu_mul(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+    let mut output = Tensor::f_empty(gate.size(), (Kind::Float, Device::Cpu))?;
+    let (count, width) = (gate.size()[0] as usize, gate.size()[1] as usize);
+    let [gates, ups] = [gate, up].map(|rows| (Rows::of(rows).values(), Rows::of(rows).stride()));
+    let out = Out::new(&mut output, false);
+    team::for_each(count, &|row| {
+        let [gates, ups] = [gates, ups].map(|(values, stride)| &values[row * stride..][..width]);
+        let mut product = vec![0.0; width];
+        lanes::silu_mul(gates, ups, &mut product);
+        out.columns(0, width).write(row, &product);
+    });
+    Ok(output)
+}
+
 /// One token per row over the row's own past: `query` `[N, heads, head_dim]` over blocks of keys and values `[slots, kv_heads,
 /// capacity, head_dim]`, of which row n sees the positions `spans[n]` of slot n. Answers `[N, heads * head_dim]`.
 pub(crate) fn attend(

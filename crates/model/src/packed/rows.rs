@@ -38,14 +38,14 @@ impl Place {
 
 /// Rows that are read.
 #[derive(Debug)]
-pub(super) struct Rows<'a> {
+pub(crate) struct Rows<'a> {
     place: Place,
     tensor: PhantomData<&'a Tensor>,
 }
 
 impl<'a> Rows<'a> {
     /// The rows of a matrix whose rows are contiguous, or a vector as one row.
-    pub(super) fn of(tensor: &'a Tensor) -> Self {
+    pub(crate) fn of(tensor: &'a Tensor) -> Self {
         Self { place: Place::of(tensor), tensor: PhantomData }
     }
 
@@ -58,7 +58,7 @@ impl<'a> Rows<'a> {
         self.place.stride
     }
 
-    pub(super) fn row(&self, row: usize) -> &'a [f32] {
+    pub(crate) fn row(&self, row: usize) -> &'a [f32] {
         &self.values()[row * self.place.stride..][..self.place.width]
     }
 

@@ -16,6 +16,11 @@ pub(super) fn for_each(count: usize, work: &(dyn Fn(usize) + Sync)) {
     }
 }
 
+/// Runs `work` for every number below `count` on this thread.
+pub(super) fn alone(count: usize, work: &(dyn Fn(usize) + Sync)) {
+    (0..count).for_each(work);
+}
+
 struct Job<'a> {
     next: AtomicUsize,
     count: usize,

@@ -50,13 +50,13 @@ async fn the_word_after_the_last_answer_is_refused_even_if_who_said_it_gave_up()
         answered
     };
     let mut said = [say(&mut asked), say(&mut asked), say(&mut asked)];
-    asked.answered(v1::Answer { sequence: 1, items: Vec::new() });
+    asked.answered(v1::Answer { sequence: 1, ..v1::Answer::default() });
     assert!(matches!(said[0].try_recv(), Ok(Ok(_))));
     said[1].close();
     let mut last = say(&mut asked);
     asked.unreadable(String::from("the second"));
     assert!(said[2].try_recv().is_err() && last.try_recv().is_err(), "an innocent word is refused");
-    asked.answered(v1::Answer { sequence: 3, items: Vec::new() });
+    asked.answered(v1::Answer { sequence: 3, ..v1::Answer::default() });
     asked.unreadable(String::from("the fourth"));
     assert_eq!(last.try_recv().unwrap().unwrap_err(), "the fourth");
 }

@@ -35,6 +35,21 @@ with_vectors!(
     (queries: &[f32], keys: &[f32], values: &[f32], scale: f32, width: usize, mixed: &mut [f32])
 );
 
+with_vectors!(
+    /// `up` times the SiLU of `gate`.
+    silu_mul, plain_silu_mul, (gate: &[f32], up: &[f32], output: &mut [f32])
+);
+
+#[inline(always)]
+fn plain_silu_mul(gate: &[f32], up: &[f32], output: &mut [f32]) {
+    for ((output, gate), up) in output.iter_mut().zip(gate).zip(up) {
+        // Of the exponential of a number of 0 or less, on either side: the other overflows.
+        let small = exp(-gate.abs());
+        let share = if *gate < 0.0 { small } else { 1.0 };
+        *output = gate * share / (1.0 + small) * up;
+    }
+}
+
 #[inline(always)]
 fn plain_rms_norm(input: &[f32], weight: &[f32], epsilon: f32, output: &mut [f32]) {
     let mean_square = dot(input, input) / input.len() as f32;
@@ -94,15 +109,19 @@ fn dot(left: &[f32], right: &[f32]) -> f32 {
 /// each side (the coefficients of Cephes `expf`).
 #[inline(always)]
 fn exp(value: f32) -> f32 {
+    // Added to this, a number is rounded to a whole one, which is then in the lowest bits: no conversion, which compilers do not
+    // make vectors of.
+    const WHOLE: f32 = 12_582_912.0;
     let value = value.max(-87.0);
-    let steps = (value * std::f32::consts::LOG2_E).round_ties_even();
+    let shifted = value.mul_add(std::f32::consts::LOG2_E, WHOLE);
+    let steps = shifted - WHOLE;
     let rest = steps.mul_add(-0.693_359_4, value);
     let rest = steps.mul_add(2.121_944_4e-4, rest);
     let mut sum = 1.987_569_1e-4_f32;
     for coefficient in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
         sum = sum.mul_add(rest, coefficient);
     }
-    let power = f32::from_bits(((steps as i32 + 127) << 23).cast_unsigned());
+    let power = f32::from_bits(shifted.to_bits().wrapping_add(127) << 23);
     (sum * rest).mul_add(rest, rest + 1.0) * power
 }
 
@@ -117,5 +136,16 @@ mod tests {
         }
         assert_eq!(super::exp(0.0), 1.0);
         assert!(super::exp(f32::NEG_INFINITY) < 1e-37);
+    }
+
+    #[test]
+    fn gates_are_those_of_silu() {
+        let gates: Vec<f32> = (-2_000..2_000_i16).map(|step| f32::from(step) / 20.0).collect();
+        let mut output = vec![0.0; gates.len()];
+        super::silu_mul(&gates, &vec![2.0; gates.len()], &mut output);
+        for (gate, output) in gates.iter().zip(output) {
+            let wanted = 2.0 * f64::from(*gate) / (1.0 + f64::from(-gate).exp());
+            assert!((f64::from(output) - wanted).abs() <= 3e-7 * wanted.abs() + 1e-30, "{gate}: {output}");
+        }
     }
 }

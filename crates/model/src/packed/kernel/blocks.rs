@@ -3,6 +3,9 @@
 use super::super::rows::Rows;
 use super::BLOCK;
 
+/// Inputs moved at once: what is written for all rows of a block stays in the nearest cache meanwhile.
+const TILE: usize = 64;
+
 pub(in super::super) struct Blocks {
     rows: usize,
     lines: usize,
@@ -14,14 +17,18 @@ impl Blocks {
     pub(in super::super) fn new(rows: &Rows<'_>, inputs: usize) -> Self {
         let (count, stride, all) = (rows.count(), rows.stride(), rows.values());
         let lines = inputs.next_multiple_of(2);
-        let mut values = Vec::with_capacity(count * lines);
+        let mut values = vec![0.0; count * lines];
         for (first, length) in cuts(count) {
-            let block: Vec<&[f32]> =
-                (first..first + length).map(|row| &all[row * stride..][..inputs]).collect();
-            for input in 0..inputs {
-                values.extend(block.iter().map(|row| row[input]));
+            let block = &mut values[first * lines..(first + length) * lines];
+            for (tile, place) in block.chunks_mut(TILE * length).zip((0..inputs).step_by(TILE)) {
+                let width = TILE.min(inputs - place);
+                for row in 0..length {
+                    let row_values = &all[(first + row) * stride + place..][..width];
+                    for (line, value) in tile.chunks_exact_mut(length).zip(row_values) {
+                        line[row] = *value;
+                    }
+                }
             }
-            values.resize((first + length) * lines, 0.0);
         }
         Self { rows: count, lines, values }
     }
