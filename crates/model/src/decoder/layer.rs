@@ -155,9 +155,10 @@ impl Layer {
         let normed = norm(&self.feed_forward_norm, &hidden)?;
         let inner = config.intermediate_size as i64;
         let gate_up = parts(self.gate_up.forward(index, &normed, adapters)?, &[inner, inner])?;
-        let activated = match config.activation {
-            Activation::Silu if is_few => few::silu_mul(&gate_up[0], &gate_up[1])?,
-            activation => activate(activation, &gate_up[0])?.f_mul(&gate_up[1])?,
+        let activated = if is_few && config.activation == Activation::Silu {
+            few::silu_mul(&gate_up[0], &gate_up[1])?
+        } else {
+            activate(config.activation, &gate_up[0])?.f_mul(&gate_up[1])?
         };
         let output = only(self.down.forward(index, &activated, adapters)?);
         Ok(hidden.f_add(&normed_if(self.post_feed_forward_norm.as_ref(), output)?)?)
