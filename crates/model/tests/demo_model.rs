@@ -10,10 +10,10 @@ use assay_model::lora::{Lora, LoraConfig};
 use assay_model::sample::SampleSettings;
 use assay_model::train::{TrainRow, TrainSettings, Trainer};
 use assay_model::{Module, lora};
-use assay_tests::{Need, need};
+use assay_tests::{Need, need, repeats};
 use assay_text::chat::{Message, RenderOptions};
 use assay_text::folder::ModelFolder;
-use assay_text::rows::prompt_ids;
+use assay_text::rows::{ReadLimits, prompt_ids, read_prompts};
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
 
@@ -51,6 +51,77 @@ fn the_capital_of_france_is_paris() {
 
     let answer = tokenizer.decode(answers[0].text_ids(), true).unwrap();
     assert!(answer.contains("Paris"), "{answer:?}");
+}
+
+/// What batching changes: in float32 no token; in bfloat16, whose sums round by the shapes of products, the answers of some rows.
+/// `docs/performance.md` has what was measured; the bounds leave room for other processors.
+#[test]
+fn answers_in_a_batch_are_those_alone_and_in_bfloat16_most_are() {
+    let Some(dir) = need(Need::Model) else { return };
+    // On a busy machine two threads wait for each other more than they compute.
+    tch::set_num_threads(1);
+    let rows = repeats(8, 24) as usize;
+    let prompts = prompts(&dir, rows);
+    for (kind, equal_min, apart_range) in
+        [(Kind::Float, rows, 0.0..1e-5), (Kind::BFloat16, rows / 4, 1e-4..4e-2)]
+    {
+        let decoder = Decoder::load(&dir, Device::Cpu, kind).unwrap();
+        let greedy = SampleSettings { temperature: 0.0, ..SampleSettings::default() };
+        let answers = |batch| {
+            let settings = GenerateSettings { batch, ..GenerateSettings::new(greedy, TOKENS, &[]) };
+            let generator = Generator::new(&decoder, &[], settings).unwrap();
+            generator.run(&prompts, &mut NoWatch).unwrap()
+        };
+        let (alone, batched) = (answers(1), answers(rows));
+        let equal = alone.iter().zip(&batched).filter(|(one, other)| one.ids == other.ids).count();
+        let apart = packing_moves_logits_by(&decoder, &prompts);
+        say(&format!("{kind:?}: {equal} of {rows} rows equal, logits within {apart:.1e} of the largest"));
+        assert!(equal >= equal_min, "{kind:?}: {equal} of {rows} rows are equal");
+        assert!(apart_range.contains(&apart), "{kind:?}: {apart} of the largest logit");
+    }
+}
+
+/// Of each answer in the test of batching.
+const TOKENS: usize = 8;
+
+#[expect(clippy::print_stdout, reason = "what was measured")]
+fn say(line: &str) {
+    println!("{line}");
+}
+
+fn prompts(model: &Path, count: usize) -> Vec<PromptRow> {
+    let folder = ModelFolder::open(model).unwrap();
+    let tokenizer = folder.tokenizer().unwrap();
+    let template = folder.template(&tokenizer).unwrap();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/data/prompts.jsonl");
+    let read = read_prompts(&file, ReadLimits::default()).unwrap();
+    let ids = |prompt: &str| {
+        prompt_ids(&[Message::new("user", prompt)], &template, &tokenizer, &RenderOptions::default()).unwrap()
+    };
+    let rows = read.iter().take(count).enumerate();
+    rows.map(|(index, one)| PromptRow { index, ids: ids(&one.prompt), adapter: None }).collect()
+}
+
+/// The largest difference between the last logits of prompts in one pass and each alone, as a share of the largest logit.
+fn packing_moves_logits_by(decoder: &Decoder, prompts: &[PromptRow]) -> f64 {
+    let flat = |prompts: &[PromptRow]| -> Vec<i64> {
+        prompts.iter().flat_map(|prompt| &prompt.ids).map(|id| i64::from(*id)).collect()
+    };
+    let last = |prompts: &[PromptRow]| {
+        let lengths: Vec<i64> = prompts.iter().map(|prompt| prompt.ids.len() as i64).collect();
+        let ends = lengths.iter().scan(0, |end, length| {
+            *end += length;
+            Some(*end - 1)
+        });
+        let ends = Tensor::from_slice(&ends.collect::<Vec<i64>>());
+        let ids = Tensor::from_slice(&flat(prompts));
+        let logits = decoder.sequence_logits(&ids, &lengths, &RowAdapters::new()).unwrap();
+        logits.index_select(0, &ends).to_kind(Kind::Float)
+    };
+    let together = last(prompts);
+    let alone: Vec<Tensor> = prompts.iter().map(|prompt| last(std::slice::from_ref(prompt))).collect();
+    let apart = (Tensor::cat(&alone, 0) - &together).abs().max();
+    f64::try_from(apart / together.abs().max()).unwrap()
 }
 
 #[test]
