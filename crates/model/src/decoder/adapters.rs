@@ -10,8 +10,8 @@ use crate::{Result, packed};
 
 /// Adds adapters to the outputs of projections.
 pub trait Adapters {
-    /// Given the `input` `[N, in]` of frozen projections and their `outputs` (`[N, out]` each, in their order), answers
-    /// the adapted outputs.
+    /// Given the `input` `[N, in]` of frozen projections and their `outputs` (`[N, out]` each, in their order, held by nobody
+    /// else), answers the adapted outputs.
     fn adapt(
         &self,
         layer: usize,

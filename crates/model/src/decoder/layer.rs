@@ -14,7 +14,7 @@ use crate::{Module, Result, SizedModule, packed};
 const QUERY_KEY_VALUE: [Module; 4] = [Module::Query, Module::Key, Module::Value, Module::QueryKeyValue];
 const GATE_UP: [Module; 3] = [Module::Gate, Module::Up, Module::GateUp];
 
-/// Frozen projections that share an input, stacked into one matrix product.
+/// Projections that share an input, their weights stacked.
 #[derive(Debug)]
 struct Projection {
     modules: Vec<Module>,
@@ -50,15 +50,21 @@ impl Projection {
 
     /// The adapted outputs, one per module.
     fn forward(&self, layer: usize, input: &Tensor, adapters: &dyn Adapters) -> Result<Vec<Tensor>> {
-        let stacked = match adapters.are_served() {
-            true => self.weight.product_of_few(input, self.bias.as_ref())?,
-            false => self.weight.product(input, self.bias.as_ref())?,
-        };
-        let outputs = match self.widths.len() {
-            1 => vec![stacked],
-            _ => stacked.f_split_with_sizes(&self.widths[..], -1)?,
+        let bias = self.bias.as_ref();
+        let outputs = match adapters.are_served() {
+            true => self.split(self.weight.product_of_few(input, bias)?)?,
+            false if self.weight.is_trained() => self.split(self.weight.product(input, bias)?)?,
+            false => self.weight.products(input, &self.widths, bias)?,
         };
         adapters.adapt(layer, &self.frozen(), input, outputs)
+    }
+
+    /// The outputs of all modules, that lie side by side.
+    fn split(&self, stacked: Tensor) -> Result<Vec<Tensor>> {
+        match self.widths.len() {
+            1 => Ok(vec![stacked]),
+            _ => Ok(stacked.f_split_with_sizes(&self.widths[..], -1)?),
+        }
     }
 
     fn frozen(&self) -> Frozen<'_> {

@@ -86,7 +86,26 @@ impl Weight {
         Ok(input.f_linear(&self.tensor()?, bias)?)
     }
 
-    /// The same without gradients, from the packed copy if there is one.
+    /// The same in parts of these widths, each a tensor of its own: adapters can be added to it in place, and no gradient of the
+    /// whole has to be put together.
+    pub(super) fn products(
+        &self,
+        input: &Tensor,
+        widths: &[i64],
+        bias: Option<&Tensor>,
+    ) -> Result<Vec<Tensor>> {
+        let weights = self.tensor()?.f_split_with_sizes(widths, 0)?;
+        let biases = bias.map(|bias| bias.f_split_with_sizes(widths, 0)).transpose()?.unwrap_or_default();
+        let product = |(number, weight)| Ok(input.f_linear(weight, biases.get(number))?);
+        weights.iter().enumerate().map(product).collect()
+    }
+
+    /// Whether it learns.
+    pub(super) fn is_trained(&self) -> bool {
+        matches!(&self.values, Values::Plain(tensor) if tensor.requires_grad())
+    }
+
+    /// The same as [`Weight::product`] without gradients, from the packed copy if there is one.
     pub(super) fn product_of_few(&self, input: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         match (self.packed.get(), &self.values) {
             (Some(Some(packed)), _) if packed::is_for(input) => packed.product(input, bias),

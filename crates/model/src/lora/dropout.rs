@@ -98,8 +98,7 @@ impl Adapters for TrainingAdapters<'_> {
         for (number, reduced) in targets.into_iter().zip(reduced) {
             let Some((_, b)) = self.lora.pair(layer, modules[number]) else { continue };
             let b = b.f_to_kind(reduced.f_kind()?)?;
-            let scaled = reduced.f_mul_scalar(self.lora.config().scale())?;
-            outputs[number] = outputs[number].f_addmm(&scaled, &b.f_transpose(0, 1)?)?;
+            let _sum = outputs[number].f_addmm_(&reduced, &b.f_transpose(0, 1)?)?;
         }
         Ok(outputs)
     }
@@ -126,16 +125,14 @@ impl TrainingAdapters<'_> {
                 }
                 None => (input.shallow_clone(), frozen.without_bias(number, output)?),
             };
-            let kind = input.f_kind()?;
-            let reduced = input.f_linear(&a.f_to_kind(kind)?, None::<Tensor>)?;
-            let reduced = reduced.f_mul_scalar(self.lora.config().scale())?;
-            let low = reduced.f_linear(&b.f_to_kind(kind)?, None::<Tensor>)?;
+            let reduced = self.reduce(&input, a)?;
+            let low = reduced.f_linear(&b.f_to_kind(reduced.f_kind()?)?, None::<Tensor>)?;
             *output = output.f_add(&self.lora.weighed(layer, frozen, number, (base, low), None)?)?;
         }
         Ok(outputs)
     }
 
-    /// `A x` of each target, all from one product with the stacked factors.
+    /// `A x` of each target times the scale, all from one product with the stacked factors.
     fn reduce_together(
         &self,
         layer: usize,
@@ -147,15 +144,14 @@ impl TrainingAdapters<'_> {
             .iter()
             .filter_map(|number| self.lora.pair(layer, modules[*number]).map(|(a, _)| a))
             .collect();
-        let kind = input.f_kind()?;
         if let [a] = factors[..] {
-            return Ok(vec![input.f_linear(&a.f_to_kind(kind)?, None::<Tensor>)?]);
+            return Ok(vec![self.reduce(input, a)?]);
         }
-        let stacked = Tensor::f_cat(&factors, 0)?.f_to_kind(kind)?;
-        Ok(input.f_linear(&stacked, None::<Tensor>)?.f_split(self.lora.config().rank as i64, -1)?)
+        let stacked = Tensor::f_cat(&factors, 0)?;
+        Ok(self.reduce(input, &stacked)?.f_split(self.lora.config().rank as i64, -1)?)
     }
 
-    /// `A dropout(x)` of each target, every one with its own mask.
+    /// `A dropout(x)` of each target times the scale, every one with its own mask.
     fn reduce_each(
         &self,
         layer: usize,
@@ -164,14 +160,19 @@ impl TrainingAdapters<'_> {
         input: &Tensor,
         dropout: Dropout,
     ) -> Result<Vec<Tensor>> {
-        let kind = input.f_kind()?;
         let mut reduced = Vec::with_capacity(targets.len());
         for number in targets {
             let Some((a, _)) = self.lora.pair(layer, modules[*number]) else { continue };
             let seed = dropout.key.seed_of_module(layer, modules[*number]);
             let dropped = dropout.apply(input, self.lora.config().dropout, seed)?;
-            reduced.push(dropped.f_linear(&a.f_to_kind(kind)?, None::<Tensor>)?);
+            reduced.push(self.reduce(&dropped, a)?);
         }
         Ok(reduced)
+    }
+
+    /// `A x` times the scale, for one A or several, one below the other.
+    fn reduce(&self, input: &Tensor, a: &Tensor) -> Result<Tensor> {
+        let reduced = input.f_linear(&a.f_to_kind(input.f_kind()?)?, None::<Tensor>)?;
+        Ok(reduced.f_mul_scalar(self.lora.config().scale())?)
     }
 }

@@ -3,7 +3,7 @@ use serde_json::json;
 use tch::Device;
 
 use super::*;
-use crate::decoder::Decoder;
+use crate::decoder::{Adapters, Decoder, NoAdapters, PackedCausal, RowAdapters};
 
 fn model() -> DecoderConfig {
     DecoderConfig::from_json(&json!({
@@ -40,6 +40,42 @@ impl Lora {
     /// The same factors with another dropout.
     pub(crate) fn set_dropout(&mut self, dropout: f64) {
         self.config.dropout = dropout;
+    }
+}
+
+/// Training adds to each product in place, generation by ranges of rows.
+#[test]
+fn training_computes_what_is_served_whatever_the_rank_and_the_targets() {
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/parity/qwen2-tied");
+    let model = Decoder::load(&dir, Device::Cpu, Kind::Float).unwrap();
+    let hidden = |adapters: &dyn Adapters| {
+        let mut attention = PackedCausal::new(&[9, 14], model.config());
+        let positions = model.positions(attention.tokens()).unwrap();
+        let ids = (Tensor::arange(23, (Kind::Int64, Device::Cpu)) * 7).remainder(256);
+        model.hidden(&ids, &positions, &mut attention, adapters).unwrap()
+    };
+    let apart = |left: &Tensor, right: &Tensor| f64::try_from((left - right).abs().max()).unwrap();
+    let all = all(model.config());
+    let some = [&[Module::Query, Module::Value][..], &[Module::Key], &[Module::Up, Module::Down], &all];
+    let base = hidden(&NoAdapters);
+    for (rank, targets) in [4, 40].into_iter().flat_map(|rank| some.map(|targets| (rank, targets))) {
+        let config = LoraConfig { rank, ..config(targets) };
+        let lora = Lora::new(config, model.config(), 3, Device::Cpu).unwrap();
+        let _filled = tch::no_grad(|| seeded(7, || lora.flat().shallow_clone().uniform_(-0.1, 0.1)));
+        let trained = hidden(&TrainingAdapters { lora: &lora, dropout: None });
+        let served = tch::no_grad(|| hidden(&RowAdapters::new().with(0..23, &lora)));
+        let (off, on) = (apart(&trained, &served), apart(&trained, &base));
+        assert!(
+            off < 1e-4 && on > 1e-2,
+            "rank {rank}, {targets:?}: {off} from what is served, {on} from the base"
+        );
+        let gradients =
+            Tensor::run_backward(&[trained.square().sum(Kind::Float)], lora.factors(), false, false);
+        let smallest = gradients.iter().map(|gradient| f64::try_from(gradient.abs().max()).unwrap());
+        assert!(
+            smallest.fold(f64::MAX, f64::min) > 1e-6,
+            "rank {rank}, {targets:?}: a factor has no gradient"
+        );
     }
 }
 
