@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use assay_domain::Artifact;
-use assay_domain::job::{Method, TrainSpec, Usage};
+use assay_domain::job::{Method, Residual, TrainSpec, Usage};
 use assay_domain::matrix::{DataFacts, ModelFacts};
 use assay_judging::records::{MetricRecord, from_jsonl};
 use assay_proto::v1::JobView;
@@ -159,6 +159,9 @@ impl Card {
             row("LoRA", shape);
             if let Some(quantization) = recipe.quantization {
                 row("base weights in training", format!("4 bits, {}", quantization.as_str()));
+            }
+            if let Some(Residual::Float32) = recipe.residual {
+                row("hidden states between layers in training", String::from("float32"));
             }
             row("targets", recipe.targets.join(", "));
         }

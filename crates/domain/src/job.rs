@@ -7,7 +7,7 @@ use crate::{Artifact, Digest, Fence, JobId, JobKey, Lease, UnixMillis};
 
 pub use demand::{Demand, Footprint, Gang, Offer};
 pub use judge::{ApiJudge, JudgeSpec, Provider, Thinking, key_in_file};
-pub use method::{Method, Quantization};
+pub use method::{Method, Quantization, Residual};
 pub use opponent::Opponent;
 pub use spec::{
     Comparison, EarlyStopping, GenerateSpec, HubCommit, JudgeInfo, LossOn, ModelSettings, Orders, Recipe,

@@ -79,7 +79,7 @@ const CASES: &[Case] = &[
         "    rank: 16\n",
         "    rnak: 16\n",
         &[
-            "trial.yaml:12:5: unknown field `rnak`: `recipes[0]` has `accumulate`, `alpha`, `checkpoints`, `dora`, `dropout`, `early_stopping`, `epochs`, `keep_best`, `learning_rate`, `lora_plus_ratio`, `loss_on`, `max_grad_norm`, `max_length`, `method`, `micro_batch`, `name`, `neftune_alpha`, `preset`, `quantization`, `rank`, `reference_quirks`, `rslora`, `targets`, `warmup_steps`, `weight_decay`; did you mean `rank`?",
+            "trial.yaml:12:5: unknown field `rnak`: `recipes[0]` has `accumulate`, `alpha`, `checkpoints`, `dora`, `dropout`, `early_stopping`, `epochs`, `keep_best`, `learning_rate`, `lora_plus_ratio`, `loss_on`, `max_grad_norm`, `max_length`, `method`, `micro_batch`, `name`, `neftune_alpha`, `preset`, `quantization`, `rank`, `reference_quirks`, `residual`, `rslora`, `targets`, `warmup_steps`, `weight_decay`; did you mean `rank`?",
         ],
     ),
     (

@@ -176,10 +176,13 @@ fn settings_that_came_later_are_in_no_key_where_they_are_off() {
     let mut fields: Vec<&str> = recipe.as_object().unwrap().keys().map(String::as_str).collect();
     fields.sort_unstable();
     assert_eq!(fields.join(" "), first);
-    let off =
-        train(", lora_plus_ratio: 1, neftune_alpha: 0, dora: false, keep_best: false, early_stopping: null");
+    let off = train(
+        ", lora_plus_ratio: 1, neftune_alpha: 0, dora: false, keep_best: false, early_stopping: null, residual: null",
+    );
     assert_eq!(off.key, plain.key);
-    for on in ["lora_plus_ratio: 16", "neftune_alpha: 5", "dora: true", "keep_best: true"] {
+    for on in
+        ["lora_plus_ratio: 16", "neftune_alpha: 5", "dora: true", "keep_best: true", "residual: float32"]
+    {
         assert_ne!(train(&format!(", {on}")).key, plain.key, "{on}");
     }
     let Work::Train(spec) = serde_json::from_value(serde_json::to_value(&plain.work).unwrap()).unwrap()
@@ -317,9 +320,11 @@ fn settings_of_adapters_are_refused_where_all_weights_are_trained() {
     assert!(preset.contains(&said("preset")), "{preset}");
     let model = refused(
         "path: b}",
-        "path: b, overrides: [{recipe: r16, method: full, alpha: 4, quantization: nf4}]}",
+        "path: b, overrides: [{recipe: r16, method: full, alpha: 4, quantization: nf4, residual: float32}]}",
     );
-    assert!(model.contains(&said("alpha")) && model.contains(&said("quantization")), "{model}");
+    for field in ["alpha", "quantization", "residual"] {
+        assert!(model.contains(&said(field)), "{model}");
+    }
 }
 
 #[test]

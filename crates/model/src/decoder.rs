@@ -44,8 +44,10 @@ pub struct Decoder {
     config: DecoderConfig,
     device: Device,
     kind: Kind,
+    /// The type of hidden states between layers.
+    residual: Kind,
     embedding: Tensor,
-    /// What embeddings are multiplied with, rounded to `kind`.
+    /// What embeddings are multiplied with, rounded to `residual`.
     embedding_scale: Option<Tensor>,
     layers: Vec<Layer>,
     final_norm: RmsNorm,
@@ -115,12 +117,29 @@ impl Decoder {
             .collect::<Result<_>>()?;
         let final_norm = RmsNorm::load(loader, &config, "model.norm", config.hidden_size)?;
         let rotary = RotaryTable::new(&config, device)?;
-        let embedding_scale = match config.scaled_embeddings {
-            true => Some(Tensor::f_full([1], (config.hidden_size as f64).sqrt(), (kind, device))?),
-            false => None,
-        };
+        let embedding_scale = embedding_scale(&config, (kind, device))?;
         let head = Weight::new(head);
-        Ok(Self { config, device, kind, embedding, embedding_scale, layers, final_norm, head, rotary })
+        let residual = kind;
+        Ok(Self {
+            config,
+            device,
+            kind,
+            residual,
+            embedding,
+            embedding_scale,
+            layers,
+            final_norm,
+            head,
+            rotary,
+        })
+    }
+
+    /// Keeps hidden states between layers, and so their gradients, in float32 whatever products are computed in; or in the
+    /// type of the weights again, as after loading.
+    pub fn set_float32_residual(&mut self, wanted: bool) -> Result<()> {
+        self.residual = if wanted { Kind::Float } else { self.kind };
+        self.embedding_scale = embedding_scale(&self.config, (self.residual, self.device))?;
+        Ok(())
     }
 
     /// Makes a packed copy of all weights, once, where the steps of generation are faster with it: on processors with
@@ -162,6 +181,11 @@ impl Decoder {
         self.kind
     }
 
+    /// The type of hidden states between layers.
+    pub fn residual(&self) -> Kind {
+        self.residual
+    }
+
     /// Number of layers.
     pub fn layer_count(&self) -> usize {
         self.layers.len()
@@ -169,7 +193,7 @@ impl Decoder {
 
     /// Embeddings `[N, hidden_size]` of token ids `[N]` (int64, on the model's device).
     pub fn embed(&self, ids: &Tensor) -> Result<Tensor> {
-        let embedded = self.embedding.f_index_select(0, ids)?;
+        let embedded = self.embedding.f_index_select(0, ids)?.f_to_kind(self.residual)?;
         match &self.embedding_scale {
             Some(scale) => Ok(embedded.f_mul(scale)?),
             None => Ok(embedded),
@@ -273,5 +297,13 @@ impl Decoder {
         let positions = self.positions(attention.tokens())?;
         let hidden = self.hidden(ids, &positions, &mut attention, adapters)?;
         self.logits(&hidden)
+    }
+}
+
+/// What a model multiplies its embeddings with, if it does.
+fn embedding_scale(config: &DecoderConfig, options: (Kind, Device)) -> Result<Option<Tensor>> {
+    match config.scaled_embeddings {
+        true => Ok(Some(Tensor::f_full([1], (config.hidden_size as f64).sqrt(), options)?)),
+        false => Ok(None),
     }
 }

@@ -10,7 +10,7 @@ use assay_text::folder::ModelFolder;
 use assay_text::tokenizer::Tokenizer;
 
 use assay_domain::chain;
-use assay_domain::job::{FailureClass, ModelSettings, Progress};
+use assay_domain::job::{FailureClass, ModelSettings, Progress, Residual};
 
 use crate::engine::context::{Context, Stop};
 
@@ -49,11 +49,22 @@ impl Warm {
         self.kept = None;
     }
 
-    /// The model of a folder, loaded unless it is warm.
+    /// The model of a folder, loaded unless it is warm, whose hidden states are in the type of its products.
     pub(super) fn get(
         &mut self,
         dir: &Path,
         bits: Option<FourBits>,
+        context: &mut Context<'_>,
+    ) -> Result<&Loaded, Stop> {
+        self.get_with_residual(dir, bits, None, context)
+    }
+
+    /// The same for training, with hidden states as a recipe has them.
+    pub(super) fn get_with_residual(
+        &mut self,
+        dir: &Path,
+        bits: Option<FourBits>,
+        residual: Option<Residual>,
         context: &mut Context<'_>,
     ) -> Result<&Loaded, Stop> {
         let wanted = (inodes(dir).map_err(|error| Stop::io(dir.display(), &error))?, bits);
@@ -69,8 +80,12 @@ impl Warm {
             self.kept = Some((wanted, loaded));
         }
         context.phase("load");
-        match &self.kept {
-            Some((_, loaded)) => Ok(loaded),
+        match &mut self.kept {
+            Some((_, loaded)) => {
+                let float32 = matches!(residual, Some(Residual::Float32));
+                loaded.decoder.set_float32_residual(float32).map_err(stop)?;
+                Ok(&*loaded)
+            }
             None => {
                 Err(Stop::Failed { class: FailureClass::Crashed, reason: String::from("no model was kept") })
             }

@@ -40,7 +40,7 @@ pub(super) fn run(
     match spec.recipe.method {
         Method::Lora => {
             let bits = spec.recipe.quantization.map(|Quantization::Nf4| FourBits::Held);
-            let model = models.get(&files.model, bits, context)?;
+            let model = models.get_with_residual(&files.model, bits, spec.recipe.residual, context)?;
             let lora = Lora::for_model(lora_config(spec)?, &model.decoder, spec.seed).map_err(stop)?;
             train(spec, files, model, lora.into(), environment, context)
         }

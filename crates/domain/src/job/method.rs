@@ -29,6 +29,14 @@ pub enum Quantization {
     Nf4,
 }
 
+/// The type that hidden states have between the layers of a model whose products are computed in bfloat16.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Residual {
+    /// Sums over many layers keep the digits that bfloat16 drops.
+    Float32,
+}
+
 impl Quantization {
     /// Its word in a matrix.
     pub const fn as_str(self) -> &'static str {

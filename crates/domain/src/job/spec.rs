@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Method, Opponent, Quantization};
+use super::{Method, Opponent, Quantization, Residual};
 use crate::analysis::AnalysisPlan;
 
 /// Which tokens are trained on.
@@ -87,6 +87,9 @@ pub struct Recipe {
     /// How the base model's matrices are held in training and when the adapter answers; as in its files when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantization: Option<Quantization>,
+    /// The type of hidden states between layers in training; that of products when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub residual: Option<Residual>,
 }
 
 const fn one() -> f64 {

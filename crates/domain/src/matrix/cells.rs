@@ -158,6 +158,7 @@ impl RecipeSettings {
             keep_best: over.keep_best.or(self.keep_best),
             early_stopping: over.early_stopping.or(self.early_stopping),
             quantization: over.quantization.or(self.quantization),
+            residual: over.residual.or(self.residual),
             checkpoints: over.checkpoints.or(self.checkpoints),
         }
     }
@@ -182,6 +183,7 @@ impl RecipeSettings {
             lora_plus_ratio: None,
             dora: None,
             quantization: None,
+            residual: None,
             learning_rate: self.learning_rate.or(Some(FULL_LEARNING_RATE)),
             ..self
         }
@@ -213,6 +215,7 @@ impl RecipeSettings {
             keep_best: self.keep_best.unwrap_or(false),
             early_stopping: self.early_stopping,
             quantization: self.quantization,
+            residual: self.residual,
         }
     }
 }

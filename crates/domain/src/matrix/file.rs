@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Budget, DirectComparison, Judge, Needs, Places, Preset, Schedule};
-use crate::job::{EarlyStopping, LossOn, Method, Orders, Quantization, SamplingDefaults};
+use crate::job::{EarlyStopping, LossOn, Method, Orders, Quantization, Residual, SamplingDefaults};
 
 /// A projection that may carry an adapter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -297,6 +297,10 @@ pub struct RecipeSettings {
     /// out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantization: Option<Quantization>,
+    /// Keeps hidden states between layers in float32 in training, where products are computed in bfloat16 (GPUs); in the type of
+    /// products when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub residual: Option<Residual>,
     /// When adapters are kept; `every_epoch` when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoints: Option<Checkpoints>,

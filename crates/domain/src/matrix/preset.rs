@@ -68,6 +68,7 @@ impl Preset {
             keep_best: Some(false),
             early_stopping: None,
             quantization: None,
+            residual: None,
             checkpoints: Some(checkpoints),
         }
     }

@@ -151,6 +151,7 @@ fn training() -> Training {
             keep_best: false,
             early_stopping: None,
             quantization: None,
+            residual: None,
         },
         seed: 42,
         steps_per_epoch: 6,

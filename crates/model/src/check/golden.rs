@@ -111,12 +111,18 @@ impl Tolerance {
 }
 
 /// The model in bfloat16 beside values of float32.
-pub(super) fn bfloat16(dir: &Path, device: Device, files: &TensorFiles) -> Result<[Comparison; 2]> {
-    let model = Decoder::load(dir, device, Kind::BFloat16)?;
+pub(super) fn bfloat16(dir: &Path, device: Device, files: &TensorFiles) -> Result<[Comparison; 3]> {
+    let mut model = Decoder::load(dir, device, Kind::BFloat16)?;
     let expected = tensor(files, "logits")?;
-    let ours = computed(&model, files, None)?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?;
-    let ours = ours.f_reshape(expected.size())?;
+    let ours = |model: &Decoder| -> Result<Tensor> {
+        let ours = computed(model, files, None)?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?;
+        Ok(ours.f_reshape(expected.size())?)
+    };
     let largest = expected.f_abs()?.f_max()?.f_double_value(&[])?;
+    model.set_float32_residual(true)?;
+    let residual = largest_difference(&ours(&model)?, &expected)? / largest;
+    model.set_float32_residual(false)?;
+    let ours = ours(&model)?;
     let difference = largest_difference(&ours, &expected)? / largest;
     let chosen = expected.f_gather(-1, &ours.f_argmax(-1, true)?, false)?;
     let given_up = expected.f_amax([-1i64].as_slice(), true)?.f_sub(&chosen)?;
@@ -125,6 +131,11 @@ pub(super) fn bfloat16(dir: &Path, device: Device, files: &TensorFiles) -> Resul
     Ok([
         Comparison::new("bfloat16 logits (share of the largest)", difference, BFLOAT16_LOGITS),
         Comparison::new("bfloat16 top-1 that differ (share)", share, BFLOAT16_TOP_1),
+        Comparison::new(
+            "bfloat16 logits, residual in float32 (share of the largest)",
+            residual,
+            BFLOAT16_LOGITS,
+        ),
     ])
 }
 

@@ -9,7 +9,7 @@ use super::weight::Weight;
 use super::{Adapters, Attention, Frozen, Rotary};
 use crate::packed::few;
 use crate::weights::WeightLoader;
-use crate::{Module, Result, SizedModule, packed};
+use crate::{Module, Result, SizedModule};
 
 const QUERY_KEY_VALUE: [Module; 4] = [Module::Query, Module::Key, Module::Value, Module::QueryKeyValue];
 const GATE_UP: [Module; 3] = [Module::Gate, Module::Up, Module::GateUp];
@@ -137,7 +137,7 @@ impl Layer {
         attention: &mut dyn Attention,
         adapters: &dyn Adapters,
     ) -> Result<Tensor> {
-        let is_few = adapters.are_served() && packed::is_for(hidden);
+        let is_few = adapters.are_served() && self.attention_norm.is_for_few(hidden);
         let norm = |norm: &RmsNorm, rows: &Tensor| match is_few {
             true => norm.forward_few(rows),
             false => norm.forward(rows),

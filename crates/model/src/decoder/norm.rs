@@ -1,10 +1,10 @@
-//! RMSNorm over the last dimension, in float32 as Transformers does.
+//! RMSNorm over the last dimension, in float32 as Transformers does; its output is of the type that products are computed in.
 
 use assay_text::config::DecoderConfig;
 use tch::{Kind, Tensor};
 
 use crate::Result;
-use crate::packed::few;
+use crate::packed::{self, few};
 use crate::weights::WeightLoader;
 
 /// One norm of a model.
@@ -15,6 +15,8 @@ pub(super) struct RmsNorm {
     /// Where it is trained with `unit_offset`: the weight as stored, from which the other is computed anew.
     leaf: Option<Tensor>,
     epsilon: f64,
+    /// Of the output.
+    kind: Kind,
     /// Multiplied in float32, rounded after; otherwise rounded before.
     unit_offset: bool,
 }
@@ -30,12 +32,11 @@ impl RmsNorm {
         let stored = loader.load(&format!("{name}.weight"), &[width])?;
         let leaf = (unit_offset && loader.trains()).then(|| stored.shallow_clone());
         let weight = if unit_offset { stored.f_to_kind(Kind::Float)?.f_add_scalar(1.0)? } else { stored };
-        Ok(Self { weight, leaf, epsilon: config.norm_epsilon, unit_offset })
+        Ok(Self { weight, leaf, epsilon: config.norm_epsilon, kind: loader.kind, unit_offset })
     }
 
-    /// `input` over its root mean square, times the weight, in the input's type.
+    /// `input` over its root mean square, times the weight.
     pub(super) fn forward(&self, input: &Tensor) -> Result<Tensor> {
-        let kind = input.f_kind()?;
         let wide = input.f_to_kind(Kind::Float)?;
         let mean_square = wide.f_square()?.f_mean_dim(&[-1i64][..], true, Kind::Float)?;
         let scaled = wide.f_mul(&mean_square.f_add_scalar(self.epsilon)?.f_rsqrt()?)?;
@@ -44,9 +45,15 @@ impl RmsNorm {
                 Some(leaf) => scaled.f_mul(&leaf.f_add_scalar(1.0)?)?,
                 None => scaled.f_mul(&self.weight)?,
             }
-            .f_to_kind(kind)?);
+            .f_to_kind(self.kind)?);
         }
-        Ok(scaled.f_to_kind(kind)?.f_mul(&self.weight)?)
+        // An input in float32 stays so until it has met the weight.
+        Ok(scaled.f_to_kind(input.f_kind()?)?.f_mul(&self.weight)?.f_to_kind(self.kind)?)
+    }
+
+    /// Whether [`RmsNorm::forward_few`] is for these rows.
+    pub(super) fn is_for_few(&self, input: &Tensor) -> bool {
+        self.kind == Kind::Float && packed::is_for(input)
     }
 
     /// The same for rows that [`crate::packed::is_for`], without gradients.

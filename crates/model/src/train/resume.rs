@@ -158,7 +158,7 @@ impl Trainer<'_> {
     }
 
     fn environment(&self) -> BTreeMap<String, String> {
-        let device = self.model.device();
+        let (device, residual) = (self.model.device(), self.model.residual());
         let named = [
             ("device", format!("{device:?}")),
             ("device model", device::model(device)),
@@ -167,7 +167,11 @@ impl Trainer<'_> {
             ("LibTorch", device::LIBTORCH_VERSION.to_owned()),
             ("threads", device::threads().to_string()),
         ];
-        named.map(|(name, value)| (name.to_owned(), value)).into()
+        let mut named: BTreeMap<String, String> = named.map(|(name, value)| (name.to_owned(), value)).into();
+        if residual != self.model.kind() {
+            named.insert("residual".to_owned(), format!("{residual:?}"));
+        }
+        named
     }
 }
 

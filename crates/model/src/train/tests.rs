@@ -1,4 +1,5 @@
 mod ended;
+mod residual;
 mod splits;
 mod whole;
 

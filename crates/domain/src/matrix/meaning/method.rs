@@ -39,6 +39,7 @@ impl Meaning<'_> {
             ("lora_plus_ratio", settings.lora_plus_ratio.is_some()),
             ("dora", settings.dora.is_some()),
             ("quantization", settings.quantization.is_some()),
+            ("residual", settings.residual.is_some()),
         ];
         for (field, _) in given.into_iter().filter(|(_, given)| *given) {
             let what = format!("{field} is a setting of adapters, and `method: full` trains all weights");
