@@ -61,9 +61,12 @@ fn training_computes_what_is_served_whatever_the_rank_and_the_targets() {
     for (rank, targets) in [4, 40].into_iter().flat_map(|rank| some.map(|targets| (rank, targets))) {
         let config = LoraConfig { rank, ..config(targets) };
         let lora = Lora::new(config, model.config(), 3, Device::Cpu).unwrap();
-        let _filled = tch::no_grad(|| seeded(7, || lora.flat().shallow_clone().uniform_(-0.1, 0.1)));
+        let served = {
+            let _guard = tch::no_grad_guard();
+            let _filled = seeded(7, || lora.flat().shallow_clone().uniform_(-0.1, 0.1));
+            hidden(&RowAdapters::new().with(0..23, &lora))
+        };
         let trained = hidden(&TrainingAdapters { lora: &lora, dropout: None });
-        let served = tch::no_grad(|| hidden(&RowAdapters::new().with(0..23, &lora)));
         let (off, on) = (apart(&trained, &served), apart(&trained, &base));
         assert!(
             off < 1e-4 && on > 1e-2,
