@@ -82,19 +82,16 @@ fn a_download_that_broke_off_goes_on_in_the_next_command_and_the_token_stays_wit
 
     assert!(!place.hub.world.lock().unwrap().leaked, "the token went to another host");
     assert!(!(ended.out + &ended.err).contains(TOKEN));
-    assert!(!holds(&place.world.path("."), TOKEN), "the token is in a file");
+    assert!(!holds(&place.world.path("."), TOKEN, 0), "the token is in a file");
 }
 
-/// Longer files are weights, whose digest was checked.
-const TEXT_BYTES_MAX: u64 = 64 << 20;
-
-/// Whether a file below holds a text.
-pub(crate) fn holds(folder: &Path, text: &str) -> bool {
+/// Whether a file below holds a text. Files of this many bytes are weights, whose digest was checked.
+pub(crate) fn holds(folder: &Path, text: &str, weights_bytes: u64) -> bool {
     fs::read_dir(folder).unwrap().any(|entry| {
         let path = entry.unwrap().path();
         match path.is_dir() {
-            true => holds(&path, text),
-            false if fs::metadata(&path).is_ok_and(|found| found.len() > TEXT_BYTES_MAX) => false,
+            true => holds(&path, text, weights_bytes),
+            false if fs::metadata(&path).is_ok_and(|found| found.len() == weights_bytes) => false,
             false => fs::read(&path).unwrap().windows(text.len()).any(|part| part == text.as_bytes()),
         }
     })

@@ -7,6 +7,7 @@ use std::path::Path;
 use assay_tests::{Need, need};
 use serde_json::Value;
 
+use crate::collector::Collector;
 use crate::hub::holds;
 use crate::hub_server::{Server, TOKEN, first_of};
 use crate::stack::Up;
@@ -14,8 +15,8 @@ use crate::world::{World, alone};
 
 const WEIGHTS: &str = "model.safetensors";
 
-/// The small matrix on a Hub that has the demo's model; its weights are those of the model where `weights` says so.
-fn place(model: &Path, weights: bool) -> (Server, World) {
+/// The small matrix on a Hub that has the demo's model; its weights are those of the model where `weights` says so. All is logged.
+fn place(model: &Path, weights: bool, traces: &Collector) -> (Server, World) {
     let hub = Server::start();
     for entry in fs::read_dir(model).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
@@ -24,7 +25,8 @@ fn place(model: &Path, weights: bool) -> (Server, World) {
             hub.set(|world| drop(world.files.insert(name.clone(), (bytes, name == WEIGHTS))));
         }
     }
-    let world = World::new(model).with_variable("HF_TOKEN", TOKEN).with_variable("HF_ENDPOINT", &hub.url);
+    let world = World::traced(model, &traces.endpoint).with_variable("RUST_LOG", "trace");
+    let world = world.with_variable("HF_TOKEN", TOKEN).with_variable("HF_ENDPOINT", &hub.url);
     let cache = world.path("hub").display().to_string();
     let world = world.with_variable("ASSAY_HUB_CACHE", &cache);
     world.change_matrix(&format!("path: {}", model.display()), "hub: org/tiny");
@@ -62,7 +64,8 @@ fn variables(pid: i32) -> Vec<u8> {
 fn weights_go_from_the_hub_to_the_worker_and_the_token_stays_in_the_coordinators_memory() {
     let Some(model) = need(Need::Model) else { return };
     let _alone = alone();
-    let (hub, world) = place(&model, true);
+    let traces = Collector::start();
+    let (hub, world) = place(&model, true, &traces);
     let half = hub.bytes(WEIGHTS).len() / 2;
     // Gated; the first to ask is refused, and the first that is not breaks off.
     hub.set(|world| {
@@ -90,6 +93,12 @@ fn weights_go_from_the_hub_to_the_worker_and_the_token_stays_in_the_coordinators
     assert!(!has_file_of(&world.path("hub"), bytes), "nobody fetched them here");
     assert!(has_file_of(&world.data_dir().join("worker/cache"), bytes));
 
+    // Who exports reads them from the Hub too, by the token of his own.
+    let (matrix, ..) = mended.submitted();
+    world.assay(&["export", &matrix, "--out", "exported", "--data-dir", "data"]).expect(0);
+    assert!(world.path("exported/adapter_model.safetensors").is_file());
+    assert_eq!(weights_seen(&hub), [0]);
+
     // The same bytes, uploaded, are the same jobs.
     world.change_matrix("hub: org/tiny", "hub: org/tiny, upload: true");
     let uploaded = world.assay(&submit);
@@ -113,14 +122,18 @@ fn weights_go_from_the_hub_to_the_worker_and_the_token_stays_in_the_coordinators
     for ended in [refused, mended, uploaded] {
         assert!(!(ended.out + &ended.err).contains(TOKEN));
     }
-    assert!(!holds(&world.path("."), TOKEN), "the token is in a file");
+    assert!(!holds(&world.path("."), TOKEN, bytes), "the token is in a file");
+    let spans = traces.spans();
+    assert!(spans.iter().any(|span| span.name == "assay.v1.Artifacts/SignDownload"));
+    assert!(!format!("{spans:?}").contains(TOKEN), "the token is in a trace");
 }
 
 #[test]
 fn other_bytes_than_the_hub_lists_are_tried_again_and_then_fail_the_job_with_their_name() {
     let Some(model) = need(Need::Model) else { return };
     let _alone = alone();
-    let (hub, world) = place(&model, false);
+    let traces = Collector::start();
+    let (hub, world) = place(&model, false, &traces);
     hub.set(|world| world.lies = true);
     let up = Up::start(&world);
     up.wait_for_workers(&world);

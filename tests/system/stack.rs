@@ -33,8 +33,11 @@ impl Up {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let lines = lines(child.stderr.take().unwrap());
         let up = Self { child };
-        let first = lines.recv_timeout(LIMIT).unwrap();
-        assert!(first.starts_with("coordinator at "), "{first}");
+        // After what it logs, if it does.
+        let mut said = Vec::new();
+        while !said.last().is_some_and(|line: &String| line.starts_with("coordinator at ")) {
+            said.push(lines.recv_timeout(LIMIT).unwrap_or_else(|_| panic!("not up, and said: {said:?}")));
+        }
         // The rest is read and dropped, so that it never blocks.
         std::thread::spawn(move || lines.iter().count());
         up

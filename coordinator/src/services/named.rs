@@ -99,7 +99,7 @@ impl Named {
                 }
                 lacking.push(match file.origin() {
                     Some(origin) => format!(
-                        "{origin}, which is gated or private (start this coordinator with HF_TOKEN set to a token that may read it, \
+                        "{origin}, which is gated or private, or not said to be open (start this coordinator with HF_TOKEN set to a token that may read it, \
                          or give the model `upload: true`)"
                     ),
                     None => format!("{} of {name} ({}, {} bytes)", file.path, file.key, file.bytes),
