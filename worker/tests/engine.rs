@@ -121,7 +121,8 @@ fn all_weights_and_an_adapter_over_4_bits_are_trained_and_answer() {
     };
     let no_adapter = json!({ "method": "full", "rank": 0, "alpha": 0.0, "dropout": 0.0, "targets": [], "learning_rate": 1e-5 });
     let full = train(no_adapter, "full");
-    let four_bits = train(json!({ "quantization": "nf4" }), "nf4");
+    // On a processor all is in float32 already: the second setting is taken, and nothing comes of it.
+    let four_bits = train(json!({ "quantization": "nf4", "residual": "float32" }), "nf4");
     assert!(four_bits[0] > full[0] + 1e-3, "4 bits make the base worse: {four_bits:?} and {full:?}");
     let made = |name: &str| dir.path().join(name).join("adapter@1");
     for file in ["model.safetensors", "config.json", "tokenizer.json"] {

@@ -104,24 +104,41 @@ fn prompts(model: &Path, count: usize) -> Vec<PromptRow> {
 
 /// The largest difference between the last logits of prompts in one pass and each alone, as a share of the largest logit.
 fn packing_moves_logits_by(decoder: &Decoder, prompts: &[PromptRow]) -> f64 {
-    let flat = |prompts: &[PromptRow]| -> Vec<i64> {
-        prompts.iter().flat_map(|prompt| &prompt.ids).map(|id| i64::from(*id)).collect()
-    };
-    let last = |prompts: &[PromptRow]| {
-        let lengths: Vec<i64> = prompts.iter().map(|prompt| prompt.ids.len() as i64).collect();
-        let ends = lengths.iter().scan(0, |end, length| {
-            *end += length;
-            Some(*end - 1)
-        });
-        let ends = Tensor::from_slice(&ends.collect::<Vec<i64>>());
-        let ids = Tensor::from_slice(&flat(prompts));
-        let logits = decoder.sequence_logits(&ids, &lengths, &RowAdapters::new()).unwrap();
-        logits.index_select(0, &ends).to_kind(Kind::Float)
-    };
-    let together = last(prompts);
-    let alone: Vec<Tensor> = prompts.iter().map(|prompt| last(std::slice::from_ref(prompt))).collect();
+    let together = last_logits(decoder, prompts);
+    let alone: Vec<Tensor> =
+        prompts.iter().map(|prompt| last_logits(decoder, std::slice::from_ref(prompt))).collect();
     let apart = (Tensor::cat(&alone, 0) - &together).abs().max();
     f64::try_from(apart / together.abs().max()).unwrap()
+}
+
+/// The logits after the last token of each prompt, all in one pass: `[prompts, vocabulary]`.
+fn last_logits(decoder: &Decoder, prompts: &[PromptRow]) -> Tensor {
+    let ids: Vec<i64> = prompts.iter().flat_map(|prompt| &prompt.ids).map(|id| i64::from(*id)).collect();
+    let lengths: Vec<i64> = prompts.iter().map(|prompt| prompt.ids.len() as i64).collect();
+    let ends = lengths.iter().scan(0, |end, length| {
+        *end += length;
+        Some(*end - 1)
+    });
+    let ends = Tensor::from_slice(&ends.collect::<Vec<i64>>());
+    let logits = decoder.sequence_logits(&Tensor::from_slice(&ids), &lengths, &RowAdapters::new()).unwrap();
+    logits.index_select(0, &ends).to_kind(Kind::Float)
+}
+
+/// Thirty layers add up in bfloat16 or in float32; products are in bfloat16 in both.
+#[test]
+fn a_residual_in_float32_brings_bfloat16_nearer_to_float32() {
+    let Some(dir) = need(Need::Model) else { return };
+    let prompts = prompts(&dir, 8);
+    let exact = last_logits(&Decoder::load(&dir, Device::Cpu, Kind::Float).unwrap(), &prompts);
+    let mut decoder = Decoder::load(&dir, Device::Cpu, Kind::BFloat16).unwrap();
+    let mut apart = |wide: bool| {
+        decoder.set_float32_residual(wide).unwrap();
+        let difference = last_logits(&decoder, &prompts) - &exact;
+        f64::try_from(difference.norm() / exact.norm()).unwrap()
+    };
+    let (narrow, wide) = (apart(false), apart(true));
+    say(&format!("residual in float32: {wide:.2e} from float32's logits instead of {narrow:.2e}"));
+    assert!(wide < narrow && wide > 0.0, "{wide} and {narrow}");
 }
 
 #[test]
