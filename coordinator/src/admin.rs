@@ -17,8 +17,12 @@ mod compact;
 mod export;
 mod files;
 mod objects;
+mod place;
+mod remote;
 mod restore;
 pub(crate) mod schedule;
+mod shelf;
+mod store;
 mod stored;
 mod verify;
 
@@ -26,6 +30,8 @@ pub use backup::{BACKUP_FILE, Backup, backup};
 pub use command::AdminArgs;
 pub use compact::{Compacted, compact};
 pub use export::{Exported, export};
+pub use place::BackupPlace;
+pub use remote::{BadBucketUrl, BucketUrl};
 pub use restore::{Restored, restore};
 pub use schedule::BackupSchedule;
 pub use verify::{Verified, verify};
@@ -88,6 +94,26 @@ pub enum AdminError {
         /// The one that was durable.
         proven: u64,
     },
+    /// A backup was not what was written.
+    #[error("what was written to {place} is not what was read: {wrong}")]
+    ReadBack {
+        /// The backup.
+        place: String,
+        /// All that was wrong.
+        wrong: String,
+    },
+    /// The object store refused, or could not be reached.
+    #[error("cannot {action} {url}: {reason}; {advice}")]
+    Remote {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        url: String,
+        /// What the store or the way to it said.
+        reason: String,
+        /// What to do.
+        advice: &'static str,
+    },
     /// The file system refused.
     #[error("cannot {action} {path}", path = path.display())]
     Io {
@@ -116,6 +142,18 @@ pub enum AdminError {
 impl AdminError {
     fn io<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> AdminError + 'a {
         move |source| AdminError::Io { action, path: path.to_path_buf(), source }
+    }
+
+    /// The same about a place that was copied to a folder.
+    fn moved(self, folder: &Path, place: String) -> AdminError {
+        if let Self::BackupDamaged { path, wrong } = self {
+            let within = path.strip_prefix(folder).unwrap_or(&path);
+            return Self::BackupDamaged { path: Path::new(&place).join(within), wrong };
+        }
+        if let Self::NoState { .. } = self {
+            return Self::NoState { path: place.into() };
+        }
+        self
     }
 
     /// Whether a running coordinator may have removed a file between listing and reading it.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use assay_coordinator::admin::BackupSchedule;
+use assay_coordinator::admin::{BackupPlace, BackupSchedule};
 use assay_coordinator::config::{Config, MonthBudget, TeamBudget, TeamSetting, teams};
 use assay_coordinator::hub::HubAccess;
 use clap::Args;
@@ -42,9 +42,10 @@ pub(crate) struct Serve {
     /// Finished matrices are forgotten so many days after their end; all are kept without it.
     #[arg(long, env = "ASSAY_HISTORY_DAYS", value_parser = clap::value_parser!(u64).range(1..=36_500))]
     history_days: Option<u64>,
-    /// Takes backups by itself: the folder for them, on another disk than the data folder.
-    #[arg(long, value_name = "DIR", requires = "backup_every")]
-    backup_to: Option<PathBuf>,
+    /// Takes backups by itself: the folder for them, on another disk than the data folder, or a bucket's prefix, such as
+    /// s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX, with credentials from the environment.
+    #[arg(long, value_name = "DIR|URL", requires = "backup_every")]
+    backup_to: Option<BackupPlace>,
     /// From one backup to the next, such as 6h, 30m or 1d.
     #[arg(long, value_name = "TIME", requires = "backup_to", value_parser = duration_ms)]
     backup_every: Option<u64>,
@@ -72,7 +73,7 @@ impl Serve {
         limits.silent_socket_ms = self.silent_socket_ms.unwrap_or(limits.silent_socket_ms);
         let keep = usize::try_from(self.backup_keep).unwrap_or(usize::MAX);
         let schedule = self.backup_to.zip(self.backup_every);
-        config.backups = schedule.map(|(folder, every_ms)| BackupSchedule { folder, every_ms, keep });
+        config.backups = schedule.map(|(to, every_ms)| BackupSchedule { to, every_ms, keep });
         config
     }
 }

@@ -33,7 +33,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("safetensors", &["text", "model"]),
     ("sled", &["coordinator"]),
     ("axum*", &["coordinator"]),
-    ("object_store", &["artifacts"]),
+    ("object_store", &["coordinator"]),
     ("opentelemetry*", &["telemetry"]),
     ("tracing-opentelemetry", &["telemetry"]),
     ("tracing-subscriber", &["telemetry"]),

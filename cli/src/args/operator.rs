@@ -22,8 +22,9 @@ pub(crate) struct Operator {
     /// Finished matrices are forgotten so many days after their end; all are kept without it.
     #[arg(long)]
     history_days: Option<u64>,
-    /// Takes backups by itself: the folder for them, on another disk than the data folder.
-    #[arg(long, value_name = "DIR", requires = "backup_every")]
+    /// Takes backups by itself: the folder for them, on another disk than the data folder, or a bucket's prefix (s3://BUCKET/PREFIX,
+    /// gs://, az://) with credentials from the environment.
+    #[arg(long, value_name = "DIR|URL", requires = "backup_every")]
     backup_to: Option<PathBuf>,
     /// From one backup to the next, such as 6h, 30m or 1d.
     #[arg(long, value_name = "TIME", requires = "backup_to")]

@@ -111,6 +111,12 @@ impl Service {
         if let Some(variable) = self.withheld {
             command.env_remove(variable);
         }
+        if self.name != "assay-coordinator" {
+            let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+            names.filter(|name| is_of_a_bucket(name)).for_each(|name| {
+                command.env_remove(name);
+            });
+        }
         command.spawn().with_context(|| self.program.display().to_string())
     }
 
@@ -120,9 +126,36 @@ impl Service {
     }
 }
 
+/// Whether a variable may hold credentials of an object store: they are for the coordinator's backups, and nobody else gets them.
+fn is_of_a_bucket(name: &str) -> bool {
+    let prefixes =
+        ["AWS_", "AZURE_", "GOOGLE_SERVICE_ACCOUNT", "GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_BEARER_TOKEN"];
+    name == "SERVICE_ACCOUNT" || prefixes.iter().any(|prefix| name.starts_with(prefix))
+}
+
 fn terminate(child: &Child) {
     if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
         // A process that is gone already needs no signal.
         let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_of_buckets_are_kept_from_workers_and_keys_of_judges_are_not() {
+        for name in [
+            "AWS_SECRET_ACCESS_KEY",
+            "AZURE_STORAGE_ACCOUNT_KEY",
+            "GOOGLE_SERVICE_ACCOUNT_KEY",
+            "SERVICE_ACCOUNT",
+        ] {
+            assert!(is_of_a_bucket(name), "{name}");
+        }
+        for name in ["ANTHROPIC_API_KEY", "GOOGLE_API_KEY", "HF_TOKEN", "PATH"] {
+            assert!(!is_of_a_bucket(name), "{name}");
+        }
     }
 }

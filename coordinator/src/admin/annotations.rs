@@ -4,12 +4,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{AdminError, files, objects};
-use crate::annotations::FOLDER;
+use super::AdminError;
+use super::store::Sink;
+pub(super) use crate::annotations::FOLDER;
 
-/// Copies all of it from one data folder or backup to another; adds names and digests. A verdict whose writing was under way
-/// may be there as half a line, which readers leave out: nobody was told that it was kept.
-pub(super) fn copy(from: &Path, to: &Path, copied: &mut Vec<(String, String)>) -> Result<(), AdminError> {
+/// Copies all of it from a data folder or backup; adds names and digests. A verdict whose writing was under way may be there as
+/// half a line, which readers leave out: nobody was told that it was kept.
+pub(super) fn copy(from: &Path, to: &dyn Sink, copied: &mut Vec<(String, String)>) -> Result<(), AdminError> {
     for matrix in folders(&from.join(FOLDER))? {
         for person in folders(&matrix)? {
             // The session first: without it verdicts are of no use.
@@ -17,10 +18,9 @@ pub(super) fn copy(from: &Path, to: &Path, copied: &mut Vec<(String, String)>) -
                 let path = person.join(name);
                 let Ok(within) = path.strip_prefix(from) else { continue };
                 if path.is_file() {
-                    let target = to.join(within);
-                    files::copy(&path, &target)?;
-                    let digest = objects::digest(&target).map_err(AdminError::io("read", &target))?.1;
-                    copied.push((within.display().to_string(), digest));
+                    let name = within.display().to_string();
+                    let digest = to.copy(&path, &name)?;
+                    copied.push((name, digest));
                 }
             }
         }

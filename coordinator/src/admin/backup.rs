@@ -9,7 +9,8 @@ use assay_domain::UnixMillis;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::files::{self, Staged};
+use super::files::Staged;
+use super::store::{Folder, Sink};
 use super::stored::{Damage, Stored};
 use super::{AdminError, annotations, objects};
 use crate::disk::RealDisk;
@@ -56,6 +57,20 @@ pub fn backup(
     now: UnixMillis,
 ) -> Result<Backup, AdminError> {
     let staged = Staged::new(target)?;
+    let folder = Folder::make(staged.folder())?;
+    let made = fill(data_dir, &folder, with_objects, now)?;
+    folder.write(BACKUP_FILE, &json(&made))?;
+    staged.finish()?;
+    Ok(made)
+}
+
+/// Writes all of a backup but its description, which it answers.
+pub(super) fn fill(
+    data_dir: &Path,
+    to: &dyn Sink,
+    with_objects: bool,
+    now: UnixMillis,
+) -> Result<Backup, AdminError> {
     let stored = Stored::load(&RealDisk, data_dir, Damage::Refused)?;
     if stored.last_sequence == 0 {
         return Err(AdminError::NoState { path: data_dir.to_path_buf() });
@@ -70,13 +85,11 @@ pub fn backup(
         object_bytes: 0,
         wrong_objects: Vec::new(),
         without_objects: !with_objects,
-        files: write_state(&stored, data_dir, staged.folder())?,
+        files: write_state(&stored, data_dir, to)?,
     };
     if with_objects {
-        copy_objects(&stored, data_dir, staged.folder(), &mut made)?;
+        copy_objects(&stored, data_dir, to, &mut made)?;
     }
-    files::write(&staged.folder().join(BACKUP_FILE), &json(&made))?;
-    staged.finish()?;
     Ok(made)
 }
 
@@ -84,37 +97,38 @@ pub fn backup(
 pub(super) fn write_state(
     stored: &Stored,
     from: &Path,
-    to: &Path,
+    to: &dyn Sink,
 ) -> Result<Vec<(String, String)>, AdminError> {
     let mut files = Vec::new();
-    for folder in ["snapshots", "journal", "objects"] {
-        files::make_folder(&to.join(folder))?;
-    }
     let snapshot = stored.snapshot.iter().map(|(_, name)| (name, true));
     for (name, whole) in snapshot.chain(stored.history.iter().map(|(name, whole)| (name, *whole))) {
         let name = format!("snapshots/{name}");
-        let copy = to.join(&name);
-        match whole {
-            true => files::copy(&from.join(&name), &copy)?,
+        let digest = match whole {
+            true => to.copy(&from.join(&name), &name)?,
             // What the snapshot lists has to be there, also where nothing is left of it.
-            false => files::write(&copy, &snapshot::empty(&copy))?,
-        }
-        let digest = objects::digest(&copy).map_err(AdminError::io("read", &copy))?.1;
+            false => write(to, &name, &snapshot::empty(name.as_ref()))?,
+        };
         files.push((name, digest));
     }
     for (name, bytes) in &stored.segments {
         let name = format!("journal/{name}");
-        files::write(&to.join(&name), bytes)?;
-        files.push((name, hex::encode(Sha256::digest(bytes))));
+        let digest = write(to, &name, bytes)?;
+        files.push((name, digest));
     }
     annotations::copy(from, to, &mut files)?;
     Ok(files)
 }
 
-fn copy_objects(stored: &Stored, from: &Path, to: &Path, made: &mut Backup) -> Result<(), AdminError> {
-    let (from, to) = (from.join("objects"), to.join("objects"));
-    for (key, (file, whose)) in objects::named(stored.matrices()) {
-        if let Some(wrong) = copy_object(&from, &to, &file)? {
+fn write(to: &dyn Sink, name: &str, bytes: &[u8]) -> Result<String, AdminError> {
+    to.write(name, bytes)?;
+    Ok(hex::encode(Sha256::digest(bytes)))
+}
+
+fn copy_objects(stored: &Stored, from: &Path, to: &dyn Sink, made: &mut Backup) -> Result<(), AdminError> {
+    let named = objects::named(stored.matrices());
+    let wrong = to.copy_objects(&from.join("objects"), &objects::files(&named))?;
+    for ((key, (file, whose)), wrong) in named.iter().zip(wrong) {
+        if let Some(wrong) = wrong {
             made.wrong_objects.push(format!("{key} ({whose}) {wrong}"));
         } else {
             made.objects += 1;
@@ -124,25 +138,8 @@ fn copy_objects(stored: &Stored, from: &Path, to: &Path, made: &mut Backup) -> R
     Ok(())
 }
 
-/// Copies an object and reads the copy back; answers what is wrong with it, and then leaves none.
-pub(super) fn copy_object(
-    from: &Path,
-    to: &Path,
-    file: &assay_domain::FileRef,
-) -> Result<Option<String>, AdminError> {
-    if let Some(wrong) = objects::wrong(from, file, false) {
-        return Ok(Some(wrong));
-    }
-    let copy = to.join(file.key.as_str());
-    files::copy(&from.join(file.key.as_str()), &copy)?;
-    let wrong = objects::wrong(to, file, true);
-    if wrong.is_some() {
-        std::fs::remove_file(&copy).map_err(AdminError::io("remove", &copy))?;
-    }
-    Ok(wrong)
-}
-
-fn json(backup: &Backup) -> Vec<u8> {
+/// The description, as it is stored.
+pub(super) fn json(backup: &Backup) -> Vec<u8> {
     // Strings and numbers always have a JSON form.
     let mut text = serde_json::to_string_pretty(backup).unwrap_or_default();
     text.push('\n');

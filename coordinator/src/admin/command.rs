@@ -9,7 +9,7 @@ use assay_domain::UnixMillis;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::{AdminError, backup, compact, export, restore, verify};
+use super::{AdminError, BackupPlace, compact, export, verify};
 use crate::clock::{Clock as _, SystemClock};
 use crate::index::ProbeCommand;
 
@@ -30,17 +30,17 @@ enum Command {
     Verify {
         #[command(flatten)]
         common: Common,
-        /// Check a backup instead of the data folder.
-        #[arg(long, value_name = "DIR")]
-        backup: Option<PathBuf>,
+        /// Check a backup instead of the data folder: a folder, or s3://BUCKET/PREFIX, gs:// or az://.
+        #[arg(long, value_name = "DIR|URL")]
+        backup: Option<BackupPlace>,
         /// Look at the lengths of objects only, not at their digests.
         #[arg(long)]
         quick: bool,
     },
-    /// Write a backup to a new folder. A coordinator may run.
+    /// Write a backup to a new folder or below a bucket's prefix that holds nothing. A coordinator may run.
     Backup {
-        /// The folder to make.
-        target: PathBuf,
+        /// The folder to make, or s3://BUCKET/PREFIX, gs:// or az://.
+        target: BackupPlace,
         #[command(flatten)]
         common: Common,
         /// Leave out objects: after a restore, what they held is computed or uploaded again.
@@ -49,8 +49,8 @@ enum Command {
     },
     /// Make a data folder from a backup. It must not exist, or be empty.
     Restore {
-        /// The backup.
-        backup: PathBuf,
+        /// The backup: a folder, or s3://BUCKET/PREFIX, gs:// or az://.
+        backup: BackupPlace,
         #[command(flatten)]
         common: Common,
         /// Take what is intact before the first damage, of a backup or of a data folder, and say what is given up.
@@ -105,17 +105,20 @@ impl Command {
         let now = SystemClock::new().unix();
         match self {
             Self::Verify { common, backup, quick } => {
-                let found = verify(backup.as_ref().unwrap_or(&common.data_dir), !quick, &probe()?)?;
+                let found = match &backup {
+                    Some(place) => place.verify(!quick, &probe()?)?,
+                    None => verify(&common.data_dir, !quick, &probe()?)?,
+                };
                 common.print(&found);
                 Ok(found.wrong.is_empty())
             }
             Self::Backup { target, common, without_objects } => {
-                let made = backup(&common.data_dir, &target, !without_objects, now)?;
+                let made = target.backup(&common.data_dir, !without_objects, &probe()?, now)?;
                 common.print(&made);
                 Ok(made.wrong_objects.is_empty())
             }
             Self::Restore { backup, common, salvage } => {
-                let restored = restore(&backup, &common.data_dir, salvage, now)?;
+                let restored = backup.restore(&common.data_dir, salvage, now)?;
                 common.print(&restored);
                 Ok(restored.wrong_objects.is_empty())
             }

@@ -131,12 +131,14 @@ pub(super) fn make_folder(folder: &Path) -> Result<(), AdminError> {
 
 /// Writes a new file and syncs it.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), AdminError> {
-    let written = || {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    };
-    written().map_err(AdminError::io("write", path))
+    let mut file = create(path)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(AdminError::io("write", path))
+}
+
+/// A new file, only for its owner.
+pub(super) fn create(path: &Path) -> Result<File, AdminError> {
+    let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    created.map_err(AdminError::io("create", path))
 }
 
 /// Copies a file and syncs the copy; its folder is made.

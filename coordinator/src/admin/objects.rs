@@ -15,6 +15,11 @@ const BLOCK_BYTES: usize = 1 << 20;
 /// Files by key, each with who names it first.
 pub(super) type Named = BTreeMap<String, (FileRef, String)>;
 
+/// Only the files, in the same order.
+pub(super) fn files(named: &Named) -> Vec<&FileRef> {
+    named.values().map(|(file, _)| file).collect()
+}
+
 /// All objects that these matrices name: what people uploaded, outputs, checkpoints, logs and ledgers. What the Hub has too is not
 /// among them: it may be here or not.
 pub(super) fn named<'a>(matrices: impl Iterator<Item = &'a Matrix>) -> Named {

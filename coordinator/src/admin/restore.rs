@@ -8,8 +8,9 @@ use std::sync::Arc;
 use assay_domain::{Epoch, Event, UnixMillis};
 use serde::Serialize;
 
-use super::backup::{BACKUP_FILE, Backup, copy_object, write_state};
+use super::backup::{BACKUP_FILE, Backup, write_state};
 use super::files::Staged;
+use super::store::{Folder, Objects};
 use super::stored::{Damage, Stored};
 use super::{AdminError, objects};
 use crate::disk::RealDisk;
@@ -46,6 +47,17 @@ pub fn restore(
     now: UnixMillis,
 ) -> Result<Restored, AdminError> {
     let staged = Staged::new(data_dir)?;
+    restore_into(staged, source, &Folder::at(source), salvage, now)
+}
+
+/// The same with the state and the objects each where they are.
+pub(super) fn restore_into(
+    staged: Staged,
+    source: &Path,
+    from: &dyn Objects,
+    salvage: bool,
+    now: UnixMillis,
+) -> Result<Restored, AdminError> {
     let manifest = match salvage {
         true => None,
         false => Some(check(source)?),
@@ -55,7 +67,7 @@ pub fn restore(
     if stored.last_sequence == 0 {
         return Err(AdminError::NoState { path: source.to_path_buf() });
     }
-    write_state(&stored, source, staged.folder())?;
+    write_state(&stored, source, &Folder::make(staged.folder())?)?;
     let epoch = raise_epoch(&stored, staged.folder(), now)?;
     let mut restored = Restored {
         last_sequence: stored.last_sequence,
@@ -66,9 +78,10 @@ pub fn restore(
         wrong_objects: Vec::new(),
         given_up: stored.given_up.clone(),
     };
-    let (from, to) = (source.join("objects"), staged.folder().join("objects"));
-    for (key, (file, whose)) in objects::named(stored.matrices()) {
-        match copy_object(&from, &to, &file)? {
+    let named = objects::named(stored.matrices());
+    let wrong = from.copy_to(&staged.folder().join("objects"), &objects::files(&named))?;
+    for ((key, (_, whose)), wrong) in named.iter().zip(wrong) {
+        match wrong {
             Some(wrong) => restored.wrong_objects.push(format!("{key} ({whose}) {wrong}")),
             None => restored.objects += 1,
         }

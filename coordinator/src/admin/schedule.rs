@@ -1,7 +1,7 @@
 //! Backups that a serving coordinator takes by itself, every so often. They are read from the files as `admin backup` reads them, so
 //! that the engine does nothing for them; a failure is told, and never ends the coordinator.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,15 +9,12 @@ use assay_domain::{Event, UnixMillis};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::files::Staged;
-use super::{AdminError, BACKUP_FILE, Backup, backup, verify};
+use super::{AdminError, Backup, BackupPlace, shelf};
 use crate::clock::Clock;
 use crate::engine::Handle;
 use crate::engine::command::Command;
 use crate::index::ProbeCommand;
 
-/// The names of its folders begin so; the rest is the time, so that names sort by it.
-const PREFIX: &str = "backup-";
 /// How often the clock is looked at.
 const LOOK: Duration = Duration::from_millis(250);
 /// After a failure the next try comes no later than this.
@@ -26,8 +23,8 @@ const RETRY_MAX_MS: u64 = 600_000;
 /// When and where to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BackupSchedule {
-    /// A folder of nothing else, on another disk than the data folder: each backup is a folder in it.
-    pub folder: PathBuf,
+    /// A folder of nothing else on another disk than the data folder, or a bucket's prefix: each backup is a folder in it.
+    pub to: BackupPlace,
     /// From one to the next.
     pub every_ms: u64,
     /// How many are kept; the oldest go, and only after a newer one was verified.
@@ -39,8 +36,6 @@ pub struct BackupSchedule {
 enum Failed {
     #[error(transparent)]
     Admin(#[from] AdminError),
-    #[error("what was written is not what was read: {0}")]
-    Wrong(String),
     #[error("cannot start the backup's thread")]
     Thread {
         #[source]
@@ -64,7 +59,14 @@ pub(crate) struct Backups {
 impl Backups {
     pub(crate) async fn run(self) {
         // The newest says when the next is due, whichever process took it.
-        let newest = taken(&self.schedule.folder).pop().map(|(at, _)| at);
+        let place = self.schedule.to.clone();
+        let newest = on_thread(move || shelf::newest(&place)).await.unwrap_or_else(|failed| {
+            tracing::warn!(
+                reason = assay_domain::chain(&failed),
+                "earlier backups are not known: one is taken now"
+            );
+            None
+        });
         let mut due = newest.map_or(self.clock.unix().0, |at| at.saturating_add(self.schedule.every_ms));
         loop {
             let now = self.clock.unix();
@@ -88,15 +90,7 @@ impl Backups {
 
     async fn take(&self, now: UnixMillis) -> Result<(String, Backup), Failed> {
         let (schedule, data_dir, probe) = (self.schedule.clone(), self.data_dir.clone(), self.probe.clone());
-        let (answer, answered) = oneshot::channel();
-        // A thread of its own, which ends with the process: a stop does not wait for a long backup.
-        let thread = std::thread::Builder::new().name(String::from("backup"));
-        let started = thread.spawn(move || {
-            // A coordinator that stops does not wait for it.
-            let _ = answer.send(take(&schedule, &data_dir, &probe, now));
-        });
-        started.map_err(|source| Failed::Thread { source })?;
-        answered.await.unwrap_or(Err(Failed::Ended))
+        on_thread(move || shelf::take(&schedule.to, schedule.keep, &data_dir, &probe, now)).await
     }
 
     /// Log, metric and audit.
@@ -132,43 +126,15 @@ impl Backups {
     }
 }
 
-/// One backup, read back whole; then those that are too many go.
-fn take(
-    schedule: &BackupSchedule,
-    data_dir: &Path,
-    probe: &ProbeCommand,
-    now: UnixMillis,
-) -> Result<(String, Backup), Failed> {
-    Staged::remove_unfinished(&schedule.folder, PREFIX)?;
-    let name = format!("{PREFIX}{:013}", now.0);
-    let target = schedule.folder.join(&name);
-    let made = backup(data_dir, &target, true, now)?;
-    let found = verify(&target, true, probe)?;
-    // What the store itself lacks is told, and is no reason to have no backup of all else.
-    if found.wrong.len() > made.wrong_objects.len() {
-        let wrong = found.wrong.join("; ");
-        std::fs::remove_dir_all(&target).map_err(AdminError::io("remove", &target))?;
-        return Err(Failed::Wrong(wrong));
-    }
-    let mut all = taken(&schedule.folder);
-    all.truncate(all.len().saturating_sub(schedule.keep.max(1)));
-    for (_, old) in all {
-        // First it is no backup any more: nobody restores the half of one.
-        let listed = old.join(BACKUP_FILE);
-        std::fs::remove_file(&listed).map_err(AdminError::io("remove", &listed))?;
-        std::fs::remove_dir_all(&old).map_err(AdminError::io("remove", &old))?;
-    }
-    Ok((name, made))
-}
-
-/// The backups in a folder, oldest first.
-fn taken(folder: &Path) -> Vec<(u64, PathBuf)> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let named = entries.filter_map(|entry| {
-        let at = entry.file_name().to_str()?.strip_prefix(PREFIX)?.parse().ok()?;
-        entry.path().join(BACKUP_FILE).is_file().then(|| (at, entry.path()))
+/// On a thread of its own, which ends with the process: a stop does not wait for a long backup.
+async fn on_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, AdminError> + Send + 'static,
+) -> Result<T, Failed> {
+    let (answer, answered) = oneshot::channel();
+    let started = std::thread::Builder::new().name(String::from("backup")).spawn(move || {
+        // A coordinator that stops does not wait for it.
+        let _ = answer.send(work().map_err(Failed::from));
     });
-    let mut taken: Vec<(u64, PathBuf)> = named.collect();
-    taken.sort();
-    taken
+    started.map_err(|source| Failed::Thread { source })?;
+    answered.await.unwrap_or(Err(Failed::Ended))
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::backup::BACKUP_FILE;
 use super::restore::check;
+use super::store::{Folder, Objects};
 use super::stored::{Damage, Stored};
 use super::{AdminError, objects};
 use crate::disk::RealDisk;
@@ -28,6 +29,16 @@ pub struct Verified {
 /// # Errors
 /// Only when a folder cannot be read at all: damage is an answer.
 pub fn verify(folder: &Path, digests: bool, probe: &ProbeCommand) -> Result<Verified, AdminError> {
+    verify_with(folder, Some(&Folder::at(folder)), digests, probe)
+}
+
+/// The same with the objects where they are; without any they are not looked at.
+pub(super) fn verify_with(
+    folder: &Path,
+    from: Option<&dyn Objects>,
+    digests: bool,
+    probe: &ProbeCommand,
+) -> Result<Verified, AdminError> {
     let mut found = Verified::default();
     if !folder.join("journal").is_dir() && !folder.join("snapshots").is_dir() {
         return Err(AdminError::NoState { path: folder.to_path_buf() });
@@ -50,7 +61,9 @@ pub fn verify(folder: &Path, digests: bool, probe: &ProbeCommand) -> Result<Veri
     if !is_backup {
         index(folder, stored.last_sequence, probe, &mut found);
     }
-    store(folder, &stored, digests, &mut found);
+    if let Some(from) = from {
+        store(from, &stored, digests, &mut found)?;
+    }
     Ok(found)
 }
 
@@ -120,18 +133,17 @@ fn index(folder: &Path, last_sequence: u64, probe: &ProbeCommand, found: &mut Ve
     }
 }
 
-fn store(folder: &Path, stored: &Stored, digests: bool, found: &mut Verified) {
-    let folder = folder.join("objects");
+fn store(from: &dyn Objects, stored: &Stored, digests: bool, found: &mut Verified) -> Result<(), AdminError> {
     let named = objects::named(stored.matrices());
-    let mut good = 0;
-    for (key, (file, whose)) in &named {
-        match objects::wrong(&folder, file, digests) {
-            Some(wrong) => found.wrong.push(format!("object {key} ({whose}) {wrong}")),
-            None => good += 1,
-        }
-    }
+    let looked = from.look(&objects::files(&named), digests)?;
+    let good = looked.iter().filter(|wrong| wrong.is_none()).count();
+    let wrong = named.iter().zip(looked).filter_map(|((key, (_, whose)), wrong)| {
+        wrong.map(|wrong| format!("object {key} ({whose}) {wrong}"))
+    });
+    found.wrong.extend(wrong);
     let how = if digests { "sha256" } else { "length" };
     found.good.push(format!("objects: {good} of {} have their {how}", named.len()));
+    Ok(())
 }
 
 impl fmt::Display for Verified {

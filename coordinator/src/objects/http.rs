@@ -82,6 +82,9 @@ impl IntoResponse for Refusal {
                 }
                 ObjectError::NotFound { .. } => StatusCode::NOT_FOUND,
                 ObjectError::Conflict { .. } => StatusCode::CONFLICT,
+                ObjectError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+                    StatusCode::INSUFFICIENT_STORAGE
+                }
                 ObjectError::Io { .. } | ObjectError::Poisoned { .. } | ObjectError::InUse { .. } => {
                     StatusCode::INTERNAL_SERVER_ERROR
                 }
@@ -96,12 +99,13 @@ impl IntoResponse for Refusal {
         if status.is_server_error() {
             // The reason may hold paths of this machine: it is for the operator's log.
             tracing::error!(error = assay_domain::chain(&self), "an object request failed");
-            return (
-                status,
-                headers,
-                "the object store failed: its operator finds the reason in the coordinator's log\n",
-            )
-                .into_response();
+            let told = match status {
+                StatusCode::INSUFFICIENT_STORAGE => {
+                    "the coordinator's disk is full, and nothing of this was stored: once its operator has made room, send it again\n"
+                }
+                _ => "the object store failed: its operator finds the reason in the coordinator's log\n",
+            };
+            return (status, headers, told).into_response();
         }
         (status, headers, format!("{}\n", assay_domain::chain(&self))).into_response()
     }

@@ -14,6 +14,7 @@ use tokio::task::LocalSet;
 
 use crate::ledger::{Ledger, SAYS};
 use crate::place::{Place, Places};
+use crate::process::stand_still;
 use crate::random::Random;
 use crate::worker::Worker;
 
@@ -32,6 +33,7 @@ pub(crate) struct Crew {
     children: Vec<Child>,
     started: u64,
     pub(crate) killed: usize,
+    pub(crate) stopped: usize,
 }
 
 impl Crew {
@@ -49,6 +51,7 @@ impl Crew {
             children: Vec::new(),
             started: 0,
             killed: 0,
+            stopped: 0,
         };
         for _ in 0..count {
             crew.add();
@@ -90,6 +93,15 @@ impl Crew {
         self.add();
     }
 
+    /// SIGSTOP to one of them, now and then, for a while that a lease outlives.
+    pub(crate) async fn maybe_stop_one(&mut self, percent: u64, max_ms: u64) {
+        if self.random.chance(percent) {
+            let one = self.random.below(self.children.len() as u64) as usize;
+            stand_still(&self.children[one], Duration::from_millis(self.random.below(max_ms))).await;
+            self.stopped += 1;
+        }
+    }
+
     /// Fails the test when one of them ends by itself.
     pub(crate) fn all_live(&mut self) {
         for child in &mut self.children {
@@ -118,21 +130,35 @@ async fn a_worker_in_a_process_of_its_own() {
         .await;
 }
 
-/// Says where the coordinator is, each time there is another one: by its file, read again and again as real workers do, since
-/// nothing else tells a process that another one has started.
+/// Tells all of them where the coordinator is.
+pub(crate) fn announce(data_dir: &Path, place: &Place) {
+    let told = serde_json::json!({"round": place.round, "address": place.address, "token": place.token});
+    let (file, new) = (place_file(data_dir), data_dir.with_file_name("place.new"));
+    std::fs::write(&new, told.to_string()).unwrap();
+    std::fs::rename(new, file).unwrap();
+}
+
+fn place_file(data_dir: &Path) -> PathBuf {
+    data_dir.with_file_name("place.json")
+}
+
+/// Says where the coordinator is, each time it is told: by a file, read again and again as real workers do, since nothing else tells a
+/// process that another coordinator has started.
 async fn follow(data_dir: &Path, places: &watch::Sender<Option<Place>>) {
-    let (mut known, mut round) = (Vec::new(), 0);
+    let mut known = 0;
     loop {
-        let announced = std::fs::read(data_dir.join("coordinator.json")).unwrap_or_default();
-        let token = std::fs::read_to_string(data_dir.join("token")).unwrap_or_default();
-        let place: Option<serde_json::Value> = serde_json::from_slice(&announced).ok();
-        if announced != known
-            && let Some(address) = place.as_ref().and_then(|place| place["address"].as_str())
-        {
-            known = announced.clone();
-            round += 1;
-            let address = address.to_owned();
-            places.send_replace(Some(Place { round, address, token, last: false }));
+        let told = std::fs::read(place_file(data_dir)).unwrap_or_default();
+        let told: serde_json::Value = serde_json::from_slice(&told).unwrap_or_default();
+        let round = told["round"].as_u64().unwrap_or_default();
+        if round > known {
+            known = round;
+            let text = |field: &str| told[field].as_str().unwrap().to_owned();
+            places.send_replace(Some(Place {
+                round,
+                address: text("address"),
+                token: text("token"),
+                last: false,
+            }));
         }
         tokio::time::sleep(LOOK).await;
     }

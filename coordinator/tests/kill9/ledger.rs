@@ -97,6 +97,12 @@ impl Ledger {
         assert!(before.is_none(), "acknowledged twice: {before:?}, then {lease}");
     }
 
+    /// The keys of all outputs that were acknowledged.
+    pub(crate) fn output_keys(&self) -> Vec<String> {
+        let outputs = self.completed.values().flat_map(|(_, outputs)| outputs);
+        outputs.flat_map(|output| &output.files).map(|file| file.key.to_string()).collect()
+    }
+
     pub(crate) fn counts(&self) -> (usize, usize, usize) {
         (self.submitted.len(), self.checkpointed.len(), self.completed.len())
     }

@@ -1,5 +1,5 @@
-//! Kill -9 of the real coordinator process, and of worker processes, at random moments, 50 times (200 in the full tier), and at chosen system calls, where some fail, while people
-//! submit and workers work: nothing acknowledged is lost, nothing runs twice to success, and everything gets done.
+//! Kill -9 of the real coordinator process, and of worker processes, at random moments, 50 times (200 in the full tier), after connections were cut and processes stood still; and at
+//! chosen system calls, where some fail. Meanwhile people submit and workers work: nothing acknowledged is lost, nothing runs twice to success, and everything gets done.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![expect(clippy::wildcard_enum_match_arm, reason = "whatever else it is, it fails the test")]
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crew::Crew;
 use ledger::Ledger;
+use network::Way;
 use person::live;
 use place::{PATIENCE, Place, Places};
 use process::Process;
@@ -27,6 +28,8 @@ mod crew;
 mod ledger;
 #[path = "../service/matrix.rs"]
 mod matrix;
+mod network;
+mod objects;
 mod person;
 mod place;
 mod process;
@@ -52,6 +55,11 @@ const LATER_MAX_US: u64 = 4_000;
 const EARLY_PERCENT: u64 = 25;
 const EARLY_MAX_US: u64 = 80_000;
 
+/// How often connections are cut before a kill, and how often the process or a worker's stands still, for how long at most.
+const CUT_PERCENT: u64 = 40;
+const STILL_PERCENT: u64 = 30;
+const STILL_MAX_MS: u64 = 300;
+
 /// How the coordinator meets its end, round after round.
 #[derive(Clone, Copy)]
 enum Ends {
@@ -66,17 +74,33 @@ struct Killer {
     data_dir: std::path::PathBuf,
     random: Random,
     place: watch::Sender<Option<Place>>,
+    /// How often all were told where the coordinator is.
+    told: u64,
+    way: Option<Way>,
     traffic: watch::Receiver<u64>,
     log: Rc<RefCell<Vec<String>>>,
     /// From the start of a process until it served, after a kill.
     recoveries: Vec<Duration>,
     early: usize,
+    cuts: usize,
+    stills: usize,
 }
 
 impl Killer {
     fn new(data_dir: &Path, place: watch::Sender<Option<Place>>, traffic: watch::Receiver<u64>) -> Self {
-        let (data_dir, log) = (data_dir.to_owned(), Rc::default());
-        Self { data_dir, random: Random(SEED), place, traffic, log, recoveries: Vec::new(), early: 0 }
+        Self {
+            data_dir: data_dir.to_owned(),
+            random: Random(SEED),
+            place,
+            told: 0,
+            way: None,
+            traffic,
+            log: Rc::default(),
+            recoveries: Vec::new(),
+            early: 0,
+            cuts: 0,
+            stills: 0,
+        }
     }
 
     async fn serve(&mut self, round: u64, last: bool) -> Process {
@@ -85,9 +109,19 @@ impl Killer {
         if round > 1 {
             self.recoveries.push(took);
         }
-        let token = std::fs::read_to_string(self.data_dir.join("token")).unwrap();
-        self.place.send_replace(Some(Place { round, address, token, last }));
+        let way = Way::to(address).await;
+        self.tell(&way.address, last);
+        self.way = Some(way);
         process
+    }
+
+    /// Tells everyone where the coordinator is, once more.
+    fn tell(&mut self, address: &str, last: bool) {
+        self.told += 1;
+        let token = std::fs::read_to_string(self.data_dir.join("token")).unwrap();
+        let place = Place { round: self.told, address: address.to_owned(), token, last };
+        crew::announce(&self.data_dir, &place);
+        self.place.send_replace(Some(place));
     }
 
     async fn round(&mut self, round: u64) {
@@ -98,20 +132,41 @@ impl Killer {
             return process.kill().await;
         }
         let process = self.serve(round, false).await;
-        let target = *self.traffic.borrow() + self.random.below(REQUESTS_MAX);
-        let asked = tokio::time::timeout(PATIENCE, self.traffic.wait_for(|count| *count >= target)).await;
-        let _ = asked.expect("requests in time").unwrap();
+        self.busy().await;
+        if self.random.chance(CUT_PERCENT) {
+            self.cut();
+            self.busy().await;
+        }
+        if self.random.chance(STILL_PERCENT) {
+            self.stills += 1;
+            process.stand_still(Duration::from_millis(self.random.below(STILL_MAX_MS))).await;
+        }
         tokio::time::sleep(Duration::from_micros(self.random.below(LATER_MAX_US))).await;
         process.kill().await;
     }
 
+    /// Until some things more were asked.
+    async fn busy(&mut self) {
+        let target = *self.traffic.borrow() + self.random.below(REQUESTS_MAX);
+        let asked = tokio::time::timeout(PATIENCE, self.traffic.wait_for(|count| *count >= target)).await;
+        let _ = asked.expect("requests in time").unwrap();
+    }
+
+    /// Cuts all connections; whoever had one comes back to the same process.
+    fn cut(&mut self) {
+        let Some(way) = self.way.take() else { return };
+        way.cut();
+        self.cuts += 1;
+        self.tell(&way.address, false);
+        self.way = Some(way);
+    }
+
     /// One that ends by itself, at a system call.
-    async fn fault(&mut self, round: u64, fault: Fault) {
+    async fn fault(&mut self, fault: Fault) {
         let mut process = Process::traced(&self.data_dir, &self.log, &fault.strace(&self.data_dir));
         match process.serves_or_ends().await {
             Some((address, _)) => {
-                let token = std::fs::read_to_string(self.data_dir.join("token")).unwrap();
-                self.place.send_replace(Some(Place { round, address, token, last: false }));
+                self.tell(&address, false);
                 process.ends().await;
             }
             None => self.early += 1,
@@ -125,8 +180,11 @@ impl Killer {
         let (matrices, trainings, completions) = ledger.counts();
         let said = |text: &str| self.log.borrow().iter().filter(|line| line.contains(text)).count();
         println!(
-            "{rounds} rounds, {} of them killed while starting; recovery: median {} ms, max {} ms",
+            "{rounds} rounds, {} of them killed while starting, {} after connections were cut, {} after the process stood still; \
+             recovery: median {} ms, max {} ms",
             self.early,
+            self.cuts,
+            self.stills,
             median.as_millis(),
             max.as_millis(),
         );
@@ -167,6 +225,14 @@ async fn nothing_acknowledged_is_lost_where_system_calls_kill_or_fail() {
 async fn no_answer_leaves_before_the_sync_that_covers_it() {
     if traced::is_possible() {
         LocalSet::new().run_until(submits_traced(assay_tests::repeats(20, 200))).await;
+    }
+}
+
+/// What a worker was told is stored is on disk under its name, and nothing counts on it before.
+#[tokio::test]
+async fn no_object_is_answered_for_or_counted_on_before_the_syncs_that_cover_it() {
+    if traced::is_possible() {
+        LocalSet::new().run_until(objects::traced(assay_tests::repeats(2, 20))).await;
     }
 }
 
@@ -230,13 +296,12 @@ async fn live_through(ends: Ends) {
     let rounds = async {
         for round in 1..=last {
             if let Some(crew) = &mut crew {
+                crew.maybe_stop_one(STILL_PERCENT, STILL_MAX_MS).await;
                 crew.maybe_kill_one(WORKER_PERCENT).await;
             }
             match ends {
                 Ends::AtRandom(_) => killer.round(round).await,
-                Ends::AtSystemCalls(_) => {
-                    killer.fault(round, FAULTS[(round - 1) as usize % FAULTS.len()]).await
-                }
+                Ends::AtSystemCalls(_) => killer.fault(FAULTS[(round - 1) as usize % FAULTS.len()]).await,
             }
         }
         stop.cancel();
@@ -249,14 +314,14 @@ async fn live_through(ends: Ends) {
     workers.shutdown().await;
     if let Some(crew) = &mut crew {
         crew.all_live();
-        println!("{} workers killed", crew.killed);
+        println!("{} workers killed, {} stood still", crew.killed, crew.stopped);
         assert!(crew.killed as u64 * 5 > last, "workers are killed as well");
     }
     process.kill().await;
 
     // Once more from the disk alone.
     let process = killer.serve(last + 2, true).await;
-    let client = places.clone().after(last + 1).await;
+    let client = places.clone().after(killer.told - 1).await;
     let ledger = ledger.take();
     ledger.check(&client).await;
     process.kill().await;

@@ -36,7 +36,7 @@ pub(crate) async fn submit(client: &Client, key: &str, seed: u64) -> Result<v1::
     Ok(submitted.map_err(|status| client.gone(&status))?.into_inner())
 }
 
-async fn finished(client: &Client, matrix: &str) -> Result<(), Gone> {
+pub(crate) async fn finished(client: &Client, matrix: &str) -> Result<(), Gone> {
     let request = v1::WatchRequest { matrix_id: matrix.to_owned(), interval_ms: 0 };
     let views = client.matrices().watch(request).await;
     let mut views = views.map_err(|status| client.gone(&status))?.into_inner();

@@ -6,6 +6,8 @@ use std::process::Stdio;
 use std::rc::Rc;
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
@@ -108,12 +110,17 @@ impl Process {
         let announced = std::fs::read(self.data_dir.join("coordinator.json")).unwrap();
         let announced: serde_json::Value = serde_json::from_slice(&announced).unwrap();
         let pid = i32::try_from(announced["pid"].as_u64().unwrap()).unwrap();
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM).unwrap();
+        kill(Pid::from_raw(pid), Signal::SIGTERM).unwrap();
         assert!(tokio::time::timeout(PATIENCE, self.child.wait()).await.unwrap().unwrap().success());
     }
 
     fn last_words(&self) -> Vec<String> {
         self.log.borrow().iter().rev().take(5).rev().cloned().collect()
+    }
+
+    /// SIGSTOP, and SIGCONT after a while.
+    pub(crate) async fn stand_still(&self, time: Duration) {
+        stand_still(&self.child, time).await;
     }
 
     /// SIGKILL, and gone when this answers.
@@ -123,4 +130,12 @@ impl Process {
         assert!(ended.is_none(), "it ended by itself, {ended:?}; its last words: {:#?}", self.last_words());
         self.child.kill().await.unwrap();
     }
+}
+
+/// Stops a process for a while.
+pub(crate) async fn stand_still(child: &Child, time: Duration) {
+    let pid = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap());
+    kill(pid, Signal::SIGSTOP).unwrap();
+    tokio::time::sleep(time).await;
+    kill(pid, Signal::SIGCONT).unwrap();
 }

@@ -94,29 +94,62 @@ impl Trace {
     /// Where a matrix was written to the journal, where the next sync of the journal had ended, and where its id first left on a
     /// socket.
     pub(crate) fn of_matrix(&self, id: &str) -> (usize, usize, usize) {
-        let find = |from: usize, wanted: &dyn Fn(&str) -> bool| {
-            let found = self.lines[from..].iter().position(|line| wanted(line));
-            from + found.unwrap_or_else(|| panic!("{id}: not in the trace after line {from}"))
-        };
+        let find = |from: usize, wanted: &dyn Fn(&str) -> bool| self.find(id, from, wanted);
         let written =
             find(0, &|line| line.contains("write(") && line.contains(".journal>") && line.contains(id));
         let asked = find(written, &|line| line.contains("fdatasync(") && line.contains(".journal>"));
-        let thread = self.lines[asked].split_whitespace().next().unwrap().to_owned();
-        let synced = if self.lines[asked].contains("<unfinished ...>") {
-            find(asked, &|line| line.starts_with(&thread) && line.contains("fdatasync resumed"))
-        } else {
-            asked
-        };
-        assert!(self.lines[synced].trim_end().ends_with("= 0"), "{}", self.lines[synced]);
-        let sends = ["write(", "writev(", "sendto(", "sendmsg("];
-        let left = find(0, &|line| {
-            line.contains("<TCP:[") && sends.iter().any(|call| line.contains(call)) && line.contains(id)
-        });
+        let synced = self.ended_well(asked);
+        let left = find(0, &|line| sends(line) && line.contains(id));
         (written, synced, left)
+    }
+
+    /// The first line from here on that is wanted.
+    pub(crate) fn find(&self, what: &str, from: usize, wanted: &dyn Fn(&str) -> bool) -> usize {
+        let found = self.lines[from..].iter().position(|line| wanted(line));
+        from + found.unwrap_or_else(|| panic!("{what}: not in the trace after line {from}"))
+    }
+
+    pub(crate) fn line(&self, place: usize) -> &str {
+        &self.lines[place]
+    }
+
+    /// Where the call whose end is here began: what a call reads is told at its end, on what at its beginning.
+    pub(crate) fn began(&self, ended: usize) -> usize {
+        let thread = thread(&self.lines[ended]);
+        match self.lines[ended].contains(" resumed>") {
+            true => self.lines[..ended].iter().rposition(|line| line.starts_with(&thread)).unwrap(),
+            false => ended,
+        }
+    }
+
+    /// Where the call that began here ended, which must be well.
+    pub(crate) fn ended_well(&self, began: usize) -> usize {
+        let line = &self.lines[began];
+        let ended = match line.contains("<unfinished ...>") {
+            true => {
+                let thread = thread(line);
+                let resumed = |line: &str| line.starts_with(&thread) && line.contains(" resumed>");
+                self.find(&thread, began, &resumed)
+            }
+            false => began,
+        };
+        assert!(self.lines[ended].trim_end().ends_with("= 0"), "{}", self.lines[ended]);
+        ended
     }
 
     /// How often the journal was synced.
     pub(crate) fn syncs(&self) -> usize {
         self.lines.iter().filter(|line| line.contains("fdatasync(") && line.contains(".journal>")).count()
     }
+}
+
+/// Whether something leaves on a socket.
+pub(crate) fn sends(line: &str) -> bool {
+    line.contains("<TCP:[")
+        && ["write(", "writev(", "sendto(", "sendmsg("].iter().any(|call| line.contains(call))
+}
+
+/// What the lines of a call's thread begin with.
+fn thread(line: &str) -> String {
+    format!("{} ", line.split_whitespace().next().unwrap())
 }

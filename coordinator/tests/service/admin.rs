@@ -16,9 +16,18 @@ const NOW: UnixMillis = UnixMillis(1_790_000_000_000);
 
 /// `assay-coordinator admin ARGS`; its exit code and all it said.
 pub(crate) fn admin(args: &[&str], data_dir: &Path) -> (Option<i32>, String) {
+    admin_in(&[], args, data_dir)
+}
+
+/// The same in an environment.
+pub(crate) fn admin_in(
+    environment: &[(&str, String)],
+    args: &[&str],
+    data_dir: &Path,
+) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_assay-coordinator"));
-    let Output { status, stdout, stderr } =
-        command.arg("admin").args(args).arg("--data-dir").arg(data_dir).output().unwrap();
+    command.envs(environment.iter().cloned()).arg("admin").args(args).arg("--data-dir").arg(data_dir);
+    let Output { status, stdout, stderr } = command.output().unwrap();
     (status.code(), String::from_utf8(stdout).unwrap() + &String::from_utf8(stderr).unwrap())
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use assay_coordinator::admin::{Backup, BackupSchedule, verify};
+use assay_coordinator::admin::{Backup, BackupPlace, BackupSchedule, verify};
 use assay_domain::JobId;
 use assay_proto::v1;
 use assay_proto::v1::events_client::EventsClient;
@@ -15,12 +15,12 @@ use super::world::{PATIENCE, World, probe};
 
 const EVERY_MS: u64 = 3_600_000;
 
-async fn follow(world: &World, kind: &str) -> Streaming<v1::ReadEventsResponse> {
+pub(crate) async fn follow(world: &World, kind: &str) -> Streaming<v1::ReadEventsResponse> {
     let request = v1::ReadEventsRequest { kind: kind.into(), follow: true, ..Default::default() };
     EventsClient::new(world.channel()).read(request).await.unwrap().into_inner()
 }
 
-async fn next(stream: &mut Streaming<v1::ReadEventsResponse>) -> v1::ReadEventsResponse {
+pub(crate) async fn next(stream: &mut Streaming<v1::ReadEventsResponse>) -> v1::ReadEventsResponse {
     tokio::time::timeout(PATIENCE, stream.message()).await.expect("an event in time").unwrap().unwrap()
 }
 
@@ -39,7 +39,8 @@ fn manifest(backup: &Path) -> Backup {
 async fn scheduled(folder: &Path, keep: usize) -> World {
     let mut world = World::new().await;
     world.stop().await;
-    world.backups = Some(BackupSchedule { folder: folder.to_owned(), every_ms: EVERY_MS, keep });
+    world.backups =
+        Some(BackupSchedule { to: BackupPlace::Folder(folder.to_owned()), every_ms: EVERY_MS, keep });
     world.start().await;
     world
 }

@@ -4,10 +4,12 @@
 
 mod admin;
 mod backups;
+mod bucket;
 mod budget;
 mod cost;
 mod demand;
 mod events;
+mod full;
 mod history;
 mod hub;
 mod life;
@@ -22,6 +24,7 @@ mod process;
 mod refusals;
 mod restart;
 mod retry;
+mod small_disk;
 mod steer;
 mod terms;
 mod worker;

@@ -1,16 +1,22 @@
 //! A real coordinator process, and clients of it.
 
+use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use assay_proto::v1;
 
-use super::world::World;
+use super::world::{PATIENCE, World};
+
+const LINES_KEPT: usize = 50;
 
 /// A coordinator's process; killed at the end of the test.
 pub(crate) struct Process {
     child: Child,
+    /// The last lines of what it says.
+    said: JoinHandle<VecDeque<String>>,
     pub(crate) world: World,
 }
 
@@ -32,6 +38,17 @@ impl Process {
         files: Option<u32>,
         flags: &[&str],
     ) -> Self {
+        Self::serve_in(&[], folder, silent_ms, files, flags)
+    }
+
+    /// The same in an environment.
+    pub(crate) fn serve_in(
+        environment: &[(&str, String)],
+        folder: tempfile::TempDir,
+        silent_ms: u32,
+        files: Option<u32>,
+        flags: &[&str],
+    ) -> Self {
         let limit = files.map(|files| format!("ulimit -n {files}; ")).unwrap_or_default();
         let serve = "exec \"$0\" serve --listen 127.0.0.1:0 --data-dir \"$@\"";
         let mut command = Command::new("sh");
@@ -40,18 +57,49 @@ impl Process {
             .arg(folder.path().join("data"))
             .args(["--silent-socket-ms", &silent_ms.to_string()])
             .args(flags)
+            .envs(environment.iter().cloned())
             .env("ASSAY_LOG", "info")
             .stdin(Stdio::null());
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let serving = lines.by_ref().any(|line| line.unwrap().contains(": serving "));
         assert!(serving, "it ended before it served");
-        // The rest is read and dropped, so that it never blocks.
-        std::thread::spawn(move || lines.count());
+        // The rest is read, so that it never blocks, and all but the last of it dropped.
+        let said = std::thread::spawn(move || {
+            let mut last = VecDeque::new();
+            for line in lines.map_while(Result::ok) {
+                last.push_back(line);
+                last.drain(..last.len().saturating_sub(LINES_KEPT));
+            }
+            last
+        });
         let announced = std::fs::read_to_string(folder.path().join("data/coordinator.json")).unwrap();
         let announced: serde_json::Value = serde_json::from_str(&announced).unwrap();
         let world = World::outside(folder, announced["address"].as_str().unwrap());
-        Self { child, world }
+        Self { child, said, world }
+    }
+
+    /// The same; what it has stored stays.
+    pub(crate) fn kill_and_keep(mut self) -> tempfile::TempDir {
+        let _ended_is_fine = self.child.kill();
+        self.child.wait().unwrap();
+        std::mem::replace(&mut self.world.folder, tempfile::tempdir().unwrap())
+    }
+
+    /// Waits until it ends by itself; answers its last words.
+    pub(crate) async fn ends(&mut self) -> String {
+        let ended = async {
+            loop {
+                if let Some(status) = self.child.try_wait().unwrap() {
+                    return status;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let status = tokio::time::timeout(PATIENCE, ended).await.expect("its end in time");
+        assert!(!status.success(), "it ended well");
+        let said = std::mem::replace(&mut self.said, std::thread::spawn(VecDeque::new));
+        said.join().unwrap().into_iter().collect::<Vec<_>>().join("\n")
     }
 
     /// Kills it, as nobody can notice in time.
