@@ -19,6 +19,7 @@ def arguments():
     p.add_argument("--micro-batch", type=int, default=2)
     p.add_argument("--accumulate", type=int, default=4)
     p.add_argument("--max-length", type=int, default=2048)
+    p.add_argument("--row-by-row", action="store_true", help="train: time attention row by row too, in half of the time each")
     p.add_argument("--out", default="results", help="a file for each command is written here")
     return p.parse_args()
 
@@ -168,13 +169,18 @@ def fitting_rows(a, one, deadline):
 
 
 def train(a, deadline):
-    def one(rows, epochs):
+    """With --row-by-row twice: attention as it is, then a call for each row of a pass. Losses of both stand side by side."""
+    def one(rows, epochs, *more):
         command = [worker(), "bench-train", shape(a), LENGTHS, "--random-weights", "--device", a.device, "--examples", rows, "--epochs", epochs]
-        command += ["--micro-batch", a.micro_batch, "--accumulate", a.accumulate, "--max-length", a.max_length]
+        command += ["--micro-batch", a.micro_batch, "--accumulate", a.accumulate, "--max-length", a.max_length, *more]
         return with_share(a, run(command, a.device, deadline))
 
-    rows = fitting_rows(a, one, deadline)
-    return {"rows": rows, "of": len(lengths(a)), "train": one(rows, a.epochs)}
+    middle = time.monotonic() + (deadline - time.monotonic()) / (2 if a.row_by_row else 1)
+    rows = fitting_rows(a, one, middle)
+    result = {"rows": rows, "of": len(lengths(a)), "train": one(rows, a.epochs)}
+    if a.row_by_row:
+        result["train_row_by_row"] = one(rows, a.epochs, "--row-by-row")
+    return result
 
 
 def generate(a, deadline):

@@ -178,6 +178,9 @@ pub(crate) struct BenchTrain {
     /// Holds the base model's matrices in 4 bits; not for random weights.
     #[arg(long, conflicts_with = "random_weights")]
     pub(crate) nf4: bool,
+    /// Computes attention row by row where the device could take all rows of a pass in one call.
+    #[arg(long)]
+    pub(crate) row_by_row: bool,
     /// LoRA rank; alpha is twice the rank.
     #[arg(long, default_value_t = 16)]
     pub(crate) rank: u32,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use assay_model::decoder::Decoder;
+use assay_model::decoder::{Decoder, Packing};
 use assay_model::device::{self, Device};
 use assay_model::generate::{GenerateSettings, Generator, PromptRow, Unwatched};
 use assay_model::lora::{Lora, LoraConfig};
@@ -34,15 +34,21 @@ struct Figures {
     peak_rss_mib: f64,
     threads: i32,
     losses: Vec<f64>,
+    /// How training computed attention over the rows of a pass.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attention: Option<String>,
 }
 
 /// Trains one epoch in the file's order, as `baselines/trl_train.py` does.
 pub(crate) fn train(args: &args::BenchTrain) -> anyhow::Result<()> {
     let device = device::open(args.device.name())?;
-    let model = match args.nf4 {
+    let mut model = match args.nf4 {
         true => Decoder::load_in_4_bits(&args.model, device, device::weights_kind(device), FourBits::Held)?,
         false => decoder(&args.model, device, args.random_weights)?,
     };
+    if args.row_by_row {
+        model.set_packing(Packing::RowByRow(String::from("asked for")));
+    }
     let train_rows = match args.random_weights {
         true => random_rows(args, &model)?,
         false => read_rows(args)?,
@@ -64,7 +70,12 @@ pub(crate) fn train(args: &args::BenchTrain) -> anyhow::Result<()> {
         tokens += step.tokens;
         losses.push(step.loss);
     }
-    show("assay train", tokens, started.elapsed().as_secs_f64(), losses)
+    let seconds = started.elapsed().as_secs_f64();
+    show(Figures {
+        losses,
+        attention: Some(model.packing().to_string()),
+        ..figures("assay train", tokens, seconds)
+    })
 }
 
 /// Generates a fixed number of tokens for each prompt, as `baselines/hf_generate.py --ignore-eos` does.
@@ -103,7 +114,7 @@ pub(crate) fn generate(args: &args::BenchGenerate) -> anyhow::Result<()> {
     let completions = generator.run(&prompts, &mut Unwatched)?;
     let seconds = started.elapsed().as_secs_f64();
     let tokens = completions.iter().map(|completion| completion.ids.len() as u64).sum();
-    show("assay generate", tokens, seconds, Vec::new())
+    show(figures("assay generate", tokens, seconds))
 }
 
 fn decoder(dir: &Path, device: Device, random: bool) -> anyhow::Result<Decoder> {
@@ -167,16 +178,20 @@ fn text(dir: &Path) -> anyhow::Result<(Tokenizer, ChatTemplate)> {
     Ok((tokenizer, template))
 }
 
-fn show(what: &'static str, tokens: u64, seconds: f64, losses: Vec<f64>) -> anyhow::Result<()> {
-    let figures = Figures {
+fn figures(what: &'static str, tokens: u64, seconds: f64) -> Figures {
+    Figures {
         what,
         tokens,
         seconds,
         tokens_per_s: tokens as f64 / seconds,
         peak_rss_mib: memory::peak_mib(),
         threads: device::threads(),
-        losses,
-    };
+        losses: Vec::new(),
+        attention: None,
+    }
+}
+
+fn show(figures: Figures) -> anyhow::Result<()> {
     print::line(serde_json::to_string(&figures)?);
     Ok(())
 }

@@ -50,6 +50,8 @@ fn a_training_that_ends_early_hands_over_its_best_adapter_for_all_checkpoints_le
     let recipe = json!({ "epochs": 4, "max_length": 32, "keep_best": true, "early_stopping": stopping });
     let (messages, _) = Engine::start(1 << 20).run(&job(&model, dir.path(), &recipe, 2, &[1, 2, 3, 4]));
     let metrics = done(&messages);
+    let attention = json!({ "Log": "attention: row by row (the kernel for all rows is for NVIDIA GPUs)" });
+    assert!(messages.contains(&attention), "{messages:?}");
     let steps: Vec<&Value> =
         messages.iter().filter_map(|message| message["Checkpoint"].get("step")).collect();
     assert_eq!(steps, [1, 2, 3, 4]);

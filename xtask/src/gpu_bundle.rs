@@ -72,7 +72,8 @@ pub(crate) fn try_on_cpu(ready: &Ready) -> Result<()> {
     let python = ready.python.as_ref().context("the Python environment is missing")?;
     let folder = layout::target().join("gpu-bundle");
     make(ready, &folder)?;
-    let tiny = ["--device", "cpu", "--shape", "golden/smollm2", "--rows", "16", "--prompts", "4"];
+    let tiny =
+        ["--device", "cpu", "--shape", "golden/smollm2", "--rows", "16", "--prompts", "4", "--row-by-row"];
     for what in ["check", "train", "generate", "baseline"] {
         let mut command = Command::new(folder.join("run.sh"));
         command

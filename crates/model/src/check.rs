@@ -3,10 +3,12 @@
 
 mod golden;
 mod report;
+mod together;
 mod trl;
 
 pub use golden::check;
 pub use report::{CheckReport, Comparison};
+pub use together::rows_together;
 pub use trl::check_trl;
 
 use std::path::Path;

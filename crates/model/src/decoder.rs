@@ -8,6 +8,7 @@ mod frozen;
 mod layer;
 mod mix;
 mod norm;
+mod packing;
 mod rotary;
 mod softcap;
 mod weight;
@@ -25,6 +26,7 @@ pub use frozen::Frozen;
 use layer::Layer;
 pub(crate) use mix::Mix;
 use norm::RmsNorm;
+pub use packing::Packing;
 use rotary::RotaryTable;
 pub use rotary::{Positions, Rotary};
 pub(crate) use softcap::Softcap;
@@ -53,6 +55,7 @@ pub struct Decoder {
     final_norm: RmsNorm,
     head: Weight,
     rotary: RotaryTable,
+    packing: Packing,
 }
 
 impl Decoder {
@@ -119,6 +122,7 @@ impl Decoder {
         let rotary = RotaryTable::new(&config, device)?;
         let embedding_scale = embedding_scale(&config, (kind, device))?;
         let head = Weight::new(head);
+        let packing = Packing::chosen(&config, device, kind);
         let residual = kind;
         Ok(Self {
             config,
@@ -131,6 +135,7 @@ impl Decoder {
             final_norm,
             head,
             rotary,
+            packing,
         })
     }
 
@@ -140,6 +145,24 @@ impl Decoder {
         self.residual = if wanted { Kind::Float } else { self.kind };
         self.embedding_scale = embedding_scale(&self.config, (self.residual, self.device))?;
         Ok(())
+    }
+
+    /// How attention over whole sequences is computed: what was found to work when the model was loaded, unless something else was set.
+    pub fn packing(&self) -> &Packing {
+        &self.packing
+    }
+
+    /// Computes attention over whole sequences in this way from now on, untried: for checks and benches.
+    pub fn set_packing(&mut self, packing: Packing) {
+        self.packing = packing;
+    }
+
+    /// Attention over whole sequences of these lengths, one after the other; refused where the model is not made for the way that was set.
+    pub fn attention_over(&self, lengths: &[i64]) -> Result<PackedCausal> {
+        match &self.packing {
+            Packing::Together => PackedCausal::together(lengths, &self.config, self.device),
+            Packing::RowByRow(_) => Ok(PackedCausal::new(lengths, &self.config)),
+        }
     }
 
     /// Makes a packed copy of all weights, once, where the steps of generation are faster with it: on processors with
@@ -293,7 +316,7 @@ impl Decoder {
     /// Logits `[N, vocab_size]` of whole sequences of the given lengths, which lie one after the other in `ids` `[N]`.
     pub fn sequence_logits(&self, ids: &Tensor, lengths: &[i64], adapters: &dyn Adapters) -> Result<Tensor> {
         let _guard = tch::no_grad_guard();
-        let mut attention = PackedCausal::new(lengths, &self.config);
+        let mut attention = self.attention_over(lengths)?;
         let positions = self.positions(attention.tokens())?;
         let hidden = self.hidden(ids, &positions, &mut attention, adapters)?;
         self.logits(&hidden)

@@ -18,6 +18,7 @@ pub mod sample;
 pub mod schedule;
 pub mod score;
 pub mod train;
+mod varlen;
 pub(crate) mod weights;
 mod whole;
 

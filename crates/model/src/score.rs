@@ -6,7 +6,7 @@ use assay_text::tokenizer::{Tokenizer, TokenizerError};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-use crate::decoder::{Adapters, Decoder, NoAdapters, PackedCausal, RowAdapters};
+use crate::decoder::{Adapters, Decoder, NoAdapters, RowAdapters};
 use crate::lora::Lora;
 use crate::{ModelError, Result};
 
@@ -187,7 +187,7 @@ impl Scorer<'_> {
     fn run(&self, plan: &PassPlan, wanted: &[Vec<Wanted>]) -> Result<Vec<f64>> {
         let device = self.decoder.device();
         let ids = Tensor::f_from_slice(&plan.ids)?.f_to_device(device)?;
-        let mut attention = PackedCausal::new(&plan.lengths, self.decoder.config());
+        let mut attention = self.decoder.attention_over(&plan.lengths)?;
         let positions = self.decoder.positions(attention.tokens())?;
         let adapters: Box<dyn Adapters + '_> = match self.lora {
             Some(lora) => Box::new(RowAdapters::new().with(0..plan.ids.len() as i64, lora)),

@@ -7,6 +7,8 @@ use std::time::Instant;
 use assay_domain::Artifact;
 use assay_domain::job::{LossOn, Method, Progress, Quantization, TrainSpec};
 use assay_judging::records::{MetricRecord, from_jsonl, to_jsonl};
+use assay_model::decoder::Decoder;
+use assay_model::device::Device;
 use assay_model::lora::{Lora, LoraConfig};
 use assay_model::train::{
     EarlyStopping, Evaluation, Fit, StepReport, TrainRow, TrainSettings, Trained, Trainer,
@@ -36,17 +38,16 @@ pub(super) fn run(
     models: &mut Warm,
     context: &mut Context<'_>,
 ) -> Result<Finished, Stop> {
-    let environment = environment(models.device());
     match spec.recipe.method {
         Method::Lora => {
             let bits = spec.recipe.quantization.map(|Quantization::Nf4| FourBits::Held);
             let model = models.get_with_residual(&files.model, bits, spec.recipe.residual, context)?;
             let lora = Lora::for_model(lora_config(spec)?, &model.decoder, spec.seed).map_err(stop)?;
-            train(spec, files, model, lora.into(), environment, context)
+            train(spec, files, model, lora.into(), context)
         }
         Method::Full => {
             let (model, whole) = models.trainable(&files.model, context)?;
-            train(spec, files, &model, whole.into(), environment, context)
+            train(spec, files, &model, whole.into(), context)
         }
     }
 }
@@ -56,7 +57,6 @@ fn train(
     files: &Files,
     model: &Loaded,
     trained: Trained,
-    environment: String,
     context: &mut Context<'_>,
 ) -> Result<Finished, Stop> {
     let train = rows(spec, &files.train, spec.train_rows, model)?;
@@ -71,6 +71,7 @@ fn train(
         return Err(refused(planned));
     }
     fs::create_dir_all(&files.out).map_err(|error| Stop::io(files.out.display(), &error))?;
+    context.log(format!("attention: {}", model.decoder.packing()))?;
     let metrics = Metrics::default();
     let fit = trainer.fit();
     let mut job = Job { spec, files, model, trainer, metrics, fit, tokens: 0, seconds: 0.0 };
@@ -85,8 +86,17 @@ fn train(
     }
     job.checkpoints_left_out(context)?;
     let path = job.metrics.write(&files.out)?;
-    let usage = context.usage(job.tokens, job.seconds, environment);
+    let usage = context.usage(job.tokens, job.seconds, trained_on(&model.decoder));
     Ok(Finished { outputs: vec![(String::from("metrics"), path)], usage })
+}
+
+/// The environment, and where there are two ways how attention was computed.
+fn trained_on(model: &Decoder) -> String {
+    let environment = environment(model.device());
+    match model.device() {
+        Device::Cuda(_) => format!("{environment}, attention {}", model.packing()),
+        Device::Cpu | Device::Mps | Device::Vulkan => environment,
+    }
 }
 
 struct Job<'a> {

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use tch::{Device, Kind, Tensor};
 
 use super::report::Steps;
-use super::{CheckReport, Comparison, ExpectedStep};
+use super::{CheckReport, Comparison, ExpectedStep, rows_together};
 use super::{compare_steps, largest_difference, read_json, refused, tensor};
 use crate::adamw::AdamWSettings;
 use crate::decoder::{Adapters, Decoder, RowAdapters};
@@ -96,6 +96,9 @@ pub fn check(dir: &Path, device: Device) -> Result<CheckReport> {
     comparisons.push(Comparison::new("trained adapter (absolute)", difference, golden.tolerance.adapter_abs));
     if device != Device::Cpu {
         comparisons.extend(bfloat16(dir, device, &files)?);
+        let narrow = Decoder::load(dir, device, Kind::BFloat16)?;
+        let (rows, _) = rows(&files, false)?;
+        comparisons.extend(rows_together(narrow, rows)?);
     }
     Ok(CheckReport::new(dir, comparisons, steps))
 }

@@ -7,6 +7,7 @@ use tch::{Kind, Tensor};
 
 use super::Softcap;
 use crate::packed::few;
+use crate::varlen::{self, Starts};
 use crate::{Result, packed};
 
 /// What a model's config says of attention.
@@ -81,6 +82,20 @@ impl Mix {
         let output = self.over(&folded, &key, &value, Some(&mask))?;
         let output = output.f_reshape([kv_heads, groups, length, width])?.f_permute([2, 0, 1, 3])?;
         Ok(output.f_reshape([length, heads, width])?)
+    }
+
+    /// Whole sequences one after the other, each causal, in one call: `query` `[N, heads, head_dim]`, `key` and `value`
+    /// `[N, kv_heads, head_dim]`. Answers `[N, heads, head_dim]`. For models without a cap of scores.
+    pub(crate) fn together(
+        &self,
+        layer: usize,
+        query: &Tensor,
+        key: &Tensor,
+        value: &Tensor,
+        starts: &Starts,
+    ) -> Result<Tensor> {
+        let window = self.windows[self.window_of[layer]];
+        Ok(varlen::causal([query, key, value], starts, self.scale, window)?)
     }
 
     /// One token per row, `query` `[N, heads, head_dim]`, over its own past in blocks `[slots, kv_heads, capacity, head_dim]`

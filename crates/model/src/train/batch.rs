@@ -148,7 +148,7 @@ impl MicroBatch {
         }
         let device = model.device();
         let on_device = |values: &[i64]| Tensor::f_from_slice(values)?.f_to_device(device);
-        let attention = PackedCausal::new(&lengths, model.config());
+        let attention = model.attention_over(&lengths)?;
         Ok(Some(Self {
             ids: on_device(&ids)?,
             positions: model.positions(tokens)?,

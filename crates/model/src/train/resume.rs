@@ -19,6 +19,8 @@ const BEST_FILE: &str = "best.safetensors";
 const BEST_TENSOR: &str = "factors";
 const STATE_FILE: &str = "state.json";
 const FORMAT: u32 = 1;
+/// Of the environment: how attention was computed, and how it was before states told.
+const ATTENTION: [&str; 2] = ["attention", "row by row"];
 
 /// What a resume found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,8 +92,10 @@ impl Trainer<'_> {
         let path = dir.join(STATE_FILE);
         let bytes =
             std::fs::read(&path).map_err(|error| refused(&path, format!("cannot be read: {error}")))?;
-        let state: State = serde_json::from_slice(&bytes)
+        let mut state: State = serde_json::from_slice(&bytes)
             .map_err(|error| refused(&path, format!("is not a resume state: {error}")))?;
+        let [attention, before] = ATTENTION.map(str::to_owned);
+        state.environment.entry(attention).or_insert(before);
         self.check_state(&path, &state)?;
         let trained = self.trained.read(dir, self.model.config(), self.model.device())?;
         let files = TensorFiles::open_file(&dir.join(OPTIMIZER_FILE))?;
@@ -166,6 +170,7 @@ impl Trainer<'_> {
             ("kind", format!("{:?}", self.model.kind())),
             ("LibTorch", device::LIBTORCH_VERSION.to_owned()),
             ("threads", device::threads().to_string()),
+            (ATTENTION[0], self.model.packing().name().to_owned()),
         ];
         let mut named: BTreeMap<String, String> = named.map(|(name, value)| (name.to_owned(), value)).into();
         if residual != self.model.kind() {

@@ -181,7 +181,10 @@ fn a_run_that_goes_on_elsewhere_says_what_is_not_as_it_was() {
     let mut state: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     let told = state["environment"].as_object().unwrap();
     let names: Vec<_> = told.keys().map(String::as_str).collect();
-    assert_eq!(names, ["CPU capability", "LibTorch", "device", "device model", "kind", "threads"]);
+    assert_eq!(
+        names,
+        ["CPU capability", "LibTorch", "attention", "device", "device model", "kind", "threads"]
+    );
     state["environment"]["LibTorch"] = "2.0.1".into();
     state["environment"].as_object_mut().unwrap().remove("CPU capability");
     std::fs::write(&path, state.to_string()).unwrap();
