@@ -86,7 +86,8 @@ fn values_and_gradients(mut way: PackedCausal, layer: usize, inputs: &[Tensor; 3
 }
 
 fn drawn(tokens: i64, [heads, kv_heads, width]: [i64; 3]) -> [Tensor; 3] {
-    [heads, kv_heads, kv_heads].map(|heads| Tensor::randn([tokens, heads, width], (Kind::Float, Device::Cpu)))
+    let options = (Kind::Float, Device::Cpu);
+    [heads, kv_heads, kv_heads].map(|heads| Tensor::randn([tokens, heads, width], options) * 0.5)
 }
 
 #[test]
