@@ -98,7 +98,7 @@ fn one_call_for_all_rows_has_the_values_and_gradients_of_a_call_for_each() {
         for lengths in [vec![7], vec![1], vec![1, 1, 1], vec![9, 1, 30, 4], vec![2, 65, 1, 11, 33]] {
             let config = config(shape, &windows);
             let inputs = drawn(lengths.iter().sum(), shape);
-            for layer in 0..windows.len() {
+            for (layer, window) in windows.iter().enumerate() {
                 let alone = values_and_gradients(PackedCausal::new(&lengths, &config), layer, &inputs);
                 let before = kernel::calls();
                 let together = PackedCausal::together(&lengths, &config, Device::Cpu).unwrap();
@@ -108,7 +108,7 @@ fn one_call_for_all_rows_has_the_values_and_gradients_of_a_call_for_each() {
                     ["query", "key", "value", "output"].iter().zip(alone.iter().zip(&together))
                 {
                     let apart = largest(&(alone - together)) / largest(alone).max(1.0);
-                    assert!(apart < 1e-5, "{what} of {shape:?}, {lengths:?}, {:?}: {apart}", windows[layer]);
+                    assert!(apart < 1e-5, "{what} of {shape:?}, {lengths:?}, {window:?}: {apart}");
                 }
             }
         }
