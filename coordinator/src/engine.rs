@@ -42,6 +42,7 @@ mod ledgers;
 mod logged;
 mod logs;
 mod people;
+mod rebuild;
 pub(crate) mod recovery;
 pub(crate) mod steer;
 mod tables;

@@ -110,9 +110,16 @@ pub struct Snapshots {
 impl Snapshots {
     /// Opens the folder, or creates it, and loads the newest good snapshot.
     pub fn open(disk: Arc<dyn Disk>, folder: &Path) -> Result<(Snapshots, Loaded), SnapshotError> {
+        let mut snapshots = Self::lock(disk, folder)?;
+        let loaded = snapshots.load()?;
+        Ok((snapshots, loaded))
+    }
+
+    /// The folder, made if it is not there, for this process alone. Nothing of it is known before `load`.
+    pub(crate) fn lock(disk: Arc<dyn Disk>, folder: &Path) -> Result<Snapshots, SnapshotError> {
         let lock = lock_folder(&*disk, folder).map_err(io("create and lock", folder))?;
         let lock = lock.ok_or_else(|| SnapshotError::InUse { folder: folder.to_path_buf() })?;
-        let mut snapshots = Snapshots {
+        Ok(Snapshots {
             disk,
             folder: folder.to_path_buf(),
             good: Vec::new(),
@@ -120,23 +127,27 @@ impl Snapshots {
             listed_before: None,
             poison: None,
             _lock: lock,
-        };
-        let found = snapshots.list()?;
+        })
+    }
+
+    /// Loads the newest good snapshot.
+    pub(crate) fn load(&mut self) -> Result<Loaded, SnapshotError> {
+        let found = self.list()?;
         let mut loaded = Loaded { proven_sequence: found.first().copied().unwrap_or(0), ..Loaded::default() };
         for sequence in found {
-            let path = snapshots.path(sequence);
-            match read(&*snapshots.disk, &path, sequence) {
+            let path = self.path(sequence);
+            match read(&*self.disk, &path, sequence) {
                 Ok(state) => {
                     loaded.snapshot.get_or_insert(Snapshot { sequence, state });
-                    snapshots.good.push(sequence);
+                    self.good.push(sequence);
                 }
                 Err(reason) => loaded.bad.push(BadSnapshot { path, reason }),
             }
-            if snapshots.good.len() == KEPT {
+            if self.good.len() == KEPT {
                 break;
             }
         }
-        Ok((snapshots, loaded))
+        Ok(loaded)
     }
 
     /// Writes the state as it is after the record `sequence`, then removes all but the newest two good snapshots.

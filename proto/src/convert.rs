@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use crate::v1;
 
-pub use view::{job_view, matrix_summary, matrix_view};
+pub use view::{matrix_summary, matrix_view};
 
 mod view;
 

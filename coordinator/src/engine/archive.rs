@@ -1,8 +1,9 @@
-//! Finished matrices in the index: one record for each matrix, its resolved text and each of its jobs; and the ways in by
+//! Finished matrices in the index: one record for each matrix, its resolved text and each group of its jobs; and the ways in by
 //! submit key, by job key and by time. Records are written once, so that writing them again changes nothing; only the last of an
 //! attempt's log may come later.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use assay_domain::job::Usage;
 use assay_domain::state::{FinishedJob, JobState, Matrix};
@@ -15,11 +16,16 @@ use serde::{Deserialize, Serialize};
 use super::EngineError;
 use crate::index::{Change, Index, IndexWriter, Order, PageRequest, VALUE_MAX_BYTES};
 
+mod group;
+
 /// The matrix without its text and jobs.
 const MATRICES: &str = "matrices";
 /// The resolved text, by matrix.
 const SPECS: &str = "specs";
-/// Planned job and its state, by matrix and ordinal.
+/// Planned jobs and their states, some in one record, by matrix and the first one's ordinal.
+const JOB_GROUPS: &str = "job_groups";
+/// A planned job and its state, by matrix and ordinal: of a group that is too large, and of all in indexes of earlier builds. What
+/// a group says counts.
 const JOBS: &str = "jobs";
 /// A line of the list, newest first.
 const LINES: &str = "lines";
@@ -157,11 +163,37 @@ impl Archive {
         for matrix in finished {
             push_changes(matrix, &mut changes)?;
         }
-        for (id, job) in amended {
-            let value = job_record(&job.planned, &job.state)?;
-            changes.push(Change::Put { tree: JOBS, key: job_key(id), value });
-        }
+        self.push_amended(amended, &mut changes)?;
         Ok(self.writer.apply(sequence, changes)?)
+    }
+
+    fn push_amended(
+        &self,
+        amended: &BTreeMap<JobId, JobRecord>,
+        changes: &mut Vec<Change>,
+    ) -> Result<(), EngineError> {
+        let mut groups = BTreeMap::new();
+        for (id, job) in amended {
+            let key = group_key(id);
+            let group = match groups.entry(key) {
+                Entry::Occupied(read) => read.into_mut(),
+                Entry::Vacant(place) => {
+                    let packed = self.index.get(JOB_GROUPS, place.key())?;
+                    place.insert(packed.map(|packed| group::unpack(&packed)).transpose()?.unwrap_or_default())
+                }
+            };
+            match group.iter_mut().find(|known| known.planned.ordinal == id.ordinal) {
+                Some(known) => *known = job.clone(),
+                None => {
+                    let value = job_record(&job.planned, &job.state)?;
+                    changes.push(Change::Put { tree: JOBS, key: job_key(id), value });
+                }
+            }
+        }
+        for (key, group) in groups.into_iter().filter(|(_, group)| !group.is_empty()) {
+            push_group(key, group.iter().map(|job| (&job.planned, &job.state)), changes)?;
+        }
+        Ok(())
     }
 
     /// Adds finished matrices one by one; the sequence stays.
@@ -169,6 +201,11 @@ impl Archive {
         let sequence = self.applied_sequence();
         let mut one = finished.iter().map(std::slice::from_ref);
         one.try_for_each(|matrix| self.apply(sequence, matrix, &BTreeMap::new()))
+    }
+
+    /// Takes in what finished matrices change; the sequence stays.
+    pub(super) fn change(&mut self, changes: Vec<Change>) -> Result<(), EngineError> {
+        Ok(self.writer.apply(self.applied_sequence(), changes)?)
     }
 
     /// Takes in what happened to finished matrices, as of a sequence.
@@ -200,6 +237,7 @@ impl Archive {
             let mut delete = |tree, key: &[u8]| changes.push(Change::Delete { tree, key: key.to_vec() });
             for planned in &matrix.submitted.plan {
                 let id = JobId { matrix: line.id.clone(), ordinal: planned.ordinal };
+                delete(JOB_GROUPS, &group_key(&id));
                 delete(JOBS, &job_key(&id));
                 delete(JUDGED, &judged_key(&planned.key, matrix.submitted.at, &id));
                 delete(JOB_HOLDERS, &holder_key(&planned.key, &line.id));
@@ -263,18 +301,33 @@ impl Archive {
         let spec = self.index.get(SPECS, id.as_str().as_bytes())?.unwrap_or_default();
         matrix.submitted.spec_json =
             String::from_utf8(spec).map_err(|source| EngineError::IndexText { source })?;
-        self.each(JOBS, &job_prefix(id), |record| {
-            let record: JobRecord = decode(record)?;
+        for record in self.jobs(id)?.into_values() {
             matrix.submitted.plan.push(record.planned);
             matrix.jobs.push(record.state);
+        }
+        Ok(Some(matrix))
+    }
+
+    fn jobs(&self, id: &MatrixId) -> Result<BTreeMap<u32, JobRecord>, EngineError> {
+        let mut jobs = BTreeMap::new();
+        self.each(JOBS, &job_prefix(id), |record| {
+            let record: JobRecord = decode(record)?;
+            jobs.insert(record.planned.ordinal, record);
             Ok(())
         })?;
-        Ok(Some(matrix))
+        self.each(JOB_GROUPS, &job_prefix(id), |packed| {
+            jobs.extend(group::unpack(packed)?.into_iter().map(|record| (record.planned.ordinal, record)));
+            Ok(())
+        })?;
+        Ok(jobs)
     }
 
     /// A job of a finished matrix.
     pub(crate) fn job(&self, id: &JobId) -> Result<Option<JobRecord>, EngineError> {
-        self.value(JOBS, &job_key(id))
+        match self.index.get(JOB_GROUPS, &group_key(id))? {
+            Some(packed) => group::unpack_one(&packed, id.ordinal),
+            None => self.value(JOBS, &job_key(id)),
+        }
     }
 
     /// The matrix that has a submit key, with the digest it stands for.
@@ -347,12 +400,17 @@ impl Archive {
     }
 }
 
-fn push_changes(matrix: &Matrix, changes: &mut Vec<Change>) -> Result<(), EngineError> {
+/// What a finished matrix changes in the index.
+pub(super) fn push_changes(matrix: &Matrix, changes: &mut Vec<Change>) -> Result<(), EngineError> {
+    let jobs: Vec<_> = matrix.submitted.plan.iter().zip(&matrix.jobs).collect();
+    for group in jobs.chunks(group::JOBS) {
+        let id = JobId { matrix: matrix.submitted.id.clone(), ordinal: group[0].0.ordinal };
+        push_group(group_key(&id), group.iter().copied(), changes)?;
+    }
     let id = matrix.submitted.id.as_str().as_bytes();
     let mut put = |tree, key: &[u8], value| changes.push(Change::Put { tree, key: key.to_vec(), value });
-    for (planned, state) in matrix.submitted.plan.iter().zip(&matrix.jobs) {
+    for (planned, state) in jobs {
         let id = JobId { matrix: matrix.submitted.id.clone(), ordinal: planned.ordinal };
-        put(JOBS, &job_key(&id), job_record(planned, state)?);
         if planned.work.kind() == WorkKind::Judge && !state.attempts.is_empty() {
             put(JUDGED, &judged_key(&planned.key, matrix.submitted.at, &id), encode(&id)?);
         }
@@ -382,6 +440,26 @@ fn push_changes(matrix: &Matrix, changes: &mut Vec<Change>) -> Result<(), Engine
             held_by: None,
         })?,
     );
+    Ok(())
+}
+
+/// Sets a group, or each of its jobs where they are too large for one.
+fn push_group<'a>(
+    key: Vec<u8>,
+    jobs: impl Iterator<Item = (&'a PlannedJob, &'a JobState)>,
+    changes: &mut Vec<Change>,
+) -> Result<(), EngineError> {
+    let record = |(planned, state): (&PlannedJob, _)| Ok((planned.ordinal, job_record(planned, state)?));
+    let (ordinals, records): (Vec<u32>, Vec<_>) = jobs.map(record).collect::<Result<_, EngineError>>()?;
+    if let Some(value) = group::pack(&records)? {
+        changes.push(Change::Put { tree: JOB_GROUPS, key, value });
+        return Ok(());
+    }
+    for (ordinal, value) in ordinals.into_iter().zip(records) {
+        let key = [&key[..key.len() - size_of::<u32>()], &ordinal.to_be_bytes()].concat();
+        changes.push(Change::Put { tree: JOBS, key, value });
+    }
+    changes.push(Change::Delete { tree: JOB_GROUPS, key });
     Ok(())
 }
 
@@ -416,6 +494,10 @@ fn job_key(id: &JobId) -> Vec<u8> {
     key
 }
 
+fn group_key(id: &JobId) -> Vec<u8> {
+    job_key(&JobId { matrix: id.matrix.clone(), ordinal: group::first_of(id.ordinal) })
+}
+
 /// Ascending keys are descending times.
 fn judged_key(key: &JobKey, submitted: UnixMillis, id: &JobId) -> Vec<u8> {
     [key.0.as_bytes().as_slice(), &(!submitted.0).to_be_bytes(), &job_key(id)].concat()
@@ -430,7 +512,7 @@ fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, EngineError> {
     serde_json::to_vec(value).map_err(|source| EngineError::Encode { source })
 }
 
-fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, EngineError> {
+fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, EngineError> {
     serde_json::from_slice(bytes).map_err(|source| EngineError::IndexRecord { source })
 }
 
@@ -443,5 +525,33 @@ pub(crate) fn winner_of(matrix: &Matrix, job: &JobId) -> Option<assay_domain::Fe
         | assay_domain::state::Phase::Reused { .. }
         | assay_domain::state::Phase::Failed { .. }
         | assay_domain::state::Phase::Cancelled => None,
+    }
+}
+
+#[cfg(test)]
+impl Archive {
+    /// The jobs of all finished matrices as earlier builds stored them: each in a record of its own.
+    pub(super) fn ungroup(&mut self) {
+        let mut changes = Vec::new();
+        for matrix in self.all().unwrap() {
+            for (planned, state) in matrix.submitted.plan.iter().zip(&matrix.jobs) {
+                let id = JobId { matrix: matrix.submitted.id.clone(), ordinal: planned.ordinal };
+                changes.push(Change::Delete { tree: JOB_GROUPS, key: group_key(&id) });
+                let value = job_record(planned, state).unwrap();
+                changes.push(Change::Put { tree: JOBS, key: job_key(&id), value });
+            }
+        }
+        self.change(changes).unwrap();
+    }
+
+    /// How many jobs are stored by themselves.
+    pub(super) fn ungrouped(&self) -> usize {
+        let mut count = 0;
+        self.each(JOBS, &[], |_| {
+            count += 1;
+            Ok(())
+        })
+        .unwrap();
+        count
     }
 }

@@ -52,6 +52,15 @@ pub enum EngineError {
         #[source]
         source: std::string::FromUtf8Error,
     },
+    /// A record of the index cannot be compressed, or is not what was.
+    #[error(
+        "a record of the index cannot be packed or unpacked: move the folder `index` aside and start again, which rebuilds it"
+    )]
+    IndexPacked {
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// A record of the journal is not an event that this program knows.
     #[error(
         "record {sequence} of the journal is not an event that this program knows: use the program that wrote it"

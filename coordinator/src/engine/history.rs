@@ -1,7 +1,8 @@
 //! The history: what became of finished matrices, in files beside the snapshots. Each snapshot adds one with what happened since the
 //! one before, so that its cost does not grow with the past.
 
-use std::path::Path;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 
 use assay_domain::state::Matrix;
 use assay_domain::{Event, UnixMillis};
@@ -111,15 +112,43 @@ pub(crate) fn each_line(
     disk: &dyn Disk,
     folder: &Path,
     part: &Part,
-    mut visit: impl FnMut(Line) -> Result<(), EngineError>,
+    visit: impl FnMut(Line) -> Result<(), EngineError>,
 ) -> Result<(), EngineError> {
-    let path = snapshot::history_path(folder, part.sequence);
-    let damaged = |reason| EngineError::HistoryPart { path: path.clone(), reason };
-    let bytes = snapshot::read(disk, &path, part.sequence).map_err(damaged)?;
-    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-        visit(serde_json::from_slice(line).map_err(|error| damaged(error.to_string()))?)?;
+    let text = Text::read(disk, folder, part)?;
+    text.each(0..text.lines.len(), visit)
+}
+
+/// A part as read.
+pub(super) struct Text {
+    path: PathBuf,
+    /// Each ends with a line feed.
+    pub(super) lines: Vec<u8>,
+}
+
+impl Text {
+    pub(super) fn read(disk: &dyn Disk, folder: &Path, part: &Part) -> Result<Self, EngineError> {
+        let path = snapshot::history_path(folder, part.sequence);
+        match snapshot::read(disk, &path, part.sequence) {
+            Ok(lines) => Ok(Self { path, lines }),
+            Err(reason) => Err(EngineError::HistoryPart { path, reason }),
+        }
     }
-    Ok(())
+
+    /// Visits some of the lines in order.
+    pub(super) fn each(
+        &self,
+        lines: Range<usize>,
+        mut visit: impl FnMut(Line) -> Result<(), EngineError>,
+    ) -> Result<(), EngineError> {
+        let damaged = |error: serde_json::Error| EngineError::HistoryPart {
+            path: self.path.clone(),
+            reason: error.to_string(),
+        };
+        for line in self.lines[lines].split_inclusive(|byte| *byte == b'\n') {
+            visit(serde_json::from_slice(line).map_err(damaged)?)?;
+        }
+        Ok(())
+    }
 }
 
 impl Engine {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
 
 use assay_domain::state::Matrix;
 use assay_domain::{Epoch, Event, State};
@@ -12,11 +13,12 @@ use serde_json::value::RawValue;
 
 use super::EngineError;
 use super::archive::Archive;
-use super::history::{self, History, Line, Part};
+use super::history::{History, Part};
+use super::rebuild;
 use crate::disk::Disk;
 use crate::index::{Index, IndexOpen, IndexWriter, ProbeCommand};
 use crate::journal::{Journal, JournalConfig, Record};
-use crate::snapshot::{Loaded, Snapshots};
+use crate::snapshot::{Loaded, Snapshot, Snapshots};
 
 /// The stored form of a snapshot. Fields are added with a serde default, never renamed or reused. Version 1 held the finished matrices
 /// themselves, version 2 lists the parts of the history that do.
@@ -30,12 +32,12 @@ struct SnapshotRef<'a> {
 }
 
 #[derive(Deserialize)]
-struct SnapshotOwned<'a> {
+struct SnapshotOwned {
     version: u32,
     state: State,
     /// As written: only an index that has to be rebuilt needs it, and it may be most of the file.
-    #[serde(borrow, default)]
-    archived: Option<&'a RawValue>,
+    #[serde(default)]
+    archived: Option<Box<RawValue>>,
     #[serde(default)]
     history: Vec<Part>,
 }
@@ -47,6 +49,17 @@ pub(crate) struct Parts {
     pub(crate) inline: Vec<Matrix>,
     /// Where all others are.
     pub(crate) history: Vec<Part>,
+}
+
+/// Where a replay starts.
+#[derive(Default)]
+struct Start {
+    sequence: u64,
+    /// The highest sequence that a snapshot, good or bad, shows to have been durable.
+    proven_sequence: u64,
+    state: State,
+    inline: Option<Box<RawValue>>,
+    history: Vec<Part>,
 }
 
 /// Everything that is stored, opened.
@@ -68,14 +81,16 @@ pub(crate) fn recover(
     config: JournalConfig,
 ) -> Result<Recovered, EngineError> {
     let folder = data_dir.join("snapshots");
-    let (snapshots, loaded) = Snapshots::open(Arc::clone(disk), &folder)?;
-    let (snapshot_sequence, start) = decode_snapshot(&loaded)?;
-    let (state, inline, parts) = start.map_or_else(Default::default, |start| {
-        let SnapshotOwned { state, archived, history, .. } = start;
-        (state, archived, history)
+    let mut snapshots = Snapshots::lock(Arc::clone(disk), &folder)?;
+    // The index is read whole, by a process of its own, while the snapshot is decoded.
+    let (index, start) = thread::scope(|scope| {
+        let index = scope.spawn(|| open_index(&data_dir.join("index"), probe));
+        let start = load(&mut snapshots);
+        (index.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), start)
     });
-    let (mut archive, damaged) = open_index(&data_dir.join("index"), probe)?;
-    let known_durable = loaded.proven_sequence.max(archive.applied_sequence());
+    let Start { sequence: snapshot_sequence, proven_sequence, state, inline, history: parts } = start?;
+    let (mut archive, damaged) = index?;
+    let known_durable = proven_sequence.max(archive.applied_sequence());
     let journal =
         Journal::open(Arc::clone(disk), &data_dir.join("journal"), config, snapshot_sequence, known_durable)?;
     if let Some(cut) = journal.cut_tail() {
@@ -88,10 +103,8 @@ pub(crate) fn recover(
             snapshot_sequence,
             "the index is behind the snapshot: it is rebuilt"
         );
-        archive.add_finished(&decode_archived(snapshot_sequence, inline)?)?;
-        for part in &parts {
-            history::each_line(&**disk, &folder, part, |line| tell(line, &mut archive))?;
-        }
+        archive.add_finished(&decode_archived(snapshot_sequence, inline.as_deref())?)?;
+        rebuild::tell(&**disk, &folder, &parts, &mut archive)?;
         archive.apply(snapshot_sequence, &[], &BTreeMap::new())?;
     } else if damaged {
         tracing::warn!("the index is rebuilt from the journal");
@@ -120,17 +133,21 @@ pub(super) fn first_event(state: &State) -> Option<Event> {
     (state.epoch == Epoch::default()).then_some(Event::EpochRaised { epoch: Epoch(1) })
 }
 
-/// The newest good snapshot's sequence and content; 0 and none in a new folder.
-fn decode_snapshot(loaded: &Loaded) -> Result<(u64, Option<SnapshotOwned<'_>>), EngineError> {
-    for bad in &loaded.bad {
+/// The newest good snapshot; nothing in a new folder.
+fn load(snapshots: &mut Snapshots) -> Result<Start, EngineError> {
+    let Loaded { snapshot, bad, proven_sequence } = snapshots.load()?;
+    for bad in &bad {
         tracing::warn!(path = %bad.path.display(), reason = bad.reason, "a snapshot could not be used");
     }
-    let Some(snapshot) = &loaded.snapshot else { return Ok((0, None)) };
-    Ok((snapshot.sequence, Some(decode(snapshot.sequence, &snapshot.state)?)))
+    let Some(Snapshot { sequence, state }) = snapshot else {
+        return Ok(Start { proven_sequence, ..Start::default() });
+    };
+    let SnapshotOwned { state, archived: inline, history, .. } = decode(sequence, &state)?;
+    Ok(Start { sequence, proven_sequence, state, inline, history })
 }
 
-fn decode(sequence: u64, bytes: &[u8]) -> Result<SnapshotOwned<'_>, EngineError> {
-    let decoded: SnapshotOwned<'_> =
+fn decode(sequence: u64, bytes: &[u8]) -> Result<SnapshotOwned, EngineError> {
+    let decoded: SnapshotOwned =
         serde_json::from_slice(bytes).map_err(|source| EngineError::SnapshotRecord { sequence, source })?;
     if !(1..=SNAPSHOT_VERSION).contains(&decoded.version) {
         return Err(EngineError::SnapshotVersion { given: decoded.version, supported: SNAPSHOT_VERSION });
@@ -146,7 +163,7 @@ fn decode_archived(sequence: u64, archived: Option<&RawValue>) -> Result<Vec<Mat
 /// What a snapshot says.
 pub(crate) fn decode_parts(sequence: u64, bytes: &[u8]) -> Result<Parts, EngineError> {
     let SnapshotOwned { state, archived, history, .. } = decode(sequence, bytes)?;
-    Ok(Parts { state, inline: decode_archived(sequence, archived)?, history })
+    Ok(Parts { state, inline: decode_archived(sequence, archived.as_deref())?, history })
 }
 
 /// The event in a record of the journal.
@@ -202,14 +219,6 @@ fn replay(
         archive.apply(journal.last_sequence(), &[], &BTreeMap::new())?;
     }
     Ok(state)
-}
-
-/// A line of the history into an index that is rebuilt. An interruption leaves the index behind, as it was.
-fn tell(line: Line, archive: &mut Archive) -> Result<(), EngineError> {
-    match line {
-        Line::Finished(matrix) => archive.add_finished(std::slice::from_ref(&*matrix)),
-        Line::Happened(event) => archive.happened(archive.applied_sequence(), &event),
-    }
 }
 
 /// Whether an event changes what is not in the state any more.

@@ -11,6 +11,7 @@ use super::*;
 use crate::disk::{CrashDisk, Fault};
 
 mod churn;
+mod groups;
 mod past;
 
 #[derive(Debug, Default)]

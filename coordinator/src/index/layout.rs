@@ -18,7 +18,9 @@ pub(super) const META_KEY: &[u8] = b"\x02meta";
 const TAG_WHOLE: u8 = 1;
 const TAG_SPLIT: u8 = 2;
 const TAG_PART: u8 = 3;
-const TAG_META: u8 = 4;
+/// Of builds that know no groups of jobs: they must not read an index of ours.
+const TAG_META_1: u8 = 4;
+const TAG_META: u8 = 5;
 const HEAD_BYTES: usize = 5;
 
 /// What an entry's stored value says.
@@ -97,12 +99,14 @@ pub(super) fn encode_meta(meta: Meta) -> Vec<u8> {
 
 pub(super) fn decode_meta(stored: &[u8]) -> Result<Meta, &'static str> {
     match unseal(META_KEY, stored)? {
-        (TAG_META, rest) => match (number(rest, 0, 8), number(rest, 8, 8), number(rest, 16, 8)) {
-            (Some(applied_sequence), Some(pairs), Some(hash_sum)) => {
-                Ok(Meta { applied_sequence, pairs, hash_sum })
+        (TAG_META | TAG_META_1, rest) => {
+            match (number(rest, 0, 8), number(rest, 8, 8), number(rest, 16, 8)) {
+                (Some(applied_sequence), Some(pairs), Some(hash_sum)) => {
+                    Ok(Meta { applied_sequence, pairs, hash_sum })
+                }
+                _ => Err("the index's own record is too short"),
             }
-            _ => Err("the index's own record is too short"),
-        },
+        }
         _ => Err("the index's own record has another tag"),
     }
 }
@@ -159,4 +163,19 @@ fn crc(stored_key: &[u8], tag: u8, rest: &[u8]) -> u32 {
 fn number(bytes: &[u8], at: usize, width: usize) -> Option<u64> {
     let bytes = bytes.get(at..at + width)?;
     Some(bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_record_of_an_earlier_build_is_read_and_its_build_does_not_read_ours() {
+        let meta = Meta { applied_sequence: 1, pairs: 2, hash_sum: 3 };
+        let numbers = [1_u64, 2, 3].map(u64::to_le_bytes).concat();
+        assert_eq!(decode_meta(&seal(META_KEY, TAG_META_1, &numbers)), Ok(meta));
+        assert_eq!(decode_meta(&encode_meta(meta)), Ok(meta));
+        assert_ne!(encode_meta(meta)[0], TAG_META_1);
+        assert!(decode_meta(&seal(META_KEY, TAG_META + 1, &numbers)).is_err());
+    }
 }

@@ -1,8 +1,10 @@
 //! What people see of a matrix, computed from the state.
 
+use std::collections::BTreeMap;
+
 use assay_domain::decide::Balance;
 use assay_domain::job::Usage;
-use assay_domain::state::{AttemptRecord, JobState, Matrix, Outcome, Phase};
+use assay_domain::state::{AttemptRecord, JobState, Matrix, Outcome, Phase, Status};
 use assay_domain::{Artifact, FileRef, JobId, Lease, Progress, Work};
 
 use super::to_json;
@@ -10,9 +12,9 @@ use crate::v1;
 
 /// A matrix in a list.
 pub fn matrix_summary(matrix: &Matrix) -> v1::MatrixSummary {
-    let mut jobs = std::collections::HashMap::new();
-    for ordinal in 0..matrix.jobs.len() as u32 {
-        *jobs.entry(matrix.status(ordinal).as_str().to_owned()).or_default() += 1;
+    let mut jobs = BTreeMap::<Status, u32>::new();
+    for status in matrix.statuses() {
+        *jobs.entry(status).or_default() += 1;
     }
     let finished = if matrix.is_finished() { matrix.finished_at() } else { None };
     v1::MatrixSummary {
@@ -24,7 +26,7 @@ pub fn matrix_summary(matrix: &Matrix) -> v1::MatrixSummary {
         cancelled: matrix.cancelled_at.is_some(),
         paused: matrix.paused_at.is_some(),
         held: held(matrix),
-        jobs,
+        jobs: jobs.into_iter().map(|(status, count)| (status.as_str().to_owned(), count)).collect(),
     }
 }
 
@@ -43,11 +45,10 @@ pub fn matrix_view(
     progress: impl Fn(u32) -> Option<Progress>,
     with_resolved: bool,
 ) -> v1::MatrixView {
-    let jobs = (0..matrix.jobs.len() as u32)
-        .filter_map(|ordinal| Some((ordinal, job_view(matrix, ordinal, progress(ordinal))?)));
-    let jobs = jobs.map(|(ordinal, view)| v1::JobView {
-        ledger_json: if with_resolved { to_json(&ledger(matrix, ordinal)) } else { String::new() },
-        ..view
+    let jobs = (0..).zip(matrix.statuses()).filter_map(|(ordinal, status)| {
+        let view = job_view(matrix, ordinal, status, progress(ordinal))?;
+        let ledger_json = if with_resolved { to_json(&ledger(matrix, ordinal)) } else { String::new() };
+        Some(v1::JobView { ledger_json, ..view })
     });
     v1::MatrixView {
         summary: Some(matrix_summary(matrix)),
@@ -57,8 +58,12 @@ pub fn matrix_view(
     }
 }
 
-/// One job; none when the matrix has no such job.
-pub fn job_view(matrix: &Matrix, ordinal: u32, progress: Option<Progress>) -> Option<v1::JobView> {
+fn job_view(
+    matrix: &Matrix,
+    ordinal: u32,
+    status: Status,
+    progress: Option<Progress>,
+) -> Option<v1::JobView> {
     let planned = matrix.submitted.plan.get(ordinal as usize)?;
     let job = matrix.jobs.get(ordinal as usize)?;
     let (reason, reused_from, usage) = ending(&job.phase);
@@ -69,7 +74,7 @@ pub fn job_view(matrix: &Matrix, ordinal: u32, progress: Option<Progress>) -> Op
         job_id: JobId { matrix: matrix.submitted.id.clone(), ordinal }.to_string(),
         label: planned.label.clone(),
         kind: planned.work.kind().as_str().to_owned(),
-        status: matrix.status(ordinal).as_str().to_owned(),
+        status: status.as_str().to_owned(),
         attempts: job.attempts.iter().map(attempt_view).collect(),
         progress_json: progress.map(|progress| to_json(&progress)).unwrap_or_default(),
         reason,

@@ -76,7 +76,7 @@ fn a_snapshot_does_not_grow_with_the_past_and_what_is_lost_of_the_index_comes_ba
 }
 
 /// A part of the log of a job that has ended.
-fn late_line(engine: &mut Engine, matrix: &Matrix) {
+pub(super) fn late_line(engine: &mut Engine, matrix: &Matrix) {
     let job = JobId { matrix: matrix.submitted.id.clone(), ordinal: 0 };
     let lease = assay_domain::Lease { job, fence: matrix.jobs[0].attempts[0].fence };
     let (digest, of) = (Digest::of(b"late"), Lines::Log);
