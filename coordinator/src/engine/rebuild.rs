@@ -17,7 +17,7 @@ use crate::disk::Disk;
 use crate::index::Change;
 
 /// So much text is handed over at once: some thousand jobs.
-const PIECE_BYTES: usize = 4 << 20;
+const PIECE_BYTES: usize = 16 << 20;
 
 /// Lines of a part, and where what they tell goes.
 struct Piece {
@@ -137,9 +137,11 @@ mod tests {
     #[test]
     fn pieces_are_whole_lines_in_order_and_cover_the_text() {
         let line = |bytes: usize| [vec![b'x'; bytes - 1], vec![b'\n']].concat();
-        let text = [line(3 << 20), line(1), line(2 << 20), line(9 << 20), line(5)].concat();
+        let part = PIECE_BYTES / 4;
+        let text = [line(3 * part), line(1), line(2 * part), line(9 * part), line(5)].concat();
         let pieces = pieces_of(&text);
-        assert_eq!(pieces.iter().map(Range::len).collect::<Vec<_>>(), [(3 << 20) + 1, 2 << 20, 9 << 20, 5]);
+        let lengths: Vec<usize> = pieces.iter().map(Range::len).collect();
+        assert_eq!(lengths, [3 * part + 1, 2 * part, 9 * part, 5]);
         assert!(pieces.iter().all(|piece| text[piece.end - 1] == b'\n'));
         assert!(pieces.windows(2).all(|pair| pair[0].end == pair[1].start));
         assert!(pieces_of(b"").is_empty());

@@ -11,8 +11,8 @@ use serde_json::value::RawValue;
 use super::{EngineError, JobRecord, decode};
 use crate::index::VALUE_MAX_BYTES;
 
-/// Jobs of a record: of mostly digests, which do not get smaller, it is still one pair of the index.
-pub(super) const JOBS: usize = 32;
+/// Jobs of a record. More of them are hardly smaller together, since digests stay as they are, and no longer one pair of the index.
+pub(super) const JOBS: usize = 16;
 
 /// Jobs with a longer text stay apart, so that no record is too large, however badly it is compressed.
 pub(super) const TEXT_MAX_BYTES: usize = VALUE_MAX_BYTES / 2;

@@ -10,7 +10,7 @@ use super::churn::{Calendar, DAY_MS, engine, matrix, run_one};
 use super::past::late_line;
 use crate::engine::*;
 
-/// More jobs than two groups hold.
+/// More jobs than some groups hold.
 fn plan() -> Vec<PlannedJob> {
     let mut resolved = matrix::resolved(0);
     resolved["matrix"]["seeds"] = (0..70).collect();
@@ -79,7 +79,7 @@ fn jobs_that_are_too_large_for_a_group_are_stored_by_themselves() {
     run_one(&mut now, 0, &plan);
     let mut large = all(&now).remove(0);
     for job in &mut large.jobs[..40] {
-        job.phase = Phase::Failed { reason: "x".repeat(100_000) };
+        job.phase = Phase::Failed { reason: "x".repeat(200_000) };
     }
     now.archive.add_finished(std::slice::from_ref(&large)).unwrap();
     assert_eq!((all(&now), now.archive.ungrouped()), (vec![large.clone()], 32));
