@@ -61,6 +61,10 @@ pub trait Disk: fmt::Debug + Send + Sync {
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
     /// Opens a file for reading at offsets.
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskRead>>;
+    /// A file's size in bytes.
+    fn size_bytes(&self, path: &Path) -> io::Result<u64> {
+        Ok(self.open(path)?.size_bytes())
+    }
     /// The names of the files (not the folders) in a folder, sorted.
     fn list(&self, folder: &Path) -> io::Result<Vec<String>>;
     /// Whether the path is a folder.

@@ -284,17 +284,16 @@ impl Engine {
         let record = serde_json::to_vec(&event).map_err(|source| EngineError::Encode { source })?;
         self.batch.record_bytes += record.len();
         self.batch.records.push(record);
-        if let Some(finished) = recovery::archived_by(&self.state, &event) {
-            self.history.finished(&finished)?;
-            self.batch.archived.push(finished);
-        }
         if recovery::is_about_the_past(&self.state, &event) {
             self.history.happened(&event)?;
         }
         if let Event::HistoryForgotten { before, .. } = &event {
             self.batch.forgotten = Some(*before);
         }
-        self.state.apply(&event);
+        if let Some(finished) = self.state.apply_taking(&event) {
+            self.history.finished(&finished)?;
+            self.batch.archived.push(finished);
+        }
         self.amend(&event)?;
         self.note(&event);
         self.batch.visible = true;

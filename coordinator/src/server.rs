@@ -37,8 +37,9 @@ use crate::services::named::Named;
 use crate::services::people::PeopleService;
 use crate::services::trace;
 
-/// Agents probe more often: theirs are seen, and none of ours are sent while they live.
-const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(15);
+/// A connection on which nothing was called or said for so long is probed; a peer's own probes do not count, hyper never sees them.
+/// That of a worker which is gone without a word is closed after this and the time-out; what it was offered goes back with its lease.
+const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(60);
 const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Calls at once on one connection.
 const CONCURRENT_STREAMS_MAX: u32 = 256;

@@ -123,17 +123,7 @@ pub fn artifacts(field: &'static str, json: &str) -> Result<Vec<Artifact>, BadMe
 
 /// W3C `traceparent` of a matrix: the ids that every process derives.
 pub fn traceparent(matrix: &assay_domain::MatrixId) -> String {
-    use std::fmt::Write as _;
-    let mut text = String::from("00-");
-    for byte in matrix.trace_id() {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text.push('-');
-    for byte in matrix.root_span_id() {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text.push_str("-01");
-    text
+    format!("00-{}-{}-01", hex::encode(matrix.trace_id()), hex::encode(matrix.root_span_id()))
 }
 
 #[cfg(test)]

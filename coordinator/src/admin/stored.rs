@@ -12,7 +12,7 @@ use super::AdminError;
 use crate::disk::Disk;
 use crate::engine::archive::MatrixLine;
 use crate::engine::history::{Line, Part, each_line};
-use crate::engine::recovery::{Parts, archived_by, decode_event, decode_parts};
+use crate::engine::recovery::{Parts, decode_event, decode_parts};
 use crate::journal::{JournalError, Look, Record, Seen};
 use crate::snapshot::{self, history_path};
 
@@ -214,11 +214,11 @@ impl Stored {
 
     fn apply(&mut self, record: &Record) -> Result<(), AdminError> {
         let event = decode_event(record)?;
-        if let Some(finished) = archived_by(&self.state, &event) {
+        let archived = self.state.apply_taking(&event);
+        if let Some(finished) = archived {
             self.finished(finished);
         }
         self.happened(&event);
-        self.state.apply(&event);
         self.last_sequence = record.sequence;
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! The operating system's file system. `sync` is fdatasync on Linux and F_FULLFSYNC on macOS (both by `std`).
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -19,11 +19,12 @@ impl Disk for RealDisk {
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskRead>> {
         let file = File::open(path)?;
-        let metadata = file.metadata()?;
-        if !metadata.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a file"));
-        }
-        Ok(Box::new(RealRead { size_bytes: metadata.len(), file }))
+        Ok(Box::new(RealRead { size_bytes: size_of_file(&file.metadata()?)?, file }))
+    }
+
+    /// One system call instead of three.
+    fn size_bytes(&self, path: &Path) -> io::Result<u64> {
+        size_of_file(&fs::metadata(path)?)
     }
 
     fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
@@ -81,6 +82,13 @@ impl Disk for RealDisk {
             Err(TryLockError::Error(error)) => Err(error),
         }
     }
+}
+
+fn size_of_file(metadata: &Metadata) -> io::Result<u64> {
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a file"));
+    }
+    Ok(metadata.len())
 }
 
 #[derive(Debug)]

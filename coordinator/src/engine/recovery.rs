@@ -202,18 +202,18 @@ fn replay(
     for record in journal.read_from(snapshot_sequence + 1) {
         let record = record?;
         let event = decode_event(&record)?;
-        if let Some(finished) = archived_by(&state, &event) {
-            history.finished(&finished)?;
-            if record.sequence > applied {
-                archive.apply(record.sequence, std::slice::from_ref(&finished), &BTreeMap::new())?;
-            }
-        } else if is_about_the_past(&state, &event) {
+        if is_about_the_past(&state, &event) {
             history.happened(&event)?;
             if record.sequence > applied {
                 archive.happened(record.sequence, &event)?;
             }
         }
-        state.apply(&event);
+        if let Some(finished) = state.apply_taking(&event) {
+            history.finished(&finished)?;
+            if record.sequence > applied {
+                archive.apply(record.sequence, std::slice::from_ref(&finished), &BTreeMap::new())?;
+            }
+        }
     }
     if journal.last_sequence() > archive.applied_sequence() {
         archive.apply(journal.last_sequence(), &[], &BTreeMap::new())?;
@@ -227,10 +227,4 @@ pub(crate) fn is_about_the_past(state: &State, event: &Event) -> bool {
         return state.matrix(&lease.job.matrix).is_none();
     }
     matches!(event, Event::HistoryForgotten { .. })
-}
-
-/// The matrix that an event moves from the state to the index.
-pub(crate) fn archived_by(state: &State, event: &Event) -> Option<Matrix> {
-    let Event::MatrixArchived { matrix, .. } = event else { return None };
-    state.matrix(matrix).cloned()
 }

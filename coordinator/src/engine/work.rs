@@ -5,7 +5,7 @@ use assay_domain::decide::schedule::Moment;
 use assay_domain::decide::{self, BackOff, Failed, Memory};
 use assay_domain::job::{Demand, FailureClass, Offer};
 use assay_domain::state::ReadSet;
-use assay_domain::{DeviceKind, Event, FileRef, JobId, Lease, Progress, Rejection, WorkerId};
+use assay_domain::{Assignment, DeviceKind, Event, FileRef, JobId, Lease, Progress, Rejection, WorkerId};
 
 use super::archive::winner_of;
 use super::assignment::{assignment, input_files};
@@ -274,7 +274,9 @@ impl Engine {
     fn offer_one(&mut self, leased: Event) -> Result<(), EngineError> {
         let Event::JobLeased { lease, worker, .. } = &leased else { return self.record(leased) };
         let (lease, worker, connection) = (lease.clone(), worker.clone(), self.tables.connection_of(worker));
-        self.batch.spans.push(lease_span(&lease, &worker));
+        if assay_telemetry::sends_traces() {
+            self.batch.spans.push(lease_span(&lease, &worker));
+        }
         self.record(leased)?;
         let device = self.state.workers.get(&worker).map_or(DeviceKind::None, |worker| worker.device);
         let mut demand = Demand::default();
@@ -289,7 +291,7 @@ impl Engine {
         };
         let Some(connection) = connection else { return Ok(()) };
         if let Some(assignment) = offer {
-            self.say(connection, Outbound::Offers(vec![assignment]));
+            self.say_offer(connection, assignment);
         }
         if let Some(connection) = self.tables.connections.get_mut(&connection) {
             connection.slots = connection.slots.saturating_sub(1);
@@ -305,6 +307,14 @@ impl Engine {
         self.limits.term_ms(self.tables.connections.len())
     }
 
+    /// With those before it, if they are for the same worker.
+    fn say_offer(&mut self, connection: ConnectionId, offer: Assignment) {
+        match self.batch.outbound.last_mut() {
+            Some((last, Outbound::Offers(offers))) if *last == connection => offers.push(offer),
+            Some(_) | None => self.say(connection, Outbound::Offers(vec![offer])),
+        }
+    }
+
     pub(super) fn say(&mut self, connection: ConnectionId, message: Outbound) {
         self.batch.outbound.push((connection, message));
     }
@@ -317,11 +327,11 @@ impl Engine {
             Event::JobLeased { lease, worker, .. } => {
                 let deadline_ms = self.now_ms + self.term_ms();
                 self.tables.leased(lease.clone(), LeaseRow::new(worker.clone(), deadline_ms));
-                tracing::info!(lease = %lease, worker = %worker, "leased");
+                tracing::debug!(lease = %lease, worker = %worker, "leased");
             }
             Event::JobSucceeded { lease, .. } => {
                 self.tables.leases.remove(lease);
-                tracing::info!(lease = %lease, "succeeded");
+                tracing::debug!(lease = %lease, "succeeded");
             }
             Event::AttemptFailed { lease, class, reason, .. } => {
                 self.tables.leases.remove(lease);

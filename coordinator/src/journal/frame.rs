@@ -56,18 +56,19 @@ pub(super) fn payload_bytes(records: &[Vec<u8>]) -> u64 {
 
 /// Encodes a batch; the caller has checked that its payload fits 32 bits.
 pub(super) fn encode_frame(first_sequence: u64, records: &[Vec<u8>]) -> Vec<u8> {
-    let mut payload = Vec::with_capacity(payload_bytes(records) as usize);
+    let payload_bytes = payload_bytes(records) as usize;
+    let mut frame = Vec::with_capacity(FRAME_HEAD_BYTES + payload_bytes);
+    frame.extend_from_slice(&(payload_bytes as u32).to_le_bytes());
+    frame.extend_from_slice(&[0; 4]);
+    frame.extend_from_slice(&first_sequence.to_le_bytes());
+    frame.extend_from_slice(&(records.len() as u32).to_le_bytes());
     for record in records {
-        payload.extend_from_slice(&(record.len() as u32).to_le_bytes());
-        payload.extend_from_slice(record);
+        frame.extend_from_slice(&(record.len() as u32).to_le_bytes());
+        frame.extend_from_slice(record);
     }
-    let length = (payload.len() as u32).to_le_bytes();
-    let mut rest = Vec::with_capacity(12 + payload.len());
-    rest.extend_from_slice(&first_sequence.to_le_bytes());
-    rest.extend_from_slice(&(records.len() as u32).to_le_bytes());
-    rest.extend_from_slice(&payload);
-    let crc = crc32c::crc32c_append(crc32c::crc32c(&length), &rest);
-    [&length[..], &crc.to_le_bytes(), &rest].concat()
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&frame[..4]), &frame[8..]);
+    frame[4..8].copy_from_slice(&crc.to_le_bytes());
+    frame
 }
 
 /// How many bytes the frame that begins these bytes has, by its head.

@@ -117,14 +117,14 @@ impl LocalObjects {
     /// depend on it.
     pub fn stat(&self, key: &ObjectKey) -> Result<Option<u64>, ObjectError> {
         self.check_poison()?;
-        let size_bytes = match self.open(key) {
-            Ok(reader) => reader.size_bytes(),
-            Err(ObjectError::NotFound { .. }) => return Ok(None),
-            Err(other) => return Err(other),
+        let path = self.path(key);
+        let size_bytes = match self.disk().size_bytes(&path) {
+            Ok(size_bytes) => size_bytes,
+            Err(error) if is_absent(&error) => return Ok(None),
+            Err(source) => return Err(io_error("look at", &path)(source)),
         };
         if !self.shared.durable.has(key) {
             // Whoever linked it may have died, or not come to sync it yet.
-            let path = self.path(key);
             self.sync_folder(path.parent().unwrap_or(&self.shared.root), SyncSite::ObjectStatEntry)?;
         }
         Ok(Some(size_bytes))

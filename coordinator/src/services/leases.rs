@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use assay_proto::{PROTOCOL, convert, v1};
 use futures::StreamExt as _;
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -46,7 +46,8 @@ impl v1::leases_server::Leases for LeasesService {
         let service = self.clone();
         tokio::spawn(service.serve(request.into_inner(), outbound));
         // The answer begins at once: what is wrong with the hello is the stream's end.
-        Ok(Response::new(ReceiverStream::new(receiver).map(told::message).boxed()))
+        let told = ReceiverStream::new(receiver).flat_map(|told| stream::iter(told::messages(told)));
+        Ok(Response::new(told.boxed()))
     }
 
     async fn spend(&self, request: Request<v1::SpendRequest>) -> Result<Response<v1::SpendResponse>, Status> {

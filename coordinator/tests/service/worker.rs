@@ -108,9 +108,12 @@ impl<'a> Worker<'a> {
 
     pub(crate) async fn offered(&mut self) -> Assignment {
         match self.next().await.unwrap() {
-            Some(Told::Offers(batch)) => {
-                assert_eq!(batch.assignments_json.len(), 1);
-                convert::from_json("assignment", &batch.assignments_json[0]).unwrap()
+            Some(Told::Offers(mut batch)) => {
+                let first = batch.assignments_json.remove(0);
+                if !batch.assignments_json.is_empty() {
+                    self.kept.push_front(Told::Offers(batch));
+                }
+                convert::from_json("assignment", &first).unwrap()
             }
             other => panic!("not an offer: {other:?}"),
         }

@@ -303,6 +303,14 @@ pub fn resume(state: &State) -> Vec<(Lease, WorkerId)> {
 pub fn archive(state: &State, matrix: &MatrixId, events: &[Event], at: UnixMillis) -> Option<Event> {
     let archived = Event::MatrixArchived { matrix: matrix.clone(), at };
     let known = state.matrix(matrix);
+    let about = || events.iter().filter(|event| event.matrix() == Some(matrix));
+    if about().any(|event| matches!(event, Event::MatrixCancelled { .. })) {
+        return Some(archived);
+    }
+    let ordinals: Vec<u32> = about().filter_map(|event| Some(event.job()?.ordinal)).collect();
+    if known.is_some_and(|known| another_runs(known, &ordinals)) {
+        return None;
+    }
     let fresh = JobState::default();
     let (plan, jobs) = match known {
         Some(known) => (&known.submitted.plan, known.jobs.as_slice()),
@@ -310,14 +318,22 @@ pub fn archive(state: &State, matrix: &MatrixId, events: &[Event], at: UnixMilli
     };
     let before = |ordinal: u32| if known.is_some() { jobs.get(ordinal as usize) } else { Some(&fresh) };
     let mut changed: BTreeMap<u32, JobState> = BTreeMap::new();
-    for event in events.iter().filter(|event| event.matrix() == Some(matrix)) {
-        if matches!(event, Event::MatrixCancelled { .. }) {
-            return Some(archived);
-        }
+    for event in about() {
         let Some(ordinal) = event.job().map(|job| job.ordinal) else { continue };
         changed.entry(ordinal).or_insert_with(|| before(ordinal).cloned().unwrap_or_default()).apply(event);
     }
     is_finished(plan, |ordinal| changed.get(&ordinal).or_else(|| before(ordinal))).then_some(archived)
+}
+
+/// Whether a job runs that is not one of these. Jobs that are leased together stand together in the plan, so it is looked for
+/// from the first of these on.
+fn another_runs(matrix: &Matrix, these: &[u32]) -> bool {
+    let first = these.first().map_or(0, |first| *first as usize).min(matrix.jobs.len());
+    let (before, after) = matrix.jobs.split_at(first);
+    let runs = |(ordinal, job): (usize, &JobState)| {
+        job.current().is_some() && !these.iter().any(|this| *this as usize == ordinal)
+    };
+    (first..).zip(after).any(runs) || before.iter().enumerate().any(runs)
 }
 
 fn submitted_by<'a>(events: &'a [Event], id: &MatrixId) -> Option<&'a SubmittedMatrix> {

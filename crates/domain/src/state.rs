@@ -115,10 +115,34 @@ impl FinishedJob {
 impl State {
     /// Adds what has happened. An event about something unknown changes nothing: it has already happened elsewhere.
     pub fn apply(&mut self, event: &Event) {
+        drop(self.apply_taking(event));
+    }
+
+    /// The same; answers the matrix that leaves with it.
+    pub fn apply_taking(&mut self, event: &Event) -> Option<Matrix> {
+        if let Event::MatrixArchived { matrix, .. } = event {
+            return self.archive(matrix);
+        }
+        self.change(event);
+        None
+    }
+
+    fn archive(&mut self, matrix: &MatrixId) -> Option<Matrix> {
+        let place = self.matrices.iter().position(|known| known.submitted.id == *matrix)?;
+        let archived = self.matrices.remove(place);
+        self.ended.push_back(archived.ended());
+        self.ended.drain(..self.ended.len().saturating_sub(ENDED_KEPT));
+        Some(archived)
+    }
+
+    fn change(&mut self, event: &Event) {
         match event {
             Event::EpochRaised { epoch } => self.raise_epoch(*epoch),
-            // Finished matrices are not here.
-            Event::HistoryForgotten { .. } | Event::BackupTaken { .. } | Event::BackupFailed { .. } => {}
+            // Finished matrices are not here, and what archives one takes it out before.
+            Event::MatrixArchived { .. }
+            | Event::HistoryForgotten { .. }
+            | Event::BackupTaken { .. }
+            | Event::BackupFailed { .. } => {}
             Event::MatrixSubmitted { matrix } => self.matrices.push(Matrix::new(matrix)),
             Event::WorkerRegistered { worker, .. } => {
                 self.workers.insert(worker.id.clone(), worker.clone());
@@ -129,11 +153,6 @@ impl State {
             }
             Event::MatrixCancelled { matrix, at } => {
                 self.settling(|known| *known == *matrix, |known| known.cancel(*at));
-            }
-            Event::MatrixArchived { matrix, .. } => {
-                self.ended.extend(self.matrix(matrix).map(Matrix::ended));
-                self.ended.drain(..self.ended.len().saturating_sub(ENDED_KEPT));
-                self.matrices.retain(|known| known.submitted.id != *matrix);
             }
             Event::MatrixPaused { matrix, at } => self.pause(matrix, Some(*at)),
             Event::MatrixResumed { matrix, .. } => self.pause(matrix, None),

@@ -14,6 +14,7 @@ pub mod propagate;
 mod root;
 
 use std::io::IsTerminal as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use opentelemetry::trace::TracerProvider as _;
 use tracing_subscriber::filter::{EnvFilter, LevelFilter, Targets};
@@ -23,6 +24,13 @@ use tracing_subscriber::{Layer as _, fmt};
 
 /// The name under which our spans and metrics are recorded.
 pub(crate) const SCOPE: &str = "assay";
+
+static TRACES_LEAVE: AtomicBool = AtomicBool::new(false);
+
+/// Whether this process sends its spans anywhere: where it does not, those that no log line shows need not be made.
+pub fn sends_traces() -> bool {
+    TRACES_LEAVE.load(Ordering::Relaxed)
+}
 
 /// Why telemetry is not as it was asked for. The process can go on without.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +79,7 @@ pub fn init(service: &'static str) -> Result<Guard, TelemetryError> {
     let registry = tracing_subscriber::registry().with(traces).with(logs);
     registry.try_init().map_err(|_| TelemetryError::Twice)?;
     exporting.install();
+    TRACES_LEAVE.store(exporting.traces.is_some(), Ordering::Relaxed);
     Ok(Guard::new(exporting))
 }
 
