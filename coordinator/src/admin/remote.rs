@@ -34,7 +34,8 @@ pub(super) fn backup(
     if bucket.holds_anything()? {
         return Err(AdminError::NotEmpty { path: bucket.url().into() });
     }
-    let made = write(bucket, data_dir, with_objects, probe, now);
+    let made = fill(data_dir, bucket, with_objects, now)
+        .and_then(|made| read_back(bucket, &made, probe).map(|()| made));
     if made.is_err() {
         // What cannot be removed now is no backup, and the next scheduled one removes it.
         let _ = bucket.remove_all();
@@ -42,30 +43,24 @@ pub(super) fn backup(
     made
 }
 
-fn write(
-    bucket: &Bucket,
-    data_dir: &Path,
-    with_objects: bool,
-    probe: &ProbeCommand,
-    now: UnixMillis,
-) -> Result<Backup, AdminError> {
-    let made = fill(data_dir, bucket, with_objects, now)?;
+/// The description last: it makes a backup of what stands up to all checks.
+fn read_back(bucket: &Bucket, made: &Backup, probe: &ProbeCommand) -> Result<(), AdminError> {
     let state = scratch()?;
     fetch_state(bucket, state.path())?;
-    files::write(&state.path().join(BACKUP_FILE), &json(&made))?;
-    let objects = with_objects.then_some(bucket as &dyn Objects);
+    files::write(&state.path().join(BACKUP_FILE), &json(made))?;
+    let objects = (!made.without_objects).then_some(bucket as &dyn Objects);
     let found = verify_state(bucket, state.path(), objects, true, probe)?;
     // What the data folder itself lacks is told, and is no reason to have no backup of all else.
     if found.wrong.len() > made.wrong_objects.len() {
         let wrong = found.wrong.join("; ");
         return Err(AdminError::ReadBack { place: bucket.url(), wrong });
     }
-    bucket.put(BACKUP_FILE, &json(&made))?;
-    if bucket.get(BACKUP_FILE)?.is_none_or(|read| read != json(&made)) {
+    bucket.put(BACKUP_FILE, &json(made))?;
+    if bucket.get(BACKUP_FILE)?.is_none_or(|read| read != json(made)) {
         let wrong = format!("{BACKUP_FILE} is another");
         return Err(AdminError::ReadBack { place: bucket.url(), wrong });
     }
-    Ok(made)
+    Ok(())
 }
 
 /// Downloads and checks all of a backup.

@@ -88,18 +88,12 @@ impl Process {
 
     /// Waits until it ends by itself; answers its last words.
     pub(crate) async fn ends(&mut self) -> String {
-        let ended = async {
-            loop {
-                if let Some(status) = self.child.try_wait().unwrap() {
-                    return status;
-                }
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        let status = tokio::time::timeout(PATIENCE, ended).await.expect("its end in time");
-        assert!(!status.success(), "it ended well");
         let said = std::mem::replace(&mut self.said, std::thread::spawn(VecDeque::new));
-        said.join().unwrap().into_iter().collect::<Vec<_>>().join("\n")
+        // What it says ends when it does.
+        let said = tokio::task::spawn_blocking(|| said.join().unwrap());
+        let said = tokio::time::timeout(PATIENCE, said).await.expect("its end in time").unwrap();
+        assert!(!self.child.wait().unwrap().success(), "it ended well");
+        said.into_iter().collect::<Vec<_>>().join("\n")
     }
 
     /// Kills it, as nobody can notice in time.
