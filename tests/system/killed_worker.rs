@@ -82,7 +82,8 @@ fn logs_are_stored(world: &World, job: &str, live: &[String]) {
     // While its coordinator lived, the lines after these were seen too, and none twice.
     assert!(live.starts_with(&lost) && steps(live) > FIRST_EPOCH, "{live:#?}");
     let second = world.logs(job, &["--attempt", "2"]);
-    assert!(second[0].ends_with(&format!("goes on after step {FIRST_EPOCH}")), "{second:#?}");
+    // After the line that says how attention is computed.
+    assert!(second[1].ends_with(&format!("goes on after step {FIRST_EPOCH}")), "{second:#?}");
     assert_eq!(steps(&second), FIRST_EPOCH, "{second:#?}");
     assert_eq!(world.logs(job, &[]), [lost, second].concat());
     let measured = world.logs(job, &["--metrics", "--attempt", "1"]);
