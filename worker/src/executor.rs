@@ -17,6 +17,8 @@ use crate::process::{EngineConfig, EngineProcess};
 
 /// How long a cancelled engine may take to come to the end of its step before it is killed.
 const CANCEL_LIMIT: Duration = Duration::from_secs(60);
+/// How long a cancelled run may take to say that the checkpoints on their way are safe; less than an agent's time to drain.
+const UPLOADS_LIMIT: Duration = Duration::from_secs(10);
 
 /// Runs one attempt at a time and keeps the engine warm between them.
 pub(crate) struct EngineExecutor {
@@ -77,7 +79,11 @@ impl EngineExecutor {
                     // An engine that is gone says so itself.
                     let _ = engine.send(&Command::Save).await;
                 }
-                () = cx.cancelled().cancelled() => return Ok(self.cancel(engine).await),
+                () = cx.cancelled().cancelled() => {
+                    // A drained worker is told to stop before it hears that its checkpoint is safe.
+                    let safe = tokio::time::timeout(UPLOADS_LIMIT, uploads.collect::<Vec<_>>());
+                    return Ok(tokio::join!(self.cancel(engine), safe).0);
+                }
             }
         }
     }
