@@ -1,5 +1,7 @@
 //! Objects that are bad in the store: what had them runs again, and whoever read them is not to blame.
 
+use std::borrow::Cow;
+
 use super::Policy;
 use crate::job::{FailureClass, Source};
 use crate::state::{JobState, Matrix, Phase};
@@ -54,21 +56,22 @@ pub(super) fn make_again(
         matrix.jobs.iter().enumerate().map(move |(ordinal, job)| (id(ordinal), job))
     });
     for (id, job) in jobs {
-        let mut losses = job.losses;
+        // As each loss leaves it: what went with one file of a production is not lost once more with the next.
+        let mut left = Cow::Borrowed(job);
         for object in lost {
             let key = &object.file.key;
-            let name = match (job.holder_of(key), job.lines_in(&id, key)) {
-                (Some(holder), _) => {
-                    losses += 1;
-                    holder.name.clone()
-                }
+            let name = match (left.holder_of(key), left.lines_in(&id, key)) {
+                (Some(holder), _) => holder.name.clone(),
                 // Its readers do without, and nothing is made again.
                 (None, Some((_, lines))) => lines.as_str().to_owned(),
                 (None, None) => continue,
             };
             let reason = format!("its `{name}` was lost: {key} {}", object.found);
-            events.push(Event::ArtifactLost { job: id.clone(), name, key: key.clone(), reason, at });
+            let event = Event::ArtifactLost { job: id.clone(), name, key: key.clone(), reason, at };
+            left.to_mut().apply(&event);
+            events.push(event);
         }
+        let losses = left.losses;
         let over = losses > job.losses && losses > policy.losses_max && may_run_again(job);
         if let Some(Event::ArtifactLost { reason, .. }) = events.last().filter(|_| over && !ends(events, &id))
         {

@@ -165,6 +165,21 @@ fn a_job_whose_output_is_lost_again_and_again_fails_with_the_reason() {
 }
 
 #[test]
+fn files_of_one_production_that_are_lost_together_are_one_loss() {
+    let mut desk = Desk::with_one();
+    desk.train();
+    desk.answer(BASE);
+    desk.answer(EPOCH_1);
+    let reader = desk.lease_of(EPOCH_1 + 1);
+    let score = desk.lease_of(SCORE);
+    desk.complete(&score, &["verdicts", "keys", "resolved"]).unwrap();
+    // Who found both to be gone; what it reads itself is looked at elsewhere.
+    let lost = ["verdicts", "resolved"].map(|name| desk.file(SCORE, name));
+    assert_eq!(desk.lose(&reader, &[&lost[0], &lost[1]]), Ok(2), "the failure and one loss");
+    assert_eq!((desk.status(SCORE), desk.job(SCORE).losses), (Status::Ready, 1));
+}
+
+#[test]
 fn a_lost_upload_fails_its_reader_with_what_to_do() {
     let mut desk = Desk::with_one();
     let base = desk.lease_of(BASE);
