@@ -108,6 +108,26 @@ pub enum ModelError {
         /// The rows, from 0, by pass: those of the first pass in which it appears.
         rows: Vec<Vec<usize>>,
     },
+    /// The loss on the validation rows is not a finite number.
+    #[error(
+        "the validation loss after step {step} is {value}: lower the learning rate, or look for what is wrong with the \
+         validation rows"
+    )]
+    ValidationNotFinite {
+        /// Optimizer steps done.
+        step: u64,
+        /// The value.
+        value: f64,
+    },
+    /// There is no next token: what the model says of it are no numbers.
+    #[error(
+        "the logits after {tokens} tokens are not finite numbers: weights or adapter hold some that are none, or too large \
+         for their type"
+    )]
+    NoNextToken {
+        /// Of prompt and answer.
+        tokens: usize,
+    },
     /// The caller stopped the run between two steps.
     #[error("cancelled")]
     Cancelled,

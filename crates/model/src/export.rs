@@ -13,6 +13,7 @@ use assay_text::safetensors::{Dtype, TensorFiles, weight_files, write_bytes, wri
 use serde_json::{Value, json};
 use tch::{Device, Kind};
 
+pub(crate) use check::check_saved;
 pub use check::{ExportCheck, MergedCheck, check, check_whole};
 pub(crate) use sum::Sum;
 

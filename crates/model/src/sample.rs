@@ -107,16 +107,28 @@ pub(crate) fn pick(
 ) -> Result<Vec<u32>> {
     let logits = penalise(settings, logits.f_to_kind(Kind::Float)?, rows)?;
     if settings.is_greedy() {
-        let ids = Vec::<i64>::try_from(logits.f_argmax(-1, false)?)?;
-        return Ok(ids.into_iter().map(|id| id as u32).collect());
+        return most_probable(&logits, rows);
     }
     let probabilities = probabilities(settings, logits)?.f_to_device(Device::Cpu)?.f_contiguous()?;
     // Read where they are: a copy takes as long as all the rest here.
     let lines = Rows::of(&probabilities);
     let pick = |(at, row): (usize, &mut RowState<'_>)| {
-        filter::pick_one(settings, lines.row(at), row.stream.next_unit())
+        let picked = filter::pick_one(settings, lines.row(at), row.stream.next_unit());
+        picked.ok_or(ModelError::NoNextToken { tokens: row.seen.len() })
     };
-    Ok(rows.iter_mut().enumerate().map(pick).collect())
+    rows.iter_mut().enumerate().map(pick).collect()
+}
+
+fn most_probable(logits: &Tensor, rows: &[RowState<'_>]) -> Result<Vec<u32>> {
+    let ids = logits.f_argmax(-1, true)?;
+    // Where one is no number, the largest is none.
+    let largest = Vec::<f32>::try_from(logits.f_gather(-1, &ids, false)?.f_view([-1])?)?;
+    let ids = Vec::<i64>::try_from(ids.f_view([-1])?)?;
+    let pick = |((id, logit), row): ((i64, f32), &RowState<'_>)| match logit.is_finite() {
+        true => Ok(id as u32),
+        false => Err(ModelError::NoNextToken { tokens: row.seen.len() }),
+    };
+    ids.into_iter().zip(largest).zip(rows).map(pick).collect()
 }
 
 /// Of penalised logits, before the filters.

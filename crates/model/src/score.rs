@@ -195,7 +195,9 @@ impl Scorer<'_> {
         };
         let hidden = self.decoder.hidden(&ids, &positions, &mut attention, adapters.as_ref())?;
         let lines = Tensor::f_from_slice(&plan.lines)?.f_to_device(device)?;
-        let logits = self.decoder.logits(&hidden.f_index_select(0, &lines)?)?;
+        // Not by the copy of the head that answers are made with: it may be there or not, and has other last bits.
+        let normed = self.decoder.final_norm(&hidden.f_index_select(0, &lines)?)?;
+        let logits = self.decoder.head_logits(&normed)?;
         let logs = logits.f_log_softmax(-1, Kind::Float)?.f_reshape([-1])?;
         let width = self.decoder.config().vocab_size;
         let places: Vec<i64> =

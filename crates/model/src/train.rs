@@ -252,7 +252,7 @@ impl<'a> Trainer<'a> {
         let (model, rows, adapters) = (self.model, &self.validation, self.trained.adapters(None));
         let sums = self.fit.within_memory(|fit| loss::of_rows(model, adapters.as_ref(), rows, fit.rows))?;
         drop(adapters);
-        let evaluation = self.evaluation(sums);
+        let evaluation = self.evaluation(sums)?;
         let known = self.evaluations.last().is_some_and(|last| last.step == self.steps_done);
         if let (Some(evaluation), false) = (evaluation, known) {
             let best = self.watched.note(evaluation, &self.settings);
@@ -272,15 +272,16 @@ impl<'a> Trainer<'a> {
         }
         let (model, rows) = (self.model, &self.validation);
         let sums = self.fit.within_memory(|fit| loss::of_rows(model, &NoAdapters, rows, fit.rows))?;
-        Ok(self.evaluation(sums))
+        self.evaluation(sums)
     }
 
-    fn evaluation(&self, (sum, predicted_tokens): (f64, u64)) -> Option<Evaluation> {
-        (predicted_tokens > 0).then(|| Evaluation {
-            step: self.steps_done,
-            loss: sum / predicted_tokens as f64,
-            predicted_tokens,
-        })
+    fn evaluation(&self, (sum, predicted_tokens): (f64, u64)) -> Result<Option<Evaluation>> {
+        let (step, loss) = (self.steps_done, sum / predicted_tokens as f64);
+        match predicted_tokens {
+            0 => Ok(None),
+            _ if !loss.is_finite() => Err(ModelError::ValidationNotFinite { step, value: loss }),
+            _ => Ok(Some(Evaluation { step, loss, predicted_tokens })),
+        }
     }
 
     /// The model that is trained.

@@ -162,7 +162,9 @@ pub(super) fn stop(error: ModelError) -> Stop {
         | ModelError::Row { .. }
         | ModelError::Resume { .. }
         | ModelError::Reference { .. }
-        | ModelError::NotFinite { .. } => FailureClass::BadInput,
+        | ModelError::NotFinite { .. }
+        | ModelError::ValidationNotFinite { .. }
+        | ModelError::NoNextToken { .. } => FailureClass::BadInput,
     };
     Stop::Failed { class, reason: chain(&error) }
 }

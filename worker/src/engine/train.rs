@@ -192,6 +192,19 @@ impl Job<'_> {
         self.save(step, context)
     }
 
+    /// Whether what goes to others is what was trained.
+    fn check(&self, adapter: &Path, context: &mut Context<'_>) -> Result<(), Stop> {
+        match self.trainer.check_saved(adapter).map_err(stop)? {
+            Some(0.0) => {
+                context.log("the adapter changes nothing: its answers will be those of the base model")
+            }
+            Some(changes) => context.log(format!(
+                "the adapter as written is the one that was trained: it changes logits by up to {changes:.3}"
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// An early end leaves checkpoints out, which the plan counts on: they are what training came to.
     fn checkpoints_left_out(&mut self, context: &mut Context<'_>) -> Result<(), Stop> {
         let done = self.trainer.steps_done();
@@ -222,6 +235,9 @@ impl Job<'_> {
         // PEFT finds a base of the Hub by this name; that of a folder is only told.
         let base = self.spec.model_settings.hub.as_ref().map_or(&self.spec.model, |hub| &hub.repo);
         self.trainer.save_trained(&adapter, Some(base)).map_err(stop)?;
+        if step == self.spec.total_steps {
+            self.check(&adapter, context)?;
+        }
         fs::create_dir_all(&resume).map_err(|error| Stop::io(resume.display(), &error))?;
         self.metrics.write(&resume)?;
         self.trainer.save_resume(&resume).map_err(stop)?;
@@ -258,9 +274,10 @@ impl Job<'_> {
         let ModelError::NotFinite { rows, .. } = error else { return Ok(()) };
         for number in rows.iter().flatten() {
             let Some(row) = self.trainer.row(*number) else { continue };
-            let text =
-                self.model.tokenizer.decode(&row.ids, false).map_err(|error| Stop::bad_input(&error))?;
-            context.log(format!("row {number}, {} tokens: {text:?}", row.ids.len()))?;
+            // Ids that are no text must not hide what went wrong.
+            let decoded = self.model.tokenizer.decode(&row.ids, false);
+            let text = decoded.map_or_else(|_| format!("ids {:?}", row.ids), |text| format!("{text:?}"));
+            context.log(format!("row {number}, {} tokens: {text}", row.ids.len()))?;
         }
         Ok(())
     }

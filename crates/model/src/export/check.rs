@@ -85,8 +85,8 @@ pub fn check(
     let tuned = logits(&base, Some(&reloaded))?;
     drop(base);
     let adapter_changes = largest(&plain.f_sub(&tuned)?)?;
-    if adapter_changes == 0.0 {
-        return Err(refused("changes nothing: its outputs are those of the base model"));
+    if adapter_changes == 0.0 || !adapter_changes.is_finite() {
+        return Err(refused("changes nothing, or computes what is no number: its outputs are of no use"));
     }
     let found = ExportCheck { largest_logit: largest(&tuned)?, adapter_changes, merged: None };
     let merged = match merged {
@@ -94,6 +94,22 @@ pub fn check(
         None => None,
     };
     Ok(ExportCheck { merged, ..found })
+}
+
+/// Refuses an adapter folder, just written, unless it is the adapter that was trained over this base and computes with it what are
+/// numbers; the largest change of a logit, 0 for one that has learned nothing.
+pub(crate) fn check_saved(base: &Decoder, trained: &Lora, written: &Path) -> Result<f64> {
+    let _guard = tch::no_grad_guard();
+    let refused = |problem: String| ModelError::Adapter { path: written.to_owned(), problem };
+    let reloaded = Lora::read(written, base.config(), base.device())?;
+    if trained.digest()? != reloaded.digest()? {
+        return Err(refused(String::from("is not the adapter that was trained")));
+    }
+    let changes = largest(&logits(base, None)?.f_sub(&logits(base, Some(&reloaded))?)?)?;
+    if !changes.is_finite() {
+        return Err(refused(format!("changes logits by {changes}: its outputs are of no use")));
+    }
+    Ok(changes)
 }
 
 /// Refuses a folder with all weights of a model unless they are those that were trained and change the base.
@@ -112,7 +128,7 @@ pub fn check_whole(model: &Path, trained: &Path, written: &Path, device: Device)
     let of = |folder: &Path| logits(&Decoder::load(folder, device, Kind::Float)?, None);
     let (plain, tuned) = (of(model)?, of(written)?);
     let adapter_changes = largest(&plain.f_sub(&tuned)?)?;
-    if adapter_changes.is_nan() || adapter_changes == 0.0 {
+    if adapter_changes == 0.0 || !adapter_changes.is_finite() {
         let problem = "changes nothing, or computes what is no number: its outputs are of no use";
         return Err(refused(problem.to_owned()));
     }
@@ -246,7 +262,9 @@ fn logits(model: &Decoder, lora: Option<&Lora>) -> Result<Tensor> {
         None => RowAdapters::new(),
     };
     let ids = Tensor::f_from_slice(&ids)?.f_to_device(model.device())?;
-    Ok(model.sequence_logits(&ids, &[length], &adapters)?.f_to_kind(Kind::Float)?)
+    let logits = model.sequence_logits(&ids, &[length], &adapters)?;
+    // What is computed of them is in float64, which Apple GPUs have not.
+    Ok(logits.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?)
 }
 
 fn largest(tensor: &Tensor) -> Result<f64> {

@@ -48,6 +48,12 @@ impl Lora {
         for (place, factor) in lora.factors_mut() {
             let name = tensor_name(place);
             factor.f_copy_(&loader.load(&name, &shape_in_file(place))?.f_view(place.shape)?)?;
+            if factor.f_isfinite()?.f_all()?.f_int64_value(&[])? != 1 {
+                let problem = format!(
+                    "tensor `{name}` holds values that are no finite numbers: its training went wrong"
+                );
+                return Err(ModelError::Adapter { path, problem });
+            }
             known.insert(name);
         }
         match files.names().find(|name| !known.contains(*name)) {

@@ -5,13 +5,18 @@ use super::SampleSettings;
 /// Probabilities are summed in blocks of this many, to find the place without adding up every one in sequence.
 const BLOCK: usize = 512;
 
-/// Picks by the number `unit` in `[0, 1)`: kept tokens lie side by side in order of their ids, each as wide as its probability.
-pub(super) fn pick_one(settings: &SampleSettings, probabilities: &[f32], unit: f64) -> u32 {
+/// Picks by the number `unit` in `[0, 1)`: kept tokens lie side by side in order of their ids, each as wide as its probability. None
+/// where the probabilities are no numbers.
+pub(super) fn pick_one(settings: &SampleSettings, probabilities: &[f32], unit: f64) -> Option<u32> {
     let unfiltered = settings.top_k == 0 && settings.top_p >= 1.0 && settings.min_p <= 0.0;
     let floor =
         if unfiltered { f32::MIN_POSITIVE } else { floor(settings, probabilities).max(f32::MIN_POSITIVE) };
     let sums: Vec<f64> = probabilities.chunks(BLOCK).map(|block| sum_kept(block, floor)).collect();
-    let target = unit * sums.iter().sum::<f64>();
+    let total = sums.iter().sum::<f64>();
+    if total == 0.0 || !total.is_finite() {
+        return None;
+    }
+    let target = unit * total;
     let mut sum = 0.0;
     let mut last = 0;
     for (block, block_sum) in sums.iter().enumerate().filter(|(_, block_sum)| **block_sum > 0.0) {
@@ -25,12 +30,12 @@ pub(super) fn pick_one(settings: &SampleSettings, probabilities: &[f32], unit: f
             sum += f64::from(probabilities[id]);
             last = id;
             if sum > target {
-                return id as u32;
+                return Some(id as u32);
             }
         }
         break;
     }
-    last as u32
+    Some(last as u32)
 }
 
 /// Sum of what passes, in eight independent sums that a processor can work on at once.

@@ -3,8 +3,11 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use tch::Tensor;
 
-use super::filter::pick_one;
 use super::*;
+
+fn pick_one(settings: &SampleSettings, probabilities: &[f32], unit: f64) -> u32 {
+    filter::pick_one(settings, probabilities, unit).expect("they are probabilities")
+}
 
 fn settings(change: impl Fn(&mut SampleSettings)) -> SampleSettings {
     let mut settings = SampleSettings::default();
@@ -197,5 +200,19 @@ proptest! {
         let kept_mass: f64 = ranked[..in_k].iter().map(|probability| f64::from(*probability)).sum();
         let mass_before: f64 = larger.iter().map(|probability| f64::from(*probability)).sum();
         prop_assert!(mass_before / kept_mass < top_p + 1e-6);
+    }
+}
+
+#[test]
+fn logits_that_are_no_numbers_have_no_next_token() {
+    let mut stream = SampleStream::new(7, &[1], 0, None);
+    for temperature in [0.0, 1.0] {
+        for bad in [f32::NAN, f32::INFINITY] {
+            let settings = settings(|settings| settings.temperature = temperature);
+            let logits = Tensor::from_slice(&[0.5, bad, 1.0]).view([1, 3]);
+            let mut rows = [RowState { stream: &mut stream, seen: &[4, 5] }];
+            let refused = super::pick(&settings, &logits, &mut rows).unwrap_err();
+            assert!(refused.to_string().starts_with("the logits after 2 tokens are not"), "{bad}: {refused}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Cross-entropy in chunks: the logits of a large vocabulary never exist for more than a chunk of tokens, and the
 //! gradients of the head's input and, where it is trained, of its weight are written down instead of recorded.
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::batch::{MicroBatch, TrainRow};
 use super::trained::Gradients;
@@ -122,11 +122,12 @@ fn log_sum(logits: &Tensor, probabilities: &Tensor, targets: &Tensor) -> Result<
     // Below this a float32 loses digits, and at 0 its logarithm is infinite. Such a target is rare: only then are the
     // logarithms of the whole chunk computed, which costs as much as the probabilities did.
     const SMALLEST: f64 = 1e-30;
-    let picked = probabilities.f_gather(1, targets, false)?;
+    // Summed in float64 on the processor: Apple GPUs have none.
+    let picked = probabilities.f_gather(1, targets, false)?.f_to_device(Device::Cpu)?;
     let logs = if picked.f_min()?.f_double_value(&[])? >= SMALLEST {
         picked.f_to_kind(Kind::Double)?.f_log()?
     } else {
-        logits.f_log_softmax(-1, Kind::Float)?.f_gather(1, targets, false)?
+        logits.f_log_softmax(-1, Kind::Float)?.f_gather(1, targets, false)?.f_to_device(Device::Cpu)?
     };
     Ok(logs.f_sum(Kind::Double)?.f_double_value(&[])?)
 }

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use tch::Kind;
 
 use super::best::Watched;
-use super::{Evaluation, Fit, TrainRow, Trainer};
+use super::{Evaluation, Fit, TrainRow, Trained, Trainer};
 use crate::lora::tensor_bytes;
 use crate::weights::WeightLoader;
 use crate::{ModelError, Result, device};
@@ -57,6 +57,15 @@ impl Trainer<'_> {
     /// folder in the element types of the base.
     pub fn save_trained(&self, dir: &Path, base_model: Option<&str>) -> Result<()> {
         self.trained.write(dir, base_model)
+    }
+
+    /// Reads a saved adapter back: it must be the one in memory and compute what are numbers. The largest change of a logit; none
+    /// where all weights are trained, as the model they came from is not here any more.
+    pub fn check_saved(&self, adapter: &Path) -> Result<Option<f64>> {
+        match self.trained {
+            Trained::Adapter(ref lora) => crate::export::check_saved(self.model, lora, adapter).map(Some),
+            Trained::Whole(_) => Ok(None),
+        }
     }
 
     /// Writes trained values, moments and position to `dir`; the state file comes last, so a folder that has it is whole.

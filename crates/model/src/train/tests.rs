@@ -242,6 +242,18 @@ fn a_loss_that_is_no_number_is_met_at_its_step_with_the_rows_that_made_it() {
 
 /// The loss of a row can be finite where its gradient is none: only the pass that made it is named.
 #[test]
+fn a_validation_loss_that_is_no_number_is_an_error() {
+    let model = model();
+    let mut trainer =
+        Trainer::new(&model, lora(&model, 0.0), TrainSettings::default(), rows(4), rows(2)).unwrap();
+    assert!(trainer.evaluate().unwrap().unwrap().loss.is_finite());
+    let _guard = tch::no_grad_guard();
+    let _flat = trainer.trained.flat().shallow_clone().fill_(f64::NAN);
+    let why = trainer.evaluate().unwrap_err().to_string();
+    assert!(why.starts_with("the validation loss after step 0 is NaN"), "{why}");
+}
+
+#[test]
 fn a_gradient_that_is_no_number_is_traced_to_its_pass() {
     let model = model();
     let in_order = TrainSettings { shuffle: false, ..settings() };

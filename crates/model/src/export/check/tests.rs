@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tch::{Device, Kind};
 
-use super::{Merged, logits};
+use super::{Merged, check_saved, logits};
 use crate::Module;
 use crate::decoder::Decoder;
 use crate::lora::{Lora, LoraConfig};
@@ -55,4 +55,28 @@ fn a_wrong_scale_a_swapped_factor_and_one_forgotten_module_are_seen_before_round
             second.copy_(&turned_b);
         });
     }
+}
+
+#[test]
+fn a_saved_adapter_is_the_one_that_was_trained_and_computes_numbers() {
+    let model = fixture("smollm2");
+    let base = Decoder::load(&model, Device::Cpu, Kind::Float).unwrap();
+    let read = |dir: &Path| Lora::read(dir, base.config(), Device::Cpu);
+    let trained = read(&model.join("adapter_trained")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    trained.write(folder.path(), None).unwrap();
+    assert!(check_saved(&base, &trained, folder.path()).unwrap() > 0.0);
+
+    let other = read(&model.join("adapter_trained")).unwrap();
+    let value = |number: f64| {
+        let _guard = tch::no_grad_guard();
+        let _filled = other.flat().shallow_clone().narrow(0, 5, 1).fill_(number);
+    };
+    value(0.5);
+    let why = check_saved(&base, &other, folder.path()).unwrap_err().to_string();
+    assert!(why.contains("is not the adapter that was trained"), "{why}");
+    value(f64::NAN);
+    other.write(folder.path(), None).unwrap();
+    let why = check_saved(&base, &other, folder.path()).unwrap_err().to_string();
+    assert!(why.contains("no finite numbers"), "{why}");
 }
