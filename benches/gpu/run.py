@@ -199,8 +199,13 @@ def baseline(a, deadline):
     dtype = "bfloat16" if a.device == "cuda" else "float32"
 
     def one(rows, epochs):
+        """Activations are kept, as Assay keeps them; computed twice only where that does not fit."""
+        kept = trained(rows, epochs)
+        return kept if "error" not in kept else {**trained(rows, epochs, "--checkpointing"), "checkpointing": True, "without": kept["error"]}
+
+    def trained(rows, epochs, *more):
         command = [sys.executable, HERE / "peft_train.py", shape(a), LENGTHS, "--random-weights", "--device", a.device, "--dtype", dtype]
-        command += ["--rows", rows, "--epochs", epochs, "--micro-batch", a.micro_batch, "--accumulate", a.accumulate, "--checkpointing"]
+        command += ["--rows", rows, "--epochs", epochs, "--micro-batch", a.micro_batch, "--accumulate", a.accumulate, *more]
         return with_share(a, run(command, a.device, middle))
 
     def answers(*more):

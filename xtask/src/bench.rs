@@ -1,4 +1,4 @@
-//! `cargo xtask bench NAME`: our side and the baseline in turn, on the same machine in the same run.
+//! `cargo xtask bench [NAME]`: our side and the baseline in turn, on the same machine in the same run.
 
 mod comparison;
 mod coordinator;
@@ -22,9 +22,9 @@ use figures::Figure;
 /// What `bench` may be asked for.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// What to measure.
+    /// What to measure; training and generation, one after the other, when left out.
     #[arg(value_enum)]
-    name: Name,
+    name: Option<Name>,
     /// Pairs of runs; a figure is a ratio of medians.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(3..=100))]
     pairs: u32,
@@ -77,9 +77,16 @@ impl Name {
 
 /// The subcommand.
 pub(crate) fn main(options: &Options) -> Result<()> {
-    if let Name::Coordinator = options.name {
-        return coordinator::main();
+    match options.name {
+        Some(Name::Coordinator) => coordinator::main(),
+        Some(name) => beside_baselines(name, options),
+        None => {
+            [Name::Train, Name::Generate].into_iter().try_for_each(|name| beside_baselines(name, options))
+        }
     }
+}
+
+fn beside_baselines(name: Name, options: &Options) -> Result<()> {
     let ready = setup::run(&setup::Options::with_python())?;
     process::run(process::cargo(&ready.libtorch).args([
         "build",
@@ -94,23 +101,23 @@ pub(crate) fn main(options: &Options) -> Result<()> {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         threads => threads,
     };
-    let (rows, probe_rows) = options.name.rows(options.rows);
+    let (rows, probe_rows) = name.rows(options.rows);
     let mut figures = Vec::new();
     let mut comparisons = Vec::new();
-    for comparison in options.name.comparisons(&ready, assets.model(), threads)? {
+    for comparison in name.comparisons(&ready, assets.model(), threads)? {
         let compared = comparison.run([rows, probe_rows], options.pairs)?;
         figures.extend(compared.figures);
         comparisons.push(compared.json);
     }
     let result = json!({
-        "name": options.name.text(),
+        "name": name.text(),
         "machine": machine,
         "threads": threads,
         "pairs": options.pairs,
         "comparisons": comparisons,
         "figures": figures.iter().map(Figure::json).collect::<Vec<_>>(),
     });
-    let path = write(options.name.text(), &result)?;
+    let path = write(name.text(), &result)?;
     ui::say(format!("{machine}\n{threads} threads, {} pairs; medians:", options.pairs));
     ui::result(figures::table(&figures));
     ui::say(format!("written to {}", path.display()));

@@ -73,7 +73,7 @@ fn the_published_method_is_whole_and_its_retired_judges_are_replaced() {
         (recipe.rank, recipe.alpha, recipe.micro_batch * recipe.accumulate, recipe.epochs)
     };
     assert_eq!(of("qwen2.5-3b"), (16, 32.0, 8, 2));
-    assert_eq!(of("qwen2.5-0.5b"), (8, 16.0, 8, 2));
+    assert_eq!(of("qwen2.5-0.5b"), (16, 32.0, 8, 2));
     let (recipe, checkpoints) = paper.recipe_for("llama-3.2-3b", "lora").unwrap();
     assert_eq!(
         (recipe.targets, checkpoints),
