@@ -22,8 +22,8 @@ pub use page::{Order, PAGE_MAX_BYTES, PAGE_MAX_ENTRIES, Page, PageRequest};
 pub use probe::{ProbeCommand, probe_main};
 
 const CACHE_BYTES: u64 = 32 << 20;
-/// An index that another process has open is tried so often, with such a pause.
-const LOCK_TRIES: u32 = 20;
+/// An index, or other folder, that another process has open is tried so often, with such a pause.
+pub(crate) const LOCK_TRIES: u32 = 20;
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// Reads the index; clones share it.
@@ -94,7 +94,7 @@ impl Index {
     pub fn open(folder: &Path, command: &ProbeCommand) -> io::Result<IndexOpen> {
         for _ in 1..LOCK_TRIES {
             match Self::try_open(folder, command) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => pause(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => pause_for_lock(),
                 opened => return opened,
             }
         }
@@ -307,7 +307,7 @@ fn has_files(folder: &Path) -> io::Result<bool> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "back-off: a lock of another process has no event to wait for")]
-fn pause() {
+pub(crate) fn pause_for_lock() {
     std::thread::sleep(LOCK_PAUSE);
 }
 

@@ -16,9 +16,9 @@ use super::archive::Archive;
 use super::history::{History, Part};
 use super::rebuild;
 use crate::disk::Disk;
-use crate::index::{Index, IndexOpen, IndexWriter, ProbeCommand};
+use crate::index::{Index, IndexOpen, IndexWriter, LOCK_TRIES, ProbeCommand, pause_for_lock};
 use crate::journal::{Journal, JournalConfig, Record};
-use crate::snapshot::{Loaded, Snapshot, Snapshots};
+use crate::snapshot::{Loaded, Snapshot, SnapshotError, Snapshots};
 
 /// The stored form of a snapshot. Fields are added with a serde default, never renamed or reused. Version 1 held the finished matrices
 /// themselves, version 2 lists the parts of the history that do.
@@ -73,6 +73,18 @@ pub(crate) struct Recovered {
     pub(crate) snapshot_sequence: u64,
 }
 
+/// Tries for a moment: of a predecessor that was killed, the process that it had begun to start for its index has the lock until that
+/// process runs.
+fn lock(disk: &Arc<dyn Disk>, folder: &Path) -> Result<Snapshots, SnapshotError> {
+    for _ in 1..LOCK_TRIES {
+        match Snapshots::lock(Arc::clone(disk), folder) {
+            Err(SnapshotError::InUse { .. }) => pause_for_lock(),
+            locked => return locked,
+        }
+    }
+    Snapshots::lock(Arc::clone(disk), folder)
+}
+
 /// Opens what a data folder holds, or begins it.
 pub(crate) fn recover(
     disk: &Arc<dyn Disk>,
@@ -81,7 +93,7 @@ pub(crate) fn recover(
     config: JournalConfig,
 ) -> Result<Recovered, EngineError> {
     let folder = data_dir.join("snapshots");
-    let mut snapshots = Snapshots::lock(Arc::clone(disk), &folder)?;
+    let mut snapshots = lock(disk, &folder)?;
     // The index is read whole, by a process of its own, while the snapshot is decoded.
     let (index, start) = thread::scope(|scope| {
         let index = scope.spawn(|| open_index(&data_dir.join("index"), probe));

@@ -204,7 +204,7 @@ async fn write(
     let (sender, blocks) = mpsc::channel(BLOCKS_MAX);
     let objects = endpoint.objects.clone();
     let written = tokio::task::spawn_blocking(move || write_blocks(&objects, &key, bytes, sha256, blocks));
-    send_body(body, sender).await;
+    send_body(body, bytes, sender).await;
     let stored = written.await.map_err(|_| Refusal::Stopping)?;
     if let Err(Refusal::Object(error)) = &stored {
         endpoint.fatal.notice(error);
@@ -221,11 +221,15 @@ enum Block {
     End,
 }
 
-async fn send_body(body: Body, sender: mpsc::Sender<Block>) {
-    let mut stream = body.into_data_stream();
+/// Reads the body to its end, though not past what was signed for: whoever is still sending when the writer has refused it, and the
+/// connection is closed, does not read why.
+async fn send_body(body: Body, bytes_signed: u64, sender: mpsc::Sender<Block>) {
+    let (mut stream, mut bytes) = (body.into_data_stream(), 0);
     while let Some(block) = stream.next().await {
         let Ok(block) = block else { return };
-        if sender.send(Block::Bytes(block)).await.is_err() {
+        bytes += block.len() as u64;
+        let refused = sender.send(Block::Bytes(block)).await.is_err();
+        if refused && bytes > bytes_signed {
             return;
         }
     }
