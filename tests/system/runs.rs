@@ -43,6 +43,7 @@ fn later_runs_take_jobs_from_their_keys_but_not_what_went_bad_and_each_is_one_tr
     assert_eq!((jobs, reused), (9, 9));
     assert_eq!(self::report(&world, &again), report);
 
+    let in_a_batch = answers(&generations(&world, &matrix));
     let bad = flip_a_byte(&world, &matrix);
     // Other judgements need new score jobs, which read what nobody knows to be bad.
     world.change_matrix("orders: full", "orders: both");
@@ -50,7 +51,8 @@ fn later_runs_take_jobs_from_their_keys_but_not_what_went_bad_and_each_is_one_tr
     let (last, jobs, reused) = third.submitted();
     assert_eq!((jobs, reused), (9, 4), "training and answers, at first");
     assert!(!bad.exists(), "the bad object is gone");
-    assert!(generations(&world, &last).exists(), "the base model answered again");
+    // Alone this time: the first time base and both checkpoints answered together.
+    assert_eq!(answers(&generations(&world, &last)), in_a_batch, "the base model answered again");
     let jobs = execution(&world, &last)["jobs"].as_array().unwrap().clone();
     let outcomes = |label: &str| -> Vec<String> {
         let jobs = jobs.iter().filter(|job| job["label"].as_str().unwrap().starts_with(label));
@@ -64,6 +66,8 @@ fn later_runs_take_jobs_from_their_keys_but_not_what_went_bad_and_each_is_one_tr
 
     let up = Up::start(&world);
     let summary = world.json(&["status", &matrix])["summary"].clone();
+    let log = world.logs(&format!("{matrix}/1"), &[]);
+    assert!(log.iter().any(|line| line.contains("3 jobs answer their prompts in one batch")), "{log:?}");
     drop(up);
     let at = |name: &str| summary[name].as_u64().unwrap();
     traces::check(&collector, &matrix, at("submitted_at_unix_ms"), at("finished_at_unix_ms"));
@@ -72,6 +76,17 @@ fn later_runs_take_jobs_from_their_keys_but_not_what_went_bad_and_each_is_one_tr
 /// The base model's answers, as the object store keeps those of a matrix's first attempt.
 fn generations(world: &World, matrix: &str) -> PathBuf {
     world.data_dir().join(format!("objects/jobs/{matrix}/1/e1-a1/generations/generations.jsonl"))
+}
+
+/// Of stored answers all but the time that each took.
+fn answers(path: &std::path::Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).unwrap();
+    let answer = |line: &str| {
+        let mut answer: Value = serde_json::from_str(line).unwrap();
+        assert!(answer.as_object_mut().unwrap().remove("seconds").is_some());
+        answer
+    };
+    text.lines().map(answer).collect()
 }
 
 /// The base model's answers get another byte, and the worker loses what it had fetched of them.

@@ -59,6 +59,7 @@ async fn work(args: &args::Agent) -> anyhow::Result<()> {
         work_dir.clone(),
     );
     config.limits.cache_bytes_max = args.cache_bytes_max;
+    config.seats = args.jobs_per_batch - 1;
     config.ends_at = args.life.ends_at();
     config.memory = offer::memory(engine.device, process.memory_mib, Arc::clone(&engine.pid));
     let executor = EngineExecutor::new(engine, Duration::from_secs(args.stall_s), process);

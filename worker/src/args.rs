@@ -91,6 +91,9 @@ pub(crate) struct Agent {
     /// Bytes that the cache of inputs may take before the least recently used go.
     #[arg(long, default_value_t = 20 << 30)]
     pub(crate) cache_bytes_max: u64,
+    /// Generate jobs of the same base model and sampling that may answer in one batch when all are ready at once; 1: each alone.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) jobs_per_batch: u32,
     /// Seconds without a sign of progress after which the engine is killed and the attempt fails as stalled.
     #[arg(long, default_value_t = 600)]
     pub(crate) stall_s: u64,

@@ -103,19 +103,16 @@ fn run_one(job: EngineJob, models: &mut model::Warm, context: &mut Context<'_>) 
     let ran = catch_unwind(AssertUnwindSafe(|| match job {
         EngineJob::Train { spec, model, train, valid, resume, out } => {
             let files = train::Files { model, train, valid, resume, out };
-            train::run(&spec, &files, models, context)
+            train::run(&spec, &files, models, context).map(|done| vec![done])
         }
-        EngineJob::Generate { spec, model, prompts, adapter, out } => {
-            let files = generate::Files { model, prompts, adapter, out };
-            generate::run(&spec, &files, models, context)
-        }
+        EngineJob::Generate(parts) => generate::run(&parts, models, context),
         EngineJob::Score { spec, model, model_digest, base, tuned, secret, out } => {
             let files = score::Files { model, model_digest, base, tuned, out };
-            score::run(&spec, &files, secret, models, context)
+            score::run(&spec, &files, secret, models, context).map(|done| vec![done])
         }
     }));
     match ran {
-        Ok(Ok(finished)) => Message::Done { outputs: finished.outputs, usage: finished.usage },
+        Ok(Ok(done)) => Message::Done(done),
         Ok(Err(Stop::Cancelled)) => Message::Cancelled,
         Ok(Err(Stop::Failed { class, reason })) => Message::Failed { class, reason },
         Err(panic) => {

@@ -1,18 +1,21 @@
 //! Runs an attempt in the engine process: hands over the inputs, passes progress on, uploads checkpoints while it computes.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use assay_agent::{AttemptContext, Executor, Failure, Finished};
 use assay_domain::Work;
-use assay_domain::job::{FailureClass, Usage};
+use assay_domain::job::{FailureClass, GenerateSpec, System};
 use assay_judging::records::GENERATIONS_FILE;
 use assay_telemetry::names;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::Mutex;
+use tracing::Instrument as _;
 
-use crate::frames::{Command, EngineJob, Message};
+use crate::board::{Board, Waiting};
+use crate::frames::{Command, Done, EngineJob, GeneratePart, Message};
 use crate::process::{EngineConfig, EngineProcess};
 
 /// How long a cancelled engine may take to come to the end of its step before it is killed.
@@ -20,16 +23,18 @@ const CANCEL_LIMIT: Duration = Duration::from_secs(60);
 /// How long a cancelled run may take to say that the checkpoints on their way are safe; less than an agent's time to drain.
 const UPLOADS_LIMIT: Duration = Duration::from_secs(10);
 
-/// Runs one attempt at a time and keeps the engine warm between them.
+/// Runs one attempt at a time, or several generate jobs as one, and keeps the engine warm between them. Clones are the same.
+#[derive(Clone)]
 pub(crate) struct EngineExecutor {
     config: EngineConfig,
     stall_limit: Duration,
-    warm: Mutex<Option<EngineProcess>>,
+    warm: Arc<Mutex<Option<EngineProcess>>>,
+    board: Arc<Board>,
 }
 
 /// How a run in the engine ended, before its checkpoints are all uploaded.
 enum Ended {
-    Done { outputs: Vec<(String, PathBuf)>, usage: Usage },
+    Done(Vec<Done>),
     Failed(Failure),
     Cancelled,
 }
@@ -37,7 +42,77 @@ enum Ended {
 impl EngineExecutor {
     /// Takes an engine that is running already.
     pub(crate) fn new(config: EngineConfig, stall_limit: Duration, engine: EngineProcess) -> Self {
-        Self { config, stall_limit, warm: Mutex::new(Some(engine)) }
+        let warm = Arc::new(Mutex::new(Some(engine)));
+        Self { config, stall_limit, warm, board: Arc::default() }
+    }
+
+    /// Runs a job for the attempts that it is of.
+    async fn run_job(
+        &self,
+        warm: &mut Option<EngineProcess>,
+        job: EngineJob,
+        attempts: &[AttemptContext],
+    ) -> Result<Vec<Done>, Failure> {
+        let mut engine = self.engine(warm.take()).await?;
+        let sent = engine.send(&Command::Run(Box::new(job))).await;
+        let end = match sent {
+            Ok(()) => self.drive(&mut engine, attempts).await,
+            Err(_) => Ok(Ended::Failed(ended(&mut engine).await)),
+        };
+        if engine.is_alive() {
+            *warm = Some(engine);
+        }
+        match end? {
+            Ended::Done(done) => Ok(done),
+            Ended::Failed(failure) => Err(failure),
+            Ended::Cancelled => Err(cancelled()),
+        }
+    }
+
+    /// Waits for those that it was offered with; then the one that first finds the engine free runs them all.
+    async fn run_together(&self, cx: &AttemptContext, part: GeneratePart) -> Result<Finished, Failure> {
+        let answer = self.board.add(cx.clone(), part);
+        let answered = async {
+            cx.companions().await;
+            // A task of its own: it serves the others even when this attempt ends.
+            tokio::spawn(self.clone().run_next_batch().in_current_span());
+            let gone = || Failure::new(FailureClass::Crashed, "the batch ended without an answer");
+            answer.await.unwrap_or_else(|_| Err(gone()))
+        };
+        cx.cancelled().run_until_cancelled(answered).await.unwrap_or_else(|| Err(cancelled()))
+    }
+
+    async fn run_next_batch(self) {
+        let mut warm = self.warm.lock().await;
+        let batch = self.board.take_batch();
+        if batch.is_empty() {
+            return;
+        }
+        if batch.len() > 1 {
+            let line = format!("{} jobs answer their prompts in one batch", batch.len());
+            batch.iter().for_each(|waiting| waiting.cx.log(&line));
+        }
+        let parts = batch.iter().map(|waiting| waiting.part.clone()).collect();
+        let attempts: Vec<AttemptContext> = batch.iter().map(|waiting| waiting.cx.clone()).collect();
+        let ended = self.run_job(&mut warm, EngineJob::Generate(parts), &attempts).await;
+        drop(attempts);
+        match ended {
+            Ok(done) => batch.into_iter().zip(done).for_each(|(one, done)| one.tell(Ok(finished(done)))),
+            Err(failure) if batch.len() == 1 => {
+                batch.into_iter().for_each(|one| one.tell(Err(failure.clone())))
+            }
+            Err(failure) => self.run_one_by_one(&mut warm, batch, &failure).await,
+        }
+    }
+
+    /// Whose fault it was is not known: each answers for itself.
+    async fn run_one_by_one(&self, warm: &mut Option<EngineProcess>, batch: Vec<Waiting>, failure: &Failure) {
+        for waiting in batch.into_iter().filter(Waiting::is_wanted) {
+            waiting.cx.log(format!("the batch failed, this job runs alone: {failure}"));
+            let job = EngineJob::Generate(vec![waiting.part.clone()]);
+            let done = self.run_job(warm, job, std::slice::from_ref(&waiting.cx)).await;
+            waiting.tell(done.and_then(only));
+        }
     }
 
     async fn engine(&self, warm: Option<EngineProcess>) -> Result<EngineProcess, Failure> {
@@ -51,7 +126,9 @@ impl EngineExecutor {
         })
     }
 
-    async fn drive(&self, engine: &mut EngineProcess, cx: &AttemptContext) -> Result<Ended, Failure> {
+    /// Passes on what the engine says. Only a training has checkpoints, and it is of one attempt.
+    async fn drive(&self, engine: &mut EngineProcess, attempts: &[AttemptContext]) -> Result<Ended, Failure> {
+        let Some(cx) = attempts.first() else { return Ok(Ended::Cancelled) };
         // One upload for each checkpoint of the plan at most; they go on while the engine computes.
         let mut uploads = FuturesUnordered::new();
         let mut phase = Phase::default();
@@ -66,7 +143,7 @@ impl EngineExecutor {
                         Ok(Some(Message::Checkpoint { step, adapter, resume })) => {
                             uploads.push(upload(cx, step, adapter, resume));
                         }
-                        Ok(Some(message)) => if let Some(end) = heard(message, cx, &mut phase) {
+                        Ok(Some(message)) => if let Some(end) = heard(message, attempts, &mut phase) {
                             while let Some(uploaded) = uploads.next().await {
                                 uploaded?;
                             }
@@ -79,7 +156,7 @@ impl EngineExecutor {
                     // An engine that is gone says so itself.
                     let _ = engine.send(&Command::Save).await;
                 }
-                () = cx.cancelled().cancelled() => {
+                () = all_cancelled(attempts) => {
                     // A drained worker is told to stop before it hears that its checkpoint is safe.
                     let safe = tokio::time::timeout(UPLOADS_LIMIT, uploads.collect::<Vec<_>>());
                     return Ok(tokio::join!(self.cancel(engine), safe).0);
@@ -99,7 +176,7 @@ impl EngineExecutor {
             engine.send(&Command::Cancel).await.ok()?;
             loop {
                 match engine.receive().await? {
-                    Message::Done { .. } | Message::Failed { .. } | Message::Cancelled => return Some(()),
+                    Message::Done(_) | Message::Failed { .. } | Message::Cancelled => return Some(()),
                     Message::Hello { .. }
                     | Message::Progress(_)
                     | Message::Log(_)
@@ -117,51 +194,61 @@ impl EngineExecutor {
 
 impl Executor for EngineExecutor {
     async fn run(&self, cx: AttemptContext) -> Result<Finished, Failure> {
+        if let Work::Generate(spec) = &cx.assignment().job.work {
+            return self.run_together(&cx, generate_part(&cx, spec)?).await;
+        }
         let job = job_for(&cx)?;
         let mut warm = self.warm.lock().await;
-        let mut engine = self.engine(warm.take()).await?;
-        let sent = engine.send(&Command::Run(Box::new(job))).await;
-        let end = match sent {
-            Ok(()) => self.drive(&mut engine, &cx).await,
-            Err(_) => Ok(Ended::Failed(ended(&mut engine).await)),
-        };
-        if engine.is_alive() {
-            *warm = Some(engine);
-        }
-        match end? {
-            Ended::Done { outputs, usage } => Ok(Finished { outputs, usage }),
-            Ended::Failed(failure) => Err(failure),
-            Ended::Cancelled => Err(Failure::new(FailureClass::Released, "cancelled")),
-        }
+        self.run_job(&mut warm, job, std::slice::from_ref(&cx)).await.and_then(only)
     }
 }
 
-/// The span of the phase that the engine is in; a new phase ends it.
+fn cancelled() -> Failure {
+    Failure::new(FailureClass::Released, "cancelled")
+}
+
+fn finished(Done { outputs, usage }: Done) -> Finished {
+    Finished { outputs, usage }
+}
+
+fn only(done: Vec<Done>) -> Result<Finished, Failure> {
+    let none = || Failure::new(FailureClass::Crashed, "the engine said nothing of what it made");
+    done.into_iter().next().map(finished).ok_or_else(none)
+}
+
+async fn all_cancelled(attempts: &[AttemptContext]) {
+    for cx in attempts {
+        cx.cancelled().cancelled().await;
+    }
+}
+
+/// The phase that the engine is in, as a span of each attempt's; a new phase ends it.
 #[derive(Default)]
 struct Phase {
     name: String,
-    span: Option<tracing::Span>,
+    spans: Vec<tracing::Span>,
 }
 
 impl Phase {
-    fn now(&mut self, name: &str) {
+    fn now(&mut self, name: &str, attempts: &[AttemptContext]) {
         if self.name != name {
             name.clone_into(&mut self.name);
-            self.span = Some(tracing::info_span!(names::PHASE, assay.phase = name));
+            let span = |cx: &AttemptContext| tracing::info_span!(parent: cx.span(), names::PHASE, assay.phase = name);
+            self.spans = attempts.iter().map(span).collect();
         }
     }
 }
 
-fn heard(message: Message, cx: &AttemptContext, phase: &mut Phase) -> Option<Ended> {
+fn heard(message: Message, attempts: &[AttemptContext], phase: &mut Phase) -> Option<Ended> {
     match message {
         Message::Progress(progress) => {
-            phase.now(&progress.phase);
-            cx.progress(progress);
+            phase.now(&progress.phase, attempts);
+            attempts.iter().for_each(|cx| cx.progress(progress.clone()));
         }
-        Message::Log(line) => cx.log(line),
-        Message::Metric(line) => cx.metric(&line),
+        Message::Log(line) => attempts.iter().for_each(|cx| cx.log(&line)),
+        Message::Metric(line) => attempts.iter().for_each(|cx| cx.metric(&line)),
         Message::Hello { .. } | Message::Checkpoint { .. } => {}
-        Message::Done { outputs, usage } => return Some(Ended::Done { outputs, usage }),
+        Message::Done(done) => return Some(Ended::Done(done)),
         Message::Failed { class, reason } => return Some(Ended::Failed(Failure::new(class, reason))),
         Message::Cancelled => return Some(Ended::Cancelled),
     }
@@ -194,16 +281,7 @@ fn job_for(cx: &AttemptContext) -> Result<EngineJob, Failure> {
             resume: cx.resume().map(|(_, path)| path.to_owned()),
             out,
         }),
-        Work::Generate(spec) => Ok(EngineJob::Generate {
-            spec: spec.clone(),
-            model: cx.input("model")?.to_owned(),
-            prompts: cx.input("prompts")?.to_owned(),
-            adapter: match &spec.system {
-                assay_domain::job::System::Base => None,
-                assay_domain::job::System::Tuned { .. } => Some(cx.input("adapter")?.to_owned()),
-            },
-            out,
-        }),
+        Work::Generate(spec) => Ok(EngineJob::Generate(vec![generate_part(cx, spec)?])),
         Work::Score(spec) => Ok(EngineJob::Score {
             spec: spec.clone(),
             model: cx.input("model")?.to_owned(),
@@ -220,6 +298,20 @@ fn job_for(cx: &AttemptContext) -> Result<EngineJob, Failure> {
             Err(wrong(format!("a worker does not run `{}`", cx.assignment().job.work.kind().as_str())))
         }
     }
+}
+
+fn generate_part(cx: &AttemptContext, spec: &GenerateSpec) -> Result<GeneratePart, Failure> {
+    let adapter = match &spec.system {
+        System::Base => None,
+        System::Tuned { .. } => Some(cx.input("adapter")?.to_owned()),
+    };
+    Ok(GeneratePart {
+        spec: spec.clone(),
+        model: cx.input("model")?.to_owned(),
+        prompts: cx.input("prompts")?.to_owned(),
+        adapter,
+        out: cx.work_dir().join("out"),
+    })
 }
 
 fn digest_of(cx: &AttemptContext, role: &str) -> Option<assay_domain::Digest> {

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Raised with every change of a frame.
-pub(crate) const FRAMES_VERSION: u32 = 3;
+pub(crate) const FRAMES_VERSION: u32 = 4;
 
 /// The longest frame; a longer one is a bug or a damaged stream, never data.
 pub(crate) const FRAME_BYTES_MAX: usize = 4 << 20;
@@ -43,12 +43,31 @@ pub(crate) enum Message {
     Metric(String),
     /// Both folders are complete on disk.
     Checkpoint { step: u64, adapter: PathBuf, resume: PathBuf },
-    /// The job is done.
-    Done { outputs: Vec<(String, PathBuf)>, usage: Usage },
+    /// The job is done: of each part that it had, what it made.
+    Done(Vec<Done>),
     /// The job is not done.
     Failed { class: FailureClass, reason: String },
     /// The job was cancelled between two steps.
     Cancelled,
+}
+
+/// What a job made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Done {
+    /// (artifact, local file or folder).
+    pub(crate) outputs: Vec<(String, PathBuf)>,
+    /// What it used.
+    pub(crate) usage: Usage,
+}
+
+/// One generate job of a batch.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct GeneratePart {
+    pub(crate) spec: GenerateSpec,
+    pub(crate) model: PathBuf,
+    pub(crate) prompts: PathBuf,
+    pub(crate) adapter: Option<PathBuf>,
+    pub(crate) out: PathBuf,
 }
 
 /// A job with everything on local disk.
@@ -63,8 +82,8 @@ pub(crate) enum EngineJob {
         resume: Option<PathBuf>,
         out: PathBuf,
     },
-    /// Generation.
-    Generate { spec: GenerateSpec, model: PathBuf, prompts: PathBuf, adapter: Option<PathBuf>, out: PathBuf },
+    /// Generation of one or several jobs in one batch: all with the same base model and [`GenerateSpec::shares_batch_with`].
+    Generate(Vec<GeneratePart>),
     /// Scoring. The secret is the matrix's; `model_digest` names the judge in its verdicts.
     Score {
         spec: ScoreSpec,

@@ -7,6 +7,7 @@ use clap::Parser;
 mod agent;
 mod args;
 mod bench;
+mod board;
 mod check;
 mod engine;
 mod executor;

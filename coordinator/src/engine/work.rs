@@ -1,5 +1,7 @@
 //! What workers say, in the order of an attempt's life, and what becomes of those that are not heard.
 
+use std::collections::BTreeMap;
+
 use assay_domain::budget::Amount;
 use assay_domain::decide::schedule::Moment;
 use assay_domain::decide::{self, BackOff, Failed, Memory};
@@ -102,7 +104,8 @@ impl Engine {
     pub(super) fn ready(&mut self, connection: ConnectionId, slots: u32, offer: Offer) {
         if let Some(connection) = self.tables.connections.get_mut(&connection) {
             connection.slots = slots.min(self.limits.slots_max);
-            (connection.offer, connection.offered_ms) = (offer, self.now_ms);
+            let seats = offer.seats.min(self.limits.slots_max);
+            (connection.offer, connection.offered_ms) = (Offer { seats, ..offer }, self.now_ms);
             self.batch.assign = true;
         }
     }
@@ -264,15 +267,26 @@ impl Engine {
         let (teams, at) = (&self.limits.teams, self.clock.unix());
         let offers = self.tables.offers(self.now_ms);
         let moment = Moment { slots: &slots, offers: &offers, held_ms: &held_ms, teams, at };
+        // What a worker gets in one round it hears at once: it answers in one batch where it can.
+        let mut offers = BTreeMap::<ConnectionId, Vec<Assignment>>::new();
         for event in decide::place(&self.state, &moment, &mut self.tables.shares) {
-            self.offer_one(event)?;
+            if let Some((connection, assignment)) = self.lease_one(event)? {
+                offers.entry(connection).or_default().push(assignment);
+            }
+        }
+        for (connection, assignments) in offers {
+            self.say(connection, Outbound::Offers(assignments));
         }
         self.batch.assign = false;
         Ok(())
     }
 
-    fn offer_one(&mut self, leased: Event) -> Result<(), EngineError> {
-        let Event::JobLeased { lease, worker, .. } = &leased else { return self.record(leased) };
+    /// What is to be offered to whom, if it is a lease and the worker is still there.
+    fn lease_one(&mut self, leased: Event) -> Result<Option<(ConnectionId, Assignment)>, EngineError> {
+        let Event::JobLeased { lease, worker, .. } = &leased else {
+            self.record(leased)?;
+            return Ok(None);
+        };
         let (lease, worker, connection) = (lease.clone(), worker.clone(), self.tables.connection_of(worker));
         if assay_telemetry::sends_traces() {
             self.batch.spans.push(lease_span(&lease, &worker));
@@ -289,30 +303,19 @@ impl Engine {
             }
             None => None,
         };
-        let Some(connection) = connection else { return Ok(()) };
-        if let Some(assignment) = offer {
-            self.say_offer(connection, assignment);
-        }
+        let Some(connection) = connection else { return Ok(None) };
         if let Some(connection) = self.tables.connections.get_mut(&connection) {
             connection.slots = connection.slots.saturating_sub(1);
             // Until the worker says what is left.
             let memory_mib = demand.memory_on(device).whole_mib;
             connection.offer = connection.offer.less(memory_mib, demand.disk_mib);
         }
-        Ok(())
+        Ok(offer.map(|assignment| (connection, assignment)))
     }
 
     /// What a lease that begins or is renewed now lasts.
     fn term_ms(&self) -> u64 {
         self.limits.term_ms(self.tables.connections.len())
-    }
-
-    /// With those before it, if they are for the same worker.
-    fn say_offer(&mut self, connection: ConnectionId, offer: Assignment) {
-        match self.batch.outbound.last_mut() {
-            Some((last, Outbound::Offers(offers))) if *last == connection => offers.push(offer),
-            Some(_) | None => self.say(connection, Outbound::Offers(vec![offer])),
-        }
     }
 
     pub(super) fn say(&mut self, connection: ConnectionId, message: Outbound) {

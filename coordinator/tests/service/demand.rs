@@ -35,7 +35,8 @@ async fn a_job_waits_for_a_worker_with_the_memory_the_disk_and_the_time() {
     let world = World::new().await;
     let id = world.submit("k", 1).await.matrix_id;
     let mut worker = Worker::connect(&world, "w", &[]).await;
-    let plenty = Offer { memory_free_mib: Some(900), disk_free_mib: Some(9_000), life_left_s: Some(600) };
+    let plenty =
+        Offer { memory_free_mib: Some(900), disk_free_mib: Some(9_000), life_left_s: Some(600), seats: 0 };
     worker.ready_with(1, Offer { memory_free_mib: Some(100), ..plenty }).await;
     let (obstacle, text) = first_reason(&world, &id, "w").await.unwrap();
     assert!(matches!(obstacle, Obstacle::TooLarge { free_mib: 100, has_mib: 1024, .. }), "{obstacle:?}");

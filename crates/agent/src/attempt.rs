@@ -24,6 +24,7 @@ use crate::courier::Courier;
 use crate::executor::{AttemptContext, Executor, Failure, Finished, Inputs, Shared, Suspect};
 use crate::lease::{LeaseClock, Lost};
 use crate::link::{Link, Refusal};
+use crate::party::Seat;
 use crate::record::Record;
 use crate::spending::Spending;
 use crate::stop::Stop;
@@ -33,6 +34,7 @@ pub(crate) struct Attempt<E> {
     pub(crate) executor: Arc<E>,
     pub(crate) courier: Courier,
     pub(crate) record: Record,
+    pub(crate) seat: Arc<Seat>,
     pub(crate) stop: Stop,
     /// Its own folder: made here, removed at the end.
     pub(crate) folder: PathBuf,
@@ -65,6 +67,7 @@ impl<E: Executor> Attempt<E> {
         );
         propagate::attach_parent(&span, &self.assignment.traceparent);
         self.live_traced().instrument(span).await;
+        self.seat.settle();
         if let Err(error) = tokio::fs::remove_dir_all(&self.folder).await
             && error.kind() != std::io::ErrorKind::NotFound
         {
@@ -206,9 +209,11 @@ impl<E: Executor> Attempt<E> {
             work_dir,
             progress: progress.clone(),
             record: self.record.clone(),
+            seat: self.seat.clone(),
             stop: self.stop.clone(),
             spending: self.spending.clone(),
             courier: self.courier.clone(),
+            span: tracing::Span::current(),
         };
         let run = self.executor.run(AttemptContext { shared: Arc::new(shared) });
         let ran = AssertUnwindSafe(run).catch_unwind().await;

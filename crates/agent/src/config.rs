@@ -87,6 +87,8 @@ pub struct AgentConfig {
     pub work_dir: PathBuf,
     /// Attempts that run at the same time.
     pub slots: u32,
+    /// Generate jobs that its executor takes into one batch with another that was offered at the same time.
+    pub seats: u32,
     /// What its device has free.
     pub memory: Look,
     /// When it will be gone; none for a machine without an end.
@@ -96,13 +98,14 @@ pub struct AgentConfig {
 }
 
 impl AgentConfig {
-    /// One slot and the default limits.
+    /// One slot, no seats and the default limits.
     pub fn new(coordinator: Coordinator, worker: WorkerInfo, work_dir: impl Into<PathBuf>) -> Self {
         Self {
             coordinator,
             worker,
             work_dir: work_dir.into(),
             slots: 1,
+            seats: 0,
             memory: Look::default(),
             ends_at: None,
             limits: AgentLimits::default(),

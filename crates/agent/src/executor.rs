@@ -19,6 +19,7 @@ use tracing::Instrument as _;
 use crate::courier::Courier;
 use crate::lease::Lost;
 use crate::link::Refusal;
+use crate::party::Seat;
 use crate::record::Record;
 use crate::spending::Spending;
 use crate::stop::Stop;
@@ -27,7 +28,7 @@ use crate::stored_lines::StoredLines;
 /// Why the coordinator stops an attempt whose job a person cancelled.
 const CANCELLED: &str = "cancelled";
 
-/// Runs jobs. One executor serves all slots of an agent, one after the other.
+/// Runs jobs. One executor serves all slots and seats of an agent.
 pub trait Executor: Send + Sync + 'static {
     /// Runs one attempt to its end. After [`AttemptContext::cancelled`] it must return soon, with whatever it likes: nothing of it
     /// is used. It is awaited even then, so that the next attempt finds a free device; dropped mid-way it must free the device too.
@@ -93,9 +94,11 @@ pub(crate) struct Shared {
     pub(crate) work_dir: PathBuf,
     pub(crate) progress: watch::Sender<Progress>,
     pub(crate) record: Record,
+    pub(crate) seat: Arc<Seat>,
     pub(crate) stop: Stop,
     pub(crate) spending: Spending,
     pub(crate) courier: Courier,
+    pub(crate) span: tracing::Span,
 }
 
 /// What was fetched for an attempt.
@@ -141,6 +144,17 @@ impl AttemptContext {
     /// The newest resume state with its step, for a training job that was under way.
     pub fn resume(&self) -> Option<(u64, &Path)> {
         self.shared.inputs.resume.as_ref().map(|(step, path)| (*step, path.as_path()))
+    }
+
+    /// The span of its run, open as long as this is kept: for what others do for it.
+    pub fn span(&self) -> &tracing::Span {
+        &self.shared.span
+    }
+
+    /// Returns when each attempt that was offered together with this one has called this too, or is over. Safe to cancel.
+    pub async fn companions(&self) {
+        self.shared.seat.settle();
+        self.shared.seat.all_settled().await;
     }
 
     /// An empty folder of this attempt alone; gone after the attempt.

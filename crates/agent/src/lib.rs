@@ -20,6 +20,7 @@ mod life;
 mod link;
 mod log;
 mod offer;
+mod party;
 mod record;
 mod segments;
 mod spending;

@@ -26,6 +26,7 @@ use crate::lease::Lost;
 use crate::link::{self, Connection, Event, Link};
 use crate::log;
 use crate::offer::Offers;
+use crate::party::Seat;
 use crate::record::Record;
 use crate::spending::Spending;
 use crate::stop::Stop;
@@ -176,8 +177,11 @@ impl<E: Executor> Life<E> {
     fn heard(&mut self, body: coordinator_message::Body) {
         match body {
             coordinator_message::Body::Offers(batch) => {
-                for assignment in batch.assignments_json {
-                    self.offered(&assignment);
+                let seats = Seat::party(u32::try_from(batch.assignments_json.len()).unwrap_or(u32::MAX));
+                let free = self.free_slots();
+                let room = if free > 0 { free.saturating_add(self.config.seats) as usize } else { 0 };
+                for (place, (assignment, seat)) in batch.assignments_json.iter().zip(seats).enumerate() {
+                    self.offered(assignment, seat, place < room);
                 }
             }
             coordinator_message::Body::Stops(batch) => {
@@ -197,7 +201,7 @@ impl<E: Executor> Life<E> {
         }
     }
 
-    fn offered(&mut self, assignment: &str) {
+    fn offered(&mut self, assignment: &str, seat: Arc<Seat>, has_room: bool) {
         let assignment: Assignment = match convert::from_json("assignments_json", assignment) {
             Ok(assignment) => assignment,
             Err(error) => return self.refuse_unreadable(assignment, &error),
@@ -205,17 +209,17 @@ impl<E: Executor> Life<E> {
         if self.running.contains_key(&assignment.lease) {
             return;
         }
-        if self.free_slots() == 0 {
+        if !has_room {
             return self.refuse(assignment.lease, released());
         }
         let lease = assignment.lease.clone();
         let stop = Stop::default();
-        let task = self.attempts.spawn(self.attempt(assignment, stop.clone()).live());
+        let task = self.attempts.spawn(self.attempt(assignment, seat, stop.clone()).live());
         self.running.insert(lease, Running { stop, task });
         self.announce();
     }
 
-    fn attempt(&self, assignment: Assignment, stop: Stop) -> Attempt<E> {
+    fn attempt(&self, assignment: Assignment, seat: Arc<Seat>, stop: Stop) -> Attempt<E> {
         let lease = assignment.lease.clone();
         let (work_dir, limits) = (&self.config.work_dir, self.config.limits);
         let name = format!("{}-{}-{}", lease.job.matrix, lease.job.ordinal, lease.fence);
@@ -227,13 +231,14 @@ impl<E: Executor> Life<E> {
             lease,
             limits,
         };
-        let spending = Spending::new(self.link.clone(), &assignment);
+        let spending = Spending::new(self.link.clone(), &assignment, seat.size());
         let record = Record::new(&work_dir.join("logs"), &folder, &courier);
         Attempt {
             assignment: Arc::new(assignment),
             executor: self.executor.clone(),
             courier,
             record,
+            seat,
             stop,
             folder,
             spending,

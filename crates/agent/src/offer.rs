@@ -39,6 +39,7 @@ pub(crate) struct Offers {
     ends_at: Option<Instant>,
     every: Duration,
     look_at: Instant,
+    seats: u32,
     /// As it was looked at last.
     seen: Offer,
     said: Offer,
@@ -52,14 +53,14 @@ impl Offers {
         let look_at = Instant::now() + every;
         let hand_over = Duration::from_millis(config.limits.hand_over_ms);
         let ends_at = config.ends_at.map(|end| end.checked_sub(hand_over).unwrap_or(end));
-        Self { memory, work_dir, ends_at, every, look_at, seen, said: seen }
+        Self { memory, work_dir, ends_at, every, look_at, seats: config.seats, seen, said: seen }
     }
 
     /// What is told now.
     pub(crate) fn now(&mut self) -> Offer {
         self.said = self.seen;
         let left = |end: Instant| end.saturating_duration_since(Instant::now()).as_secs();
-        Offer { life_left_s: self.ends_at.map(left), ..self.seen }
+        Offer { life_left_s: self.ends_at.map(left), seats: self.seats, ..self.seen }
     }
 
     /// Ends when there is much more or less than was told. Safe to cancel.
@@ -80,7 +81,8 @@ impl Offers {
 }
 
 fn look(memory: &Look, work_dir: &Path) -> Offer {
-    Offer { memory_free_mib: memory.memory_mib(), disk_free_mib: disk_free_mib(work_dir), life_left_s: None }
+    let (memory_free_mib, disk_free_mib) = (memory.memory_mib(), disk_free_mib(work_dir));
+    Offer { memory_free_mib, disk_free_mib, ..Offer::default() }
 }
 
 /// What anyone may still write to the folder's file system.

@@ -1,5 +1,6 @@
 //! What an attempt may cost: it asks for more before it comes to its limit, and ends at it.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -35,6 +36,8 @@ pub(crate) struct Spending {
     from: Moment,
     /// Whether its time is that of a device.
     device: bool,
+    /// How many share that time: what was offered together runs together.
+    sharing: NonZeroU32,
     /// What it may cost; none: nobody counts.
     limit: watch::Sender<Option<Amount>>,
     /// Money for calls so far, in millionths of a USD.
@@ -44,12 +47,13 @@ pub(crate) struct Spending {
 }
 
 impl Spending {
-    pub(crate) fn new(link: Link, assignment: &Assignment) -> Self {
+    pub(crate) fn new(link: Link, assignment: &Assignment, sharing: NonZeroU32) -> Self {
         Self {
             link,
             lease: assignment.lease.clone(),
             from: Moment::now(),
             device: assignment.job.work.kind().needs_device(),
+            sharing,
             limit: watch::Sender::new(assignment.spend_limit),
             paid_micros: Arc::default(),
             asking: Arc::default(),
@@ -58,7 +62,8 @@ impl Spending {
 
     /// What it has used so far: time of its device, and money for calls.
     pub(crate) fn used(&self) -> Amount {
-        let age_ms = u64::try_from(self.from.age().as_millis()).unwrap_or(u64::MAX);
+        let share = self.from.age() / self.sharing.get();
+        let age_ms = u64::try_from(share.as_millis()).unwrap_or(u64::MAX);
         let device_ms = if self.device { age_ms } else { 0 };
         Amount { usd_micros: self.paid_micros.load(Ordering::Acquire), device_ms }
     }
@@ -91,9 +96,9 @@ impl Spending {
         loop {
             let limit = *self.limit.borrow();
             let Some(limit) = limit.filter(|_| self.device) else { return std::future::pending().await };
-            let whole = Duration::from_millis(limit.device_ms);
+            let whole = Duration::from_millis(limit.device_ms).saturating_mul(self.sharing.get());
             let end = self.from.after(whole);
-            sleep_until(self.from.after(whole * ASK_AT_PERCENT / 100)).await;
+            sleep_until(self.from.after(whole / 100 * ASK_AT_PERCENT)).await;
             let asked = timeout_at(end, self.ask(limit)).await;
             match asked.unwrap_or_else(|_| Err(unheard())) {
                 Ok(more) => drop(self.limit.send_replace(Some(more))),

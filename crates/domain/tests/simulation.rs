@@ -195,6 +195,10 @@ impl Simulation<'_> {
             self.network.push(Word::Logged(lease, number));
             return;
         }
+        // All that answer in one batch speak in turn.
+        if worker.holds.len() > 1 {
+            worker.holds.rotate_left(1);
+        }
         let word = match worker.holds.first_mut() {
             None => Word::Ask(worker.id.clone()),
             Some(held) if choice < 3 => Word::Renew(held.lease.clone()),
@@ -205,7 +209,7 @@ impl Simulation<'_> {
                 Word::Unread(worker.holds.remove(0).lease, bad)
             }
             Some(held) if let Some(lease) = handed_back(held, &self.coordinator, &worker.id) => {
-                worker.holds.clear();
+                worker.holds.remove(0);
                 Word::Failed(lease, FailureClass::Released)
             }
             Some(_) if spoils => Word::Failed(worker.holds.remove(0).lease, FailureClass::Crashed),
@@ -378,6 +382,7 @@ fn whatever_happens_the_invariants_hold_and_everything_ends() {
         (seen.grants, "attempts that got more of a budget"),
         (seen.refusals, "attempts that a budget ended"),
         (seen.slow_syncs, "slow syncs"),
+        (seen.joined, "jobs that joined the batch of another"),
         (seen.taken_back, "crashes before the sync"),
     ] {
         assert!(times > count / 20, "only {times} times in {count} histories: {what}");

@@ -21,15 +21,6 @@ pub(crate) enum Stop {
     Failed { class: FailureClass, reason: String },
 }
 
-/// What a job made.
-#[derive(Debug)]
-pub(crate) struct Finished {
-    /// (artifact, local file or folder).
-    pub(crate) outputs: Vec<(String, PathBuf)>,
-    /// What it used.
-    pub(crate) usage: Usage,
-}
-
 impl Stop {
     /// Settings or data of the job are wrong: the same on every worker.
     pub(crate) fn bad_input(error: &(dyn std::error::Error + 'static)) -> Self {

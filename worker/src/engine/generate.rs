@@ -1,11 +1,11 @@
-//! Generate jobs: answers of a base or tuned model to a prompt set.
+//! Generate jobs: answers of a base model and of what was trained on it to prompt sets, several jobs in one batch.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use assay_domain::job::{FailureClass, GenerateSpec, Progress, Quantization};
+use assay_domain::job::{FailureClass, GenerateSpec, Progress, Quantization, Usage};
 use assay_judging::records::{
     FinishReason, GENERATIONS_FILE, GenerationRecord, SAMPLING_FILE, SamplingRecord, to_jsonl,
 };
@@ -18,57 +18,107 @@ use assay_model::lora::{self, Lora};
 use assay_text::chat::Message;
 use assay_text::rows::{self, Prompt, ReadLimits};
 
-use crate::engine::context::{Context, Finished, Stop, now};
+use crate::engine::context::{Context, Stop, now};
 use crate::engine::model::{Loaded, Warm, environment, render_options, stop};
+use crate::frames::{Done, GeneratePart};
 
 mod sampling;
 
-/// Everything on local disk.
-pub(super) struct Files {
-    pub(super) model: PathBuf,
-    pub(super) prompts: PathBuf,
-    pub(super) adapter: Option<PathBuf>,
-    pub(super) out: PathBuf,
+/// One part and what it asks.
+struct Asked<'a> {
+    part: &'a GeneratePart,
+    prompts: Vec<Prompt>,
+    rows: Vec<PromptRow>,
 }
 
-/// Answers the prompts.
+/// Answers the prompts of all parts in one batch, and says of each part what it made. An answer is the same as alone.
 pub(super) fn run(
-    spec: &GenerateSpec,
-    files: &Files,
+    parts: &[GeneratePart],
     models: &mut Warm,
     context: &mut Context<'_>,
-) -> Result<Finished, Stop> {
+) -> Result<Vec<Done>, Stop> {
+    let Some(first) = parts.first() else { return Ok(Vec::new()) };
     let device = models.device();
     // What a full fine-tuning made is a model folder itself.
-    let whole = files.adapter.as_deref().filter(|dir| !lora::is_adapter(dir));
-    let bits = spec.quantization.map(|Quantization::Nf4| generation_bits(device));
-    let model = models.get(whole.unwrap_or(&files.model), bits, context)?;
-    let prompts = selected(spec, &files.prompts)?;
-    let lora = match files.adapter.as_deref().filter(|_| whole.is_none()) {
-        Some(dir) => Some(Lora::read(dir, model.decoder.config(), device).map_err(stop)?),
-        None => None,
-    };
-    let adapters = Vec::from_iter(&lora);
-    let rows = prompt_rows(spec, &prompts, model, lora.as_ref().map(|_| 0))?;
-    let drawn = sampling::record(spec, model.folder.generation_config());
+    let whole = first.adapter.as_deref().filter(|dir| !lora::is_adapter(dir));
+    let bits = first.spec.quantization.map(|Quantization::Nf4| generation_bits(device));
+    let model = models.get(whole.unwrap_or(&first.model), bits, context)?;
+    let loras = parts.iter().filter_map(|part| part.adapter.as_deref()).filter(|_| whole.is_none());
+    let loras = loras.map(|dir| Lora::read(dir, model.decoder.config(), device).map_err(stop));
+    let loras = loras.collect::<Result<Vec<Lora>, Stop>>()?;
+    let all = asked(parts, model, whole.is_none())?;
+    let drawn = sampling::record(&first.spec, model.folder.generation_config());
     sampling::check(&drawn.effective)?;
     context.log(format!("sampling: {}", serde_json::to_string(&drawn.effective).unwrap_or_default()))?;
     let new_tokens = drawn.effective.max_new_tokens.value as usize;
     let mut settings =
         GenerateSettings::new(sampling::settings(&drawn.effective), new_tokens, model.tokenizer.eos_ids());
     settings.samples = drawn.effective.samples.value;
+    let adapters: Vec<&Lora> = loras.iter().collect();
     let generator = Generator::new(&model.decoder, &adapters, settings).map_err(stop)?;
+    let rows: Vec<PromptRow> = all.iter().flat_map(|asked| asked.rows.clone()).collect();
+    let completions = generate_watched(&generator, &rows, context)?;
+    context.phase("generate");
+    let usage = context.usage(0, 0.0, environment(device));
+    finish(&all, &completions, model, &usage)
+}
+
+/// What each part asks; its rows are numbered after those of the parts before it, as its adapter is.
+fn asked<'a>(parts: &'a [GeneratePart], model: &Loaded, with_adapters: bool) -> Result<Vec<Asked<'a>>, Stop> {
+    let (mut before, mut adapters) = (0, 0);
+    let one = |part: &'a GeneratePart| {
+        let prompts = selected(&part.spec, &part.prompts)?;
+        let adapter = (with_adapters && part.adapter.is_some()).then_some(adapters);
+        let rows = prompt_rows(&part.spec, &prompts, model, (before, adapter))?;
+        before += rows.len();
+        adapters += usize::from(adapter.is_some());
+        Ok(Asked { part, prompts, rows })
+    };
+    parts.iter().map(one).collect()
+}
+
+fn generate_watched(
+    generator: &Generator<'_>,
+    rows: &[PromptRow],
+    context: &mut Context<'_>,
+) -> Result<Vec<Completion>, Stop> {
     let mut watch = Watch { started: now(), context, failed: None };
-    let completions = generator.run(&rows, &mut watch).map_err(stop)?;
-    if let Some(failed) = watch.failed {
-        return Err(failed);
-    }
-    let seconds = context.phase("generate");
-    let records = records(spec, &prompts, &rows, &completions, model)?;
-    let tokens = completions.iter().map(|completion| completion.ids.len() as u64).sum();
-    let folder = write(&files.out.join("generations"), &records, &drawn)?;
-    let usage = context.usage(tokens, seconds, environment(device));
-    Ok(Finished { outputs: vec![(String::from("generations"), folder)], usage })
+    let completions = generator.run(rows, &mut watch).map_err(stop)?;
+    watch.failed.map_or(Ok(completions), Err)
+}
+
+/// Writes what each part made, and gives it its part of the time.
+fn finish(
+    all: &[Asked<'_>],
+    completions: &[Completion],
+    model: &Loaded,
+    usage: &Usage,
+) -> Result<Vec<Done>, Stop> {
+    let in_all: f64 = completions.iter().map(|completion| completion.seconds).sum();
+    let one = |asked: &Asked<'_>| {
+        let first = asked.rows.first().map_or(0, |row| row.index);
+        let numbers = first..first + asked.rows.len();
+        let own = completions.iter().filter(|completion| numbers.contains(&completion.index));
+        let own: Vec<&Completion> = own.collect();
+        let drawn = sampling::record(&asked.part.spec, model.folder.generation_config());
+        let folder = write(&asked.part.out.join("generations"), &records(asked, &own, model)?, &drawn)?;
+        let seconds: f64 = own.iter().map(|completion| completion.seconds).sum();
+        let share = if in_all > 0.0 { seconds / in_all } else { 1.0 / all.len() as f64 };
+        let tokens = own.iter().map(|completion| completion.ids.len() as u64).sum();
+        Ok(Done {
+            outputs: vec![(String::from("generations"), folder)],
+            usage: part_of(usage, tokens, share),
+        })
+    };
+    all.iter().map(one).collect()
+}
+
+/// Of a run that several share, the part of one with so many tokens.
+fn part_of(whole: &Usage, tokens: u64, share: f64) -> Usage {
+    let phases: Vec<_> = whole.phases.iter().map(|(name, seconds)| (name.clone(), seconds * share)).collect();
+    let seconds = phases.iter().find(|(name, _)| name == "generate").map_or(0.0, |(_, seconds)| *seconds);
+    let tokens_per_s = if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 };
+    Usage { phases, tokens, tokens_per_s, ..whole.clone() }
 }
 
 /// On a processor speed, on a GPU room: the numbers are the same.
@@ -96,7 +146,7 @@ fn prompt_rows(
     spec: &GenerateSpec,
     prompts: &[Prompt],
     model: &Loaded,
-    adapter: Option<usize>,
+    (before, adapter): (usize, Option<usize>),
 ) -> Result<Vec<PromptRow>, Stop> {
     let options = render_options(&spec.model_settings)?;
     let row = |(index, prompt): (usize, &Prompt)| {
@@ -104,20 +154,20 @@ fn prompt_rows(
         let messages: Vec<Message> = system.chain([Message::new("user", &prompt.prompt)]).collect();
         let ids = rows::prompt_ids(&messages, &model.template, &model.tokenizer, &options)
             .map_err(|error| Stop::bad_input(&error))?;
-        Ok(PromptRow { index, ids, adapter })
+        Ok(PromptRow { index: before + index, ids, adapter })
     };
     prompts.iter().enumerate().map(row).collect()
 }
 
 fn records(
-    spec: &GenerateSpec,
-    prompts: &[Prompt],
-    rows: &[PromptRow],
-    completions: &[Completion],
+    asked: &Asked<'_>,
+    completions: &[&Completion],
     model: &Loaded,
 ) -> Result<Vec<GenerationRecord>, Stop> {
-    let record = |completion: &Completion| {
-        let prompt = &prompts[completion.index];
+    let (spec, first) = (&asked.part.spec, asked.rows.first().map_or(0, |row| row.index));
+    let record = |completion: &&Completion| {
+        let place = completion.index - first;
+        let prompt = &asked.prompts[place];
         let text = model.tokenizer.decode(completion.text_ids(), true);
         Ok(GenerationRecord {
             model: spec.model.clone(),
@@ -134,7 +184,7 @@ fn records(
                 generate::FinishReason::Stop => FinishReason::Stop,
                 generate::FinishReason::Length => FinishReason::Length,
             },
-            prompt_tokens: rows[completion.index].ids.len() as u32,
+            prompt_tokens: asked.rows[place].ids.len() as u32,
             new_tokens: completion.ids.len() as u32,
             seconds: completion.seconds,
         })

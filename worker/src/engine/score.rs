@@ -17,8 +17,9 @@ use assay_text::chat::{Message, RenderOptions};
 use assay_text::rows;
 use serde::Serialize;
 
-use crate::engine::context::{Context, Finished, Stop, now};
+use crate::engine::context::{Context, Stop, now};
 use crate::engine::model::{Loaded, Warm, environment, render_options, stop};
+use crate::frames::Done;
 
 /// Everything on local disk.
 pub(super) struct Files {
@@ -36,7 +37,7 @@ pub(super) fn run(
     secret: Digest,
     models: &mut Warm,
     context: &mut Context<'_>,
-) -> Result<Finished, Stop> {
+) -> Result<Done, Stop> {
     let device = models.device();
     let model = models.get(&files.model, None, context)?;
     let blinded = blinded(spec, files, secret)?;
@@ -63,7 +64,7 @@ pub(super) fn run(
         (String::from("resolved"), write(&files.out, "resolved.jsonl", &resolved)?),
     ];
     let tokens = rows.iter().map(|row| row.ids.len() as u64).sum();
-    Ok(Finished { outputs, usage: context.usage(tokens, seconds, environment(device)) })
+    Ok(Done { outputs, usage: context.usage(tokens, seconds, environment(device)) })
 }
 
 fn blinded(spec: &ScoreSpec, files: &Files, secret: Digest) -> Result<Blinded, Stop> {

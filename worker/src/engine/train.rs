@@ -16,8 +16,9 @@ use assay_model::train::{
 use assay_model::{FourBits, ModelError, Module};
 use assay_text::rows::{self, ReadLimits, RowSettings};
 
-use crate::engine::context::{Context, Finished, Stop, now};
+use crate::engine::context::{Context, Stop, now};
 use crate::engine::model::{Loaded, Warm, environment, render_options, stop};
+use crate::frames::Done;
 
 /// Everything on local disk.
 pub(super) struct Files {
@@ -37,7 +38,7 @@ pub(super) fn run(
     files: &Files,
     models: &mut Warm,
     context: &mut Context<'_>,
-) -> Result<Finished, Stop> {
+) -> Result<Done, Stop> {
     match spec.recipe.method {
         Method::Lora => {
             let bits = spec.recipe.quantization.map(|Quantization::Nf4| FourBits::Held);
@@ -58,7 +59,7 @@ fn train(
     model: &Loaded,
     trained: Trained,
     context: &mut Context<'_>,
-) -> Result<Finished, Stop> {
+) -> Result<Done, Stop> {
     let train = rows(spec, &files.train, spec.train_rows, model)?;
     let valid = match &files.valid {
         Some(path) => rows(spec, path, spec.valid_rows, model)?,
@@ -87,7 +88,7 @@ fn train(
     job.checkpoints_left_out(context)?;
     let path = job.metrics.write(&files.out)?;
     let usage = context.usage(job.tokens, job.seconds, trained_on(&model.decoder));
-    Ok(Finished { outputs: vec![(String::from("metrics"), path)], usage })
+    Ok(Done { outputs: vec![(String::from("metrics"), path)], usage })
 }
 
 /// The environment, and where there are two ways how attention was computed.

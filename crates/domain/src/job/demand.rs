@@ -91,6 +91,14 @@ pub struct Offer {
     /// How long it will be there, seconds; none for one without an end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub life_left_s: Option<u64>,
+    /// Generate jobs that it takes besides one which it takes at the same time, to answer all in one batch.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub seats: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+const fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 impl Offer {

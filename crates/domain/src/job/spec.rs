@@ -254,6 +254,12 @@ impl GenerateSpec {
             (System::Base, None) | (System::Tuned { .. }, _) => self.system.name(),
         }
     }
+
+    /// Whether one run can answer for both, given that they have the same base model: prompts and adapters may differ.
+    pub fn shares_batch_with(&self, other: &Self) -> bool {
+        (&self.model_settings, &self.sampling, self.quantization)
+            == (&other.model_settings, &other.sampling, other.quantization)
+    }
 }
 
 /// A tuned system against its own base, or another system, on one prompt set and sampling.

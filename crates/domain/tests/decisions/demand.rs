@@ -31,7 +31,7 @@ fn trainings(demands: &[Demand], workers: &[(&str, u64)]) -> Desk {
 }
 
 impl Desk {
-    fn offers(&mut self, worker: &str, offer: Offer) {
+    pub(crate) fn offers(&mut self, worker: &str, offer: Offer) {
         self.offers.insert(WorkerId::new(worker), offer);
     }
 

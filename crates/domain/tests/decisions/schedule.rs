@@ -216,3 +216,30 @@ fn a_paused_matrix_gets_nothing_and_what_runs_goes_on() {
     desk.record(decide::unpause(&desk.state, &id, AT).unwrap());
     assert!(desk.lease(&WorkKind::ALL).is_some());
 }
+
+#[test]
+fn generate_jobs_join_the_batch_of_another_where_no_worker_is_free() {
+    let ready = |seats: u32| {
+        let plain = Schedule::default;
+        let mut desk = desk(vec![of("m-1", "a", plain()), of("m-2", "b", plain())], &[("w", 64), ("x", 64)]);
+        for _ in 0..2 {
+            let (training, _) = desk.place(&[("w", 1)]).remove(0);
+            for step in [6, 12] {
+                desk.checkpoint(&training, step).unwrap();
+            }
+            desk.complete(&training, &["metrics", "adapter@6", "adapter@12"]).unwrap();
+        }
+        desk.offers("w", Offer { seats, ..Offer::default() });
+        desk
+    };
+    let workers = |leased: Vec<(Lease, WorkerId)>| names(&leased);
+    // The base and both checkpoints of one model; never those of another model.
+    assert_eq!(workers(ready(5).place(&[("w", 1)])), ["m-1/1 w", "m-1/2 w", "m-1/3 w"]);
+    assert_eq!(workers(ready(1).place(&[("w", 1)])), ["m-1/1 w", "m-1/2 w"]);
+    assert_eq!(workers(ready(0).place(&[("w", 1)])), ["m-1/1 w"]);
+    assert_eq!(ready(5).place(&[("w", 0)]), []);
+    // A free worker is better than a seat.
+    let spread = workers(ready(5).place(&[("w", 1), ("x", 1)]));
+    assert_eq!(spread.iter().filter(|name| name.ends_with('x')).count(), 1, "{spread:?}");
+    assert!(spread.len() >= 3, "{spread:?}");
+}

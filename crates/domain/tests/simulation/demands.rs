@@ -24,5 +24,6 @@ pub(crate) fn offer_now(now: u64, memory_mib: u64) -> Offer {
         memory_free_mib: scarce(7, memory_mib / 2),
         disk_free_mib: scarce(11, 3),
         life_left_s: scarce(13, 40),
+        seats: (now % 3) as u32,
     }
 }

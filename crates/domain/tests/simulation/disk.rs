@@ -22,7 +22,7 @@ pub(crate) struct Sync {
 /// What the coordinator says to a word.
 pub(crate) struct Answer {
     word: Word,
-    offer: Option<Lease>,
+    offer: Vec<Lease>,
     limit: Option<Amount>,
 }
 
@@ -56,13 +56,13 @@ impl Simulation<'_> {
                 }
             }
         }
-        if let Some(lease) = offer {
+        if !offer.is_empty() {
             let lost = self.faults && self.below(10) == 0;
             let Word::Ask(id) = &word else { panic!("an offer to someone who did not ask") };
             let worker = self.workers.iter_mut().find(|worker| worker.id == *id).expect("a known worker");
             // An answer to a question that was heard twice finds the worker busy.
             if !lost && worker.holds.is_empty() {
-                worker.take(lease, &self.coordinator);
+                offer.into_iter().for_each(|lease| worker.take(lease, &self.coordinator));
             }
         }
     }

@@ -74,6 +74,8 @@ pub(crate) struct Seen {
     /// Batches whose sync took long, and those that a crash took back before.
     pub(crate) slow_syncs: u64,
     pub(crate) taken_back: u64,
+    /// Jobs that joined the batch of another.
+    pub(crate) joined: u64,
 }
 
 impl Seen {
@@ -93,6 +95,7 @@ impl Seen {
         self.grants += other.grants;
         self.refusals += other.refusals;
         self.slow_syncs += other.slow_syncs;
+        self.joined += other.joined;
         self.taken_back += other.taken_back;
     }
 }
@@ -423,6 +426,7 @@ pub(crate) fn placement_is_right(
     let given = leased
         .iter()
         .find_map(|event| if let Event::JobLeased { lease, .. } = event { Some(lease) } else { None });
+    joining_is_right(state, moment, worker, leased);
     match (given, turn) {
         (None, None) => {}
         (Some(lease), Some((least, _))) => {
@@ -437,6 +441,30 @@ pub(crate) fn placement_is_right(
         }
         (None, Some((_, matrix))) => panic!("{worker} got nothing of {}", matrix.submitted.id),
         (Some(lease), None) => panic!("{lease} fits nothing"),
+    }
+}
+
+/// What comes with a lease answers in one batch with it, and no more do so than the worker takes.
+fn joining_is_right(state: &State, moment: &Moment<'_>, worker: &WorkerId, leased: &[Event]) {
+    let planned = |event: &Event| match event {
+        Event::JobLeased { lease, .. } => {
+            let matrix = state.matrix(&lease.job.matrix).expect("a known matrix");
+            Some(matrix.submitted.plan[lease.job.ordinal as usize].clone())
+        }
+        _ => None,
+    };
+    let jobs: Vec<_> = leased.iter().filter_map(planned).collect();
+    let seats = moment.offers.get(worker).map_or(0, |offer| offer.seats as usize);
+    assert!(jobs.len() <= 1 + seats, "{worker} has {seats} seats and got {} jobs", jobs.len());
+    for job in jobs.iter().skip(1) {
+        let (Work::Generate(first), Work::Generate(spec)) = (&jobs[0].work, &job.work) else {
+            panic!("`{}` joined `{}`", job.label, jobs[0].label);
+        };
+        assert!(first.shares_batch_with(spec), "`{}` joined `{}`", job.label, jobs[0].label);
+        let model = |job: &assay_domain::PlannedJob| {
+            job.inputs.iter().find(|input| input.name == "model").map(|input| input.source.clone())
+        };
+        assert_eq!(model(job), model(&jobs[0]), "`{}` joined `{}`", job.label, jobs[0].label);
     }
 }
 

@@ -250,28 +250,27 @@ impl Coordinator {
     }
 
     /// A word arrives; what the coordinator answers to a request for work.
-    pub(crate) fn hear(&mut self, word: &Word) -> Option<Lease> {
+    pub(crate) fn hear(&mut self, word: &Word) -> Vec<Lease> {
         let before = self.log.len();
         let current = self.observer.is_current(word);
-        let offer = match word {
-            Word::Ask(worker) => self.offer(worker),
+        let mut offer = Vec::new();
+        match word {
+            Word::Ask(worker) => offer = self.offer(worker),
             Word::Renew(lease) => {
                 if decide::renew(&self.state, lease).is_ok() {
                     assert!(current, "a stale attempt was renewed: {lease}");
                     self.deadlines.insert(lease.clone(), self.now + LEASE_MS);
                 }
-                None
             }
             Word::Checkpointed(lease, step) => {
                 let (adapter, resume) =
                     (made(lease, &Artifact::adapter_name(*step)), made(lease, &Artifact::resume_name(*step)));
                 let decided = decide::checkpointed(&self.state, lease, *step, adapter, resume, self.at());
                 self.take(decided, current);
-                None
             }
             Word::Logged(lease, number) => {
                 self.logged(lease, *number);
-                return None;
+                return offer;
             }
             Word::Completed(lease) => {
                 let winner = self.archived_winner(lease);
@@ -280,22 +279,14 @@ impl Coordinator {
                 let usage = Usage { used: self.used(lease), ..Usage::default() };
                 let decided = decide::complete(&self.state, &read, lease, outputs, usage, self.at());
                 self.take(decided, current);
-                None
             }
-            Word::Failed(lease, class) => {
-                self.failed(lease, *class, Vec::new(), current);
-                None
-            }
-            Word::More(lease, has) => {
-                self.more(lease, *has, current);
-                None
-            }
+            Word::Failed(lease, class) => self.failed(lease, *class, Vec::new(), current),
+            Word::More(lease, has) => self.more(lease, *has, current),
             Word::Unread(lease, keys) => {
                 let lost = if current { self.verify(lease, keys) } else { Vec::new() };
                 self.failed(lease, FailureClass::Transient, lost, current);
-                None
             }
-        };
+        }
         if !current && !matches!(word, Word::Ask(_)) {
             assert_eq!(self.log.len(), before, "a stale word changed something: {word:?}");
         }
@@ -375,7 +366,7 @@ impl Coordinator {
         }
     }
 
-    fn offer(&mut self, worker: &WorkerId) -> Option<Lease> {
+    fn offer(&mut self, worker: &WorkerId) -> Vec<Lease> {
         self.holds.retain(|_, until| *until > self.now);
         let left = |until: &u64| *until - self.now;
         let held_ms: BTreeMap<JobId, u64> =
@@ -386,15 +377,18 @@ impl Coordinator {
         let moment = Moment { slots: &slots, offers: &offers, held_ms: &held_ms, teams, at };
         let before = self.shares.clone();
         let events = decide::place(&self.state, &moment, &mut self.shares);
-        let lease = events.iter().find_map(|event| {
-            if let Event::JobLeased { lease, .. } = event { Some(lease.clone()) } else { None }
-        });
+        let lease = |event: &Event| match event {
+            Event::JobLeased { lease, .. } => Some(lease.clone()),
+            _ => None,
+        };
+        let leases: Vec<Lease> = events.iter().filter_map(lease).collect();
+        self.observer.seen.joined += leases.len().saturating_sub(1) as u64;
         // The second opinion costs more than all else: every third time is often enough.
         if self.now.is_multiple_of(3) {
             invariants::placement_is_right(&self.state, &moment, &before, worker, &events);
         }
         self.record(events);
-        lease
+        leases
     }
 
     /// Workers of two sizes, and now and then one comes back with less.

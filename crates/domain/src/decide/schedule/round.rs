@@ -1,5 +1,5 @@
 //! One round of placing: who has room, what is ready, and the best pair each time. Room only shrinks during a round, so whatever
-//! found no place once is not asked again.
+//! found no place once is not asked again. Where all slots are taken, a generate job may still join the batch of another.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -11,8 +11,8 @@ use crate::budget::{Account, Amount, Cap, Scope};
 use crate::decide::budget::{Books, nominal};
 use crate::event::WorkerInfo;
 use crate::job::Offer;
-use crate::state::{JobState, Matrix, Standing, Status};
-use crate::{Digest, Event, PlannedJob, State, WorkerId};
+use crate::state::{JobState, Matrix, Standing, Status, model_of};
+use crate::{Digest, Event, PlannedJob, State, Work, WorkerId};
 
 pub(super) struct Round<'a> {
     fleet: Fleet<'a>,
@@ -47,6 +47,8 @@ struct Room<'a> {
     slots: u32,
     /// What it has left in this round.
     offer: Offer,
+    /// The generate job that took its last slot: others may join its batch.
+    batch: Option<&'a PlannedJob>,
 }
 
 /// The ready jobs of a matrix.
@@ -71,7 +73,16 @@ impl<'a> Round<'a> {
         let open = state.workers.iter().filter(|(id, _)| of_worker(state, id, moment).next().is_none());
         let room = |(id, info): (&'a WorkerId, &'a WorkerInfo)| {
             let slots = moment.slots.get(id).copied().unwrap_or_default();
-            (id, Room { info, standing: state.standings.get(id), slots, offer: fleet.offer_of(info) })
+            (
+                id,
+                Room {
+                    info,
+                    standing: state.standings.get(id),
+                    slots,
+                    offer: fleet.offer_of(info),
+                    batch: None,
+                },
+            )
         };
         let free: BTreeMap<_, _> = open.map(room).collect();
         let books = Books::new(state, moment.teams, moment.at);
@@ -135,7 +146,7 @@ impl<'a> Round<'a> {
 
     /// Of a queue's jobs the one whose model is nearest to a free worker that stays until it is done, then the first; of the
     /// workers for it the nearest such, then the smallest, so that larger ones stay free for what needs them, then the one with
-    /// most room.
+    /// most room. A batch is joined where no worker is free.
     fn best(&self, place: usize) -> Option<(Wants, &'a WorkerId)> {
         let matrix = self.queues[place].matrix;
         let counted = self.books.covers(matrix);
@@ -143,16 +154,17 @@ impl<'a> Round<'a> {
             let (planned, known) = first_of(matrix, ordinals)?;
             let wanted = (wants, self.fleet.could_give(wants));
             let fits = |room: &Room<'a>| {
-                of_pair(&self.fleet, wanted, room.info, room.offer).next().is_none()
+                room.takes(planned)
+                    && of_pair(&self.fleet, wanted, room.info, room.offer).next().is_none()
                     && (!counted || self.books.account(matrix, planned, known, room.info).is_ok())
             };
             let fitting = self.free.iter().filter(|(_, room)| fits(room));
             let ranked = fitting.map(|(id, room)| {
                 let nearness = (is_too_short(wants, room.info, room.offer), room.nearness(wants.model));
-                ((nearness, room.info.memory_mib, u32::MAX - room.slots), *id)
+                ((room.slots == 0, nearness, room.info.memory_mib, u32::MAX - room.slots), *id)
             });
-            let ((nearness, ..), worker) = ranked.min()?;
-            Some((nearness, ordinals.front().copied(), wants, worker))
+            let ((joins, nearness, ..), worker) = ranked.min()?;
+            Some(((joins, nearness), ordinals.front().copied(), wants, worker))
         });
         pairs.min().map(|(_, _, wants, worker)| (wants.clone(), worker))
     }
@@ -166,7 +178,7 @@ impl<'a> Round<'a> {
         ready.iter().find_map(|(wants, ordinals)| {
             let (planned, known) = first_of(matrix, ordinals)?;
             let wanted = (wants, self.fleet.could_give(wants));
-            self.free.values().find_map(|room| {
+            self.free.values().filter(|room| room.takes(planned)).find_map(|room| {
                 let mut other = of_pair(&self.fleet, wanted, room.info, room.offer);
                 let account = self.books.account(matrix, planned, known, room.info);
                 // What has no price is known before, and needs no event.
@@ -203,10 +215,9 @@ impl<'a> Round<'a> {
         self.shares.take(matrix, self.fleet.moment.teams);
         *self.running.entry(matrix.team()).or_default() += 1;
         let room = self.free.get_mut(worker)?;
-        room.slots -= 1;
         let memory_mib = self.fleet.could_give(wants).memory_needed_mib(wants, room.info.device);
-        room.offer = room.offer.less(memory_mib, wants.demand.disk_mib);
-        if room.slots == 0 {
+        room.give(planned, memory_mib, wants.demand.disk_mib);
+        if room.is_full() {
             self.free.remove(worker);
         }
         Some(Pick { matrix, ordinal, worker, account })
@@ -219,7 +230,36 @@ fn first_of<'a>(matrix: &'a Matrix, ordinals: &VecDeque<u32>) -> Option<(&'a Pla
     Some((matrix.submitted.plan.get(place)?, matrix.jobs.get(place)?))
 }
 
-impl Room<'_> {
+fn share_a_batch(one: &PlannedJob, other: &PlannedJob) -> bool {
+    match (&one.work, &other.work) {
+        (Work::Generate(spec), Work::Generate(others)) => {
+            model_of(one) == model_of(other) && spec.shares_batch_with(others)
+        }
+        _ => false,
+    }
+}
+
+impl<'a> Room<'a> {
+    fn takes(&self, job: &PlannedJob) -> bool {
+        self.slots > 0 || self.batch.is_some_and(|batch| share_a_batch(batch, job))
+    }
+
+    /// A slot, or a seat in the batch of its last slot: all of a batch use the memory of the first.
+    fn give(&mut self, job: &'a PlannedJob, memory_mib: u64, disk_mib: u64) {
+        let joins = self.slots == 0;
+        self.slots = self.slots.saturating_sub(1);
+        if joins {
+            self.offer.seats = self.offer.seats.saturating_sub(1);
+        } else if self.slots == 0 && matches!(job.work, Work::Generate(_)) {
+            self.batch = Some(job);
+        }
+        self.offer = self.offer.less(if self.batch.is_some() { 0 } else { memory_mib }, disk_mib);
+    }
+
+    const fn is_full(&self) -> bool {
+        self.slots == 0 && (self.batch.is_none() || self.offer.seats == 0)
+    }
+
     fn nearness(&self, model: Option<Digest>) -> Nearness {
         let had = self.standing.map_or(&[][..], |standing| &standing.models);
         match model.and_then(|model| had.iter().position(|known| *known == model)) {
