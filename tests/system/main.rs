@@ -55,6 +55,8 @@ mod proxy;
 #[cfg(target_os = "linux")]
 mod runs;
 #[cfg(target_os = "linux")]
+mod shared_batch;
+#[cfg(target_os = "linux")]
 mod stack;
 #[cfg(target_os = "linux")]
 mod stood_still;

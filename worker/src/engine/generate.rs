@@ -101,14 +101,16 @@ fn finish(
         let own = completions.iter().filter(|completion| numbers.contains(&completion.index));
         let own: Vec<&Completion> = own.collect();
         let drawn = sampling::record(&asked.part.spec, model.folder.generation_config());
-        let folder = write(&asked.part.out.join("generations"), &records(asked, &own, model)?, &drawn)?;
+        let records = records(asked, &own, model)?;
+        // An attempt that was cancelled in the middle of the batch has no folder any more, and gets none.
+        let is_wanted = asked.part.out.parent().is_some_and(Path::is_dir);
+        let folder =
+            is_wanted.then(|| write(&asked.part.out.join("generations"), &records, &drawn)).transpose()?;
+        let outputs = folder.map(|folder| (String::from("generations"), folder)).into_iter().collect();
         let seconds: f64 = own.iter().map(|completion| completion.seconds).sum();
         let share = if in_all > 0.0 { seconds / in_all } else { 1.0 / all.len() as f64 };
         let tokens = own.iter().map(|completion| completion.ids.len() as u64).sum();
-        Ok(Done {
-            outputs: vec![(String::from("generations"), folder)],
-            usage: part_of(usage, tokens, share),
-        })
+        Ok(Done { outputs, usage: part_of(usage, tokens, share) })
     };
     all.iter().map(one).collect()
 }

@@ -216,7 +216,8 @@ impl<'a> Round<'a> {
         *self.running.entry(matrix.team()).or_default() += 1;
         let room = self.free.get_mut(worker)?;
         let memory_mib = self.fleet.could_give(wants).memory_needed_mib(wants, room.info.device);
-        room.give(planned, memory_mib, wants.demand.disk_mib);
+        let lasts_s = wants.lasts_on(room.info).map_or(0, |lasts| lasts.whole_s);
+        room.give(planned, [memory_mib, wants.demand.disk_mib, lasts_s]);
         if room.is_full() {
             self.free.remove(worker);
         }
@@ -244,14 +245,17 @@ impl<'a> Room<'a> {
         self.slots > 0 || self.batch.is_some_and(|batch| share_a_batch(batch, job))
     }
 
-    /// A slot, or a seat in the batch of its last slot: all of a batch use the memory of the first.
-    fn give(&mut self, job: &'a PlannedJob, memory_mib: u64, disk_mib: u64) {
+    /// A slot, or a seat in the batch of its last slot: all of a batch use the memory of the first, and each makes it last longer.
+    fn give(&mut self, job: &'a PlannedJob, [memory_mib, disk_mib, lasts_s]: [u64; 3]) {
         let joins = self.slots == 0;
         self.slots = self.slots.saturating_sub(1);
         if joins {
             self.offer.seats = self.offer.seats.saturating_sub(1);
         } else if self.slots == 0 && matches!(job.work, Work::Generate(_)) {
             self.batch = Some(job);
+        }
+        if self.batch.is_some() {
+            self.offer.life_left_s = self.offer.life_left_s.map(|left_s| left_s.saturating_sub(lasts_s));
         }
         self.offer = self.offer.less(if self.batch.is_some() { 0 } else { memory_mib }, disk_mib);
     }
