@@ -446,12 +446,10 @@ pub(crate) fn placement_is_right(
 
 /// What comes with a lease answers in one batch with it, and no more do so than the worker takes.
 fn joining_is_right(state: &State, moment: &Moment<'_>, worker: &WorkerId, leased: &[Event]) {
-    let planned = |event: &Event| match event {
-        Event::JobLeased { lease, .. } => {
-            let matrix = state.matrix(&lease.job.matrix).expect("a known matrix");
-            Some(matrix.submitted.plan[lease.job.ordinal as usize].clone())
-        }
-        _ => None,
+    let planned = |event: &Event| {
+        let Event::JobLeased { lease, .. } = event else { return None };
+        let matrix = state.matrix(&lease.job.matrix).expect("a known matrix");
+        Some(matrix.submitted.plan[lease.job.ordinal as usize].clone())
     };
     let jobs: Vec<_> = leased.iter().filter_map(planned).collect();
     let seats = moment.offers.get(worker).map_or(0, |offer| offer.seats as usize);

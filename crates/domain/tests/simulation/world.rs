@@ -377,9 +377,8 @@ impl Coordinator {
         let moment = Moment { slots: &slots, offers: &offers, held_ms: &held_ms, teams, at };
         let before = self.shares.clone();
         let events = decide::place(&self.state, &moment, &mut self.shares);
-        let lease = |event: &Event| match event {
-            Event::JobLeased { lease, .. } => Some(lease.clone()),
-            _ => None,
+        let lease = |event: &Event| {
+            if let Event::JobLeased { lease, .. } = event { Some(lease.clone()) } else { None }
         };
         let leases: Vec<Lease> = events.iter().filter_map(lease).collect();
         self.observer.seen.joined += leases.len().saturating_sub(1) as u64;
