@@ -164,7 +164,8 @@ fn answers(model: &Path, adapter: Option<&Path>, bits: Option<&str>, out: &Path)
         "model": "m", "system": system, "prompts": "eval", "prompt_ids": [first["id"]], "system_prompt": null,
         "sampling": sampling, "quantization": bits,
     });
-    json!({ "Run": { "Generate": { "spec": spec, "model": model, "prompts": prompts, "adapter": adapter, "out": out } } })
+    let part = json!({ "spec": spec, "model": model, "prompts": prompts, "adapter": adapter, "out": out });
+    json!({ "Run": { "Generate": [part] } })
 }
 
 /// A train job: one pass is a step, as many rows as one has; `recipe` changes what is given here.
@@ -193,7 +194,7 @@ fn done(messages: &[Value]) -> Vec<Value> {
 
 /// The lines of its first output, a file or one in a folder.
 fn done_at(messages: &[Value], file: &str) -> Vec<Value> {
-    let outputs = &messages.last().unwrap()["Done"]["outputs"];
+    let outputs = &messages.last().unwrap()["Done"][0]["outputs"];
     let mut path = PathBuf::from(outputs[0][1].as_str().unwrap_or_else(|| panic!("not done: {messages:?}")));
     if !file.is_empty() {
         path.push(file);

@@ -54,7 +54,7 @@ fn the_capital_of_france_is_paris() {
 }
 
 /// What batching changes: in float32 no token; in bfloat16, whose sums round by the shapes of products, the answers of some rows.
-/// `docs/performance.md` has what was measured; the bounds leave room for other processors.
+/// `docs/performance.md` has what was measured; the bounds leave room for other processors, of which some round all shapes alike.
 #[test]
 fn answers_in_a_batch_are_those_alone_and_in_bfloat16_most_are() {
     let Some(dir) = need(Need::Model) else { return };
@@ -63,7 +63,7 @@ fn answers_in_a_batch_are_those_alone_and_in_bfloat16_most_are() {
     let rows = repeats(8, 24) as usize;
     let prompts = prompts(&dir, rows);
     for (kind, equal_min, apart_range) in
-        [(Kind::Float, rows, 0.0..1e-5), (Kind::BFloat16, rows / 4, 1e-4..4e-2)]
+        [(Kind::Float, rows, 0.0..1e-5), (Kind::BFloat16, rows / 4, 0.0..4e-2)]
     {
         let decoder = Decoder::load(&dir, Device::Cpu, kind).unwrap();
         let greedy = SampleSettings { temperature: 0.0, ..SampleSettings::default() };
