@@ -60,7 +60,7 @@ fn answers_in_a_batch_are_those_alone_and_in_bfloat16_most_are() {
     let Some(dir) = need(Need::Model) else { return };
     // On a busy machine two threads wait for each other more than they compute.
     tch::set_num_threads(1);
-    let rows = repeats(8, 24) as usize;
+    let rows = repeats(4, 24) as usize;
     let prompts = prompts(&dir, rows);
     for (kind, equal_min, apart_range) in
         [(Kind::Float, rows, 0.0..1e-5), (Kind::BFloat16, rows / 4, 0.0..4e-2)]
