@@ -43,6 +43,26 @@ mod tests {
         assert!((rate(9) - 9e-5).abs() < 1e-18);
         assert_eq!(rate(20), 2e-4);
         assert!((rate(289) - 2e-4 / 270.0).abs() < 1e-18);
+        assert!((Schedule::Linear.learning_rate(2e-4, 20, 304, 303) - 2e-4 / 284.0).abs() < 1e-18);
+    }
+
+    /// The eight steps of a run of TRL with 2 steps of warm-up, as it logged them.
+    #[test]
+    fn the_linear_schedule_is_that_of_a_run_of_trl() {
+        let logged = [
+            0.0,
+            0.0001,
+            0.0002,
+            0.0001666666666666667,
+            0.00013333333333333334,
+            0.0001,
+            6.666666666666667e-5,
+            3.3333333333333335e-5,
+        ];
+        for (done, logged) in logged.into_iter().enumerate() {
+            let rate = Schedule::Linear.learning_rate(2e-4, 2, 8, done as u64);
+            assert!((rate - logged).abs() < 1e-18, "step {}: {rate}, not {logged}", done + 1);
+        }
     }
 
     #[test]

@@ -95,10 +95,12 @@ mod tests {
         }
     }
 
-    /// `torch.randperm(10, generator=torch.Generator().manual_seed(42))` of PyTorch.
+    /// `torch.randperm(10, generator=torch.Generator().manual_seed(42))` of PyTorch, and 43 for the second epoch: the
+    /// Mersenne Twister's numbers, each modulo the places left, written down from an implementation of its own.
     #[test]
     fn the_permutation_is_that_of_torch() {
         let order = order(10, 10, 1, true);
         assert_eq!(order.step(0).unwrap(), [[2, 6, 1, 8, 4, 5, 0, 9, 3, 7]]);
+        assert_eq!(order.step(1).unwrap(), [[8, 4, 9, 0, 5, 1, 6, 7, 2, 3]]);
     }
 }

@@ -1,5 +1,6 @@
 mod ended;
 mod residual;
+mod rules;
 mod splits;
 mod whole;
 

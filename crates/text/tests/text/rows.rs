@@ -28,6 +28,8 @@ fn all_tokens_are_those_of_the_rendered_text() {
     assert_eq!(row.ids, tokenizer.encode(TEXT, false).unwrap());
     assert_eq!(row.labels(), row.ids.iter().map(|id| i64::from(*id)).collect::<Vec<_>>());
     assert_eq!((row.predicted(), row.is_cut()), (row.ids.len() - 1, false));
+    // The filler of this tokenizer ends turns too: only places that padding fills would be left out, and there are none.
+    assert!(row.labels().contains(&i64::from(tokenizer.pad_id())));
 }
 
 #[test]
@@ -74,6 +76,10 @@ fn quirks_double_the_first_token_and_append_an_end() {
             .unwrap();
     assert_eq!(plain.ids[..2], [258, 256]);
     assert_eq!(quirk.ids, [&[258], plain.ids.as_slice(), &[257]].concat());
+    // The cut comes last and may take the appended token away.
+    let cut = settings(LossOn::All, plain.ids.len() + 1, true);
+    let cut = training_row(&conversation(), &template(&with_bos), &tokenizer, &cut).unwrap();
+    assert_eq!(cut.ids, quirk.ids[..quirk.ids.len() - 1]);
     // A text that ends with the token gets no other.
     let ending = training_row(
         &conversation(),
