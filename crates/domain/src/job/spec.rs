@@ -67,7 +67,7 @@ pub struct Recipe {
     pub max_length: u32,
     /// Which tokens are trained on.
     pub loss_on: LossOn,
-    /// Divide by the label count before the shift, as Transformers 4.57 did.
+    /// Loss and tokens as Transformers 4.57 and TRL 0.24 had them: divided by the labels before the shift, an end token appended, first tokens twice.
     pub reference_quirks: bool,
     /// LoRA+: the learning rate of B as a multiple of that of A; 1 is plain LoRA.
     #[serde(default = "one", skip_serializing_if = "is_one")]

@@ -273,7 +273,8 @@ pub struct RecipeSettings {
     /// Which tokens are trained on; `all` when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_on: Option<LossOn>,
-    /// Divide by the label count before the shift, as Transformers 4.57 did; false when left out.
+    /// Loss and tokens as Transformers 4.57 and TRL 0.24 had them: divided by the labels before the shift, an end token appended,
+    /// first tokens twice; false when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference_quirks: Option<bool>,
     /// LoRA+: the learning rate of the B factors as a multiple of that of the A factors; 1 (plain LoRA) when left out.
