@@ -4,13 +4,13 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-/// The call that tch has no function for.
-const SHIM: &str = "src/varlen/shim.cpp";
+/// The calls that tch has no functions for.
+const SHIMS: [&str; 2] = ["src/varlen/shim.cpp", "src/device/shim.cpp"];
 /// A kernel for processors, which only this package's integration tests link.
 const KERNEL: &str = "tests/varlen/kernel.cpp";
 
 fn main() {
-    for file in ["build.rs", SHIM, KERNEL] {
+    for file in SHIMS.into_iter().chain(["build.rs", KERNEL]) {
         println!("cargo::rerun-if-changed={file}");
     }
     println!("cargo::rerun-if-env-changed=LIBTORCH");
@@ -28,7 +28,7 @@ fn main() {
 
 fn build(root: &Path) {
     println!("cargo::rustc-link-arg=-Wl,-rpath,{}", root.join("lib").display());
-    compiler(root).file(SHIM).compile("assay_varlen");
+    compiler(root).files(SHIMS).compile("assay_shims");
     compiler(root).file(KERNEL).cargo_metadata(false).compile("assay_varlen_kernel");
     let out = env::var("OUT_DIR").unwrap_or_default();
     println!("cargo::rustc-link-arg-tests={out}/libassay_varlen_kernel.a");

@@ -40,6 +40,7 @@ async fn work(args: &args::Agent) -> anyhow::Result<()> {
         device: args.device.into(),
         threads: threads(args.threads),
         memory_limit_mib: args.memory_limit_mib,
+        rows_at_once: args.rows_at_once,
         start_limit: ENGINE_START_LIMIT,
         pid: Arc::default(),
     };

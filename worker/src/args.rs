@@ -94,6 +94,9 @@ pub(crate) struct Agent {
     /// Generate jobs of the same base model and sampling that may answer in one batch when all are ready at once; 1: each alone.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) jobs_per_batch: u32,
+    /// Answers that are generated at once; 0 takes 16 on a processor, and on a GPU as many as its free memory has room for.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=4096))]
+    pub(crate) rows_at_once: u32,
     /// Seconds without a sign of progress after which the engine is killed and the attempt fails as stalled.
     #[arg(long, default_value_t = 600)]
     pub(crate) stall_s: u64,
@@ -110,6 +113,9 @@ pub(crate) struct Engine {
     /// As for the agent.
     #[arg(long, default_value_t = 0)]
     pub(crate) memory_limit_mib: u64,
+    /// As for the agent.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) rows_at_once: u32,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -50,10 +50,11 @@ pub(crate) fn main(args: &args::Engine) -> anyhow::Result<()> {
     let asked = Arc::new(Asked::default());
     let jobs = listen(stream.try_clone()?, Arc::clone(&asked));
     let mut models = model::Warm::new(device);
+    let rows_at_once = usize::try_from(args.rows_at_once).ok().filter(|rows| *rows > 0);
     while let Ok(job) = jobs.recv() {
         asked.cancel.store(false, Ordering::SeqCst);
         let mut context = Context::new(&mut stream, &asked);
-        let last = run_one(*job, &mut models, &mut context);
+        let last = run_one(*job, rows_at_once, &mut models, &mut context);
         // What was asked of this job is not asked of the next.
         asked.save.store(false, Ordering::SeqCst);
         frames::write(&mut stream, &last)?;
@@ -99,13 +100,18 @@ fn listen_until_end(
     Ok(())
 }
 
-fn run_one(job: EngineJob, models: &mut model::Warm, context: &mut Context<'_>) -> Message {
+fn run_one(
+    job: EngineJob,
+    rows_at_once: Option<usize>,
+    models: &mut model::Warm,
+    context: &mut Context<'_>,
+) -> Message {
     let ran = catch_unwind(AssertUnwindSafe(|| match job {
         EngineJob::Train { spec, model, train, valid, resume, out } => {
             let files = train::Files { model, train, valid, resume, out };
             train::run(&spec, &files, models, context).map(|done| vec![done])
         }
-        EngineJob::Generate(parts) => generate::run(&parts, models, context),
+        EngineJob::Generate(parts) => generate::run(&parts, rows_at_once, models, context),
         EngineJob::Score { spec, model, model_digest, base, tuned, secret, out } => {
             let files = score::Files { model, model_digest, base, tuned, out };
             score::run(&spec, &files, secret, models, context).map(|done| vec![done])

@@ -32,6 +32,8 @@ pub(crate) struct EngineConfig {
     pub(crate) threads: u32,
     /// What it may use on a processor; 0: what there is.
     pub(crate) memory_limit_mib: u64,
+    /// Answers that it generates at once; 0: as many as there is room for.
+    pub(crate) rows_at_once: u32,
     /// How long it may take to open its device.
     pub(crate) start_limit: Duration,
     /// The engine that runs now; 0: none has.
@@ -130,6 +132,7 @@ fn command(config: &EngineConfig, socket: OwnedFd) -> io::Result<Process> {
         DeviceKind::Mps => "mps",
     };
     command.args(["engine", "--device", device, "--memory-limit-mib", &config.memory_limit_mib.to_string()]);
+    command.args(["--rows-at-once", &config.rows_at_once.to_string()]);
     command.stdin(Stdio::from(socket)).kill_on_drop(true);
     command.env("OMP_NUM_THREADS", config.threads.to_string());
     Ok(command)

@@ -2,11 +2,17 @@
 //! CUDA query of the process, so that one binary serves machines with and without a GPU.
 
 mod environment;
+mod libtorch;
+mod order;
 
 use std::sync::OnceLock;
 
-pub use environment::{LIBTORCH_VERSION, name};
-pub(crate) use environment::{cpu_capability, model};
+pub(crate) use environment::model;
+pub use environment::name;
+pub use libtorch::libtorch_version;
+pub(crate) use libtorch::{cpu_capability, free_bytes, libtorch_build, text};
+pub(crate) use order::in_fixed_order;
+pub use order::order_of_sums;
 use tch::Cuda;
 pub use tch::Device;
 
@@ -53,6 +59,7 @@ fn mps(name: &str) -> Result<Device> {
 }
 
 fn cuda(name: &str, index: usize) -> Result<Device> {
+    libtorch::fix_workspaces();
     load_cuda_backend().as_ref().map_err(|problem| refused(name, problem))?;
     let count = usize::try_from(Cuda::device_count()).unwrap_or(0);
     if index < count {

@@ -6,6 +6,7 @@ mod beginnings;
 mod cache;
 mod order;
 mod queue;
+mod room;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,11 +15,12 @@ use serde::{Deserialize, Serialize};
 use batch::Batch;
 use beginnings::Beginnings;
 use queue::Queue;
+pub use room::{ROWS, rows_that_fit};
 
 use crate::decoder::Decoder;
 use crate::lora::{Lora, Served};
 use crate::sample::SampleSettings;
-use crate::{ModelError, Result};
+use crate::{ModelError, Result, oom};
 
 /// What is generated and how.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,13 +41,13 @@ pub struct GenerateSettings {
 }
 
 impl GenerateSettings {
-    /// Settings with a batch of 16 and one answer per prompt.
+    /// Settings with a batch of [`ROWS`] and one answer per prompt.
     pub fn new(sample: SampleSettings, max_new_tokens: usize, eos_ids: &[u32]) -> Self {
         Self {
             sample,
             max_new_tokens,
             samples: 1,
-            batch: 16,
+            batch: ROWS,
             eos_ids: eos_ids.to_vec(),
             prompt_tokens_per_pass: 4096,
         }
@@ -130,6 +132,8 @@ pub trait GenerateWatch {
     fn seconds(&self) -> f64;
     /// Told after every step.
     fn progress(&mut self, progress: GenerateProgress);
+    /// Told when memory was not enough: at most so many rows are in a batch from here. Answers that are not finished begin anew.
+    fn smaller_batch(&mut self, rows: usize);
     /// True ends the run with [`ModelError::Cancelled`].
     fn is_cancelled(&self) -> bool;
 }
@@ -144,6 +148,8 @@ impl GenerateWatch for Unwatched {
     }
 
     fn progress(&mut self, _: GenerateProgress) {}
+
+    fn smaller_batch(&mut self, _: usize) {}
 
     fn is_cancelled(&self) -> bool {
         false
@@ -177,14 +183,43 @@ impl<'a> Generator<'a> {
         Ok(Self { decoder, adapters: adapters.iter().map(adapter).collect::<Result<_>>()?, settings })
     }
 
-    /// Answers all prompts; completions are in the order of prompts and samples.
+    /// Answers all prompts; completions are in the order of prompts and samples. Where memory is not enough, batches become
+    /// smaller, down to one row; an answer is the same in any.
     pub fn run(&self, prompts: &[PromptRow], watch: &mut dyn GenerateWatch) -> Result<Vec<Completion>> {
         self.check_prompts(prompts)?;
         let _guard = tch::no_grad_guard();
-        let mut queue = Queue::new(prompts, self.settings.samples);
-        let total = queue.len();
-        let mut batch = Batch::new(self, self.settings.batch.min(total), Beginnings::of(prompts))?;
-        let mut done = Vec::with_capacity(total);
+        let total = prompts.len() * self.settings.samples as usize;
+        let (mut done, mut rows) = (Vec::with_capacity(total), self.settings.batch.min(total));
+        loop {
+            let answered = oom::as_error(|| self.answer(rows, prompts, &mut done, watch));
+            match answered {
+                Err(ModelError::OutOfMemory(_)) if rows > 1 => {
+                    rows = rows.min(total - done.len()).div_ceil(2);
+                    watch.smaller_batch(rows);
+                }
+                answered => break answered?,
+            }
+        }
+        let order: BTreeMap<usize, usize> =
+            prompts.iter().enumerate().map(|(place, prompt)| (prompt.index, place)).collect();
+        done.sort_by_key(|completion: &Completion| {
+            (order.get(&completion.index).copied(), completion.sample)
+        });
+        Ok(done)
+    }
+
+    /// Adds the answers that are not `done` yet, at most so many rows at once.
+    fn answer(
+        &self,
+        rows: usize,
+        prompts: &[PromptRow],
+        done: &mut Vec<Completion>,
+        watch: &mut dyn GenerateWatch,
+    ) -> Result<()> {
+        let mut queue = Queue::new(prompts, self.settings.samples).without(done);
+        let total = done.len() + queue.len();
+        let before: u64 = done.iter().map(|completion| completion.ids.len() as u64).sum();
+        let mut batch = Batch::new(self, rows.min(queue.len()), Beginnings::of(prompts))?;
         while !queue.is_empty() || !batch.is_empty() {
             if watch.is_cancelled() {
                 return Err(ModelError::Cancelled);
@@ -194,15 +229,10 @@ impl<'a> Generator<'a> {
             let took_part = if joining.is_empty() { batch.step()? } else { batch.join(joining)? };
             batch.spent(took_part, watch.seconds() - start);
             done.extend(batch.retire()?);
-            let new_tokens = batch.new_tokens();
+            let new_tokens = before + batch.new_tokens();
             watch.progress(GenerateProgress { finished: done.len(), total, new_tokens });
         }
-        let order: BTreeMap<usize, usize> =
-            prompts.iter().enumerate().map(|(place, prompt)| (prompt.index, place)).collect();
-        done.sort_by_key(|completion: &Completion| {
-            (order.get(&completion.index).copied(), completion.sample)
-        });
-        Ok(done)
+        Ok(())
     }
 
     fn check_prompts(&self, prompts: &[PromptRow]) -> Result<()> {

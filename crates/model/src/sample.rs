@@ -1,6 +1,7 @@
 //! Picks the next token: repetition penalty, temperature, top-k, top-p, min-p, multinomial, in the order of Transformers,
 //! with one random stream per (seed, prompt, sample, adapter), so that answers do not depend on what else is in the batch.
 
+mod blocks;
 mod filter;
 
 use rand_chacha::ChaCha8Rng;
@@ -109,14 +110,26 @@ pub(crate) fn pick(
     if settings.is_greedy() {
         return most_probable(&logits, rows);
     }
-    let probabilities = probabilities(settings, logits)?.f_to_device(Device::Cpu)?.f_contiguous()?;
-    // Read where they are: a copy takes as long as all the rest here.
-    let lines = Rows::of(&probabilities);
-    let pick = |(at, row): (usize, &mut RowState<'_>)| {
-        let picked = filter::pick_one(settings, lines.row(at), row.stream.next_unit());
+    let units: Vec<f64> = rows.iter_mut().map(|row| row.stream.next_unit()).collect();
+    let picked = draw(settings, &probabilities(settings, logits)?, &units)?;
+    let id = |(picked, row): (Option<u32>, &RowState<'_>)| {
         picked.ok_or(ModelError::NoNextToken { tokens: row.seen.len() })
     };
-    rows.iter_mut().enumerate().map(pick).collect()
+    picked.into_iter().zip(&*rows).map(id).collect()
+}
+
+/// One token for each row of `probabilities` by a number in `[0, 1)`; none where they are no numbers.
+fn draw(settings: &SampleSettings, probabilities: &Tensor, units: &[f64]) -> Result<Vec<Option<u32>>> {
+    if probabilities.device() != Device::Cpu
+        && let Some(picked) = blocks::pick(settings, probabilities, units)?
+    {
+        return Ok(picked);
+    }
+    let probabilities = probabilities.f_to_device(Device::Cpu)?.f_contiguous()?;
+    // Read where they are: a copy takes as long as all the rest here.
+    let lines = Rows::of(&probabilities);
+    let pick = |(row, unit): (usize, &f64)| filter::pick_one(settings, lines.row(row), *unit);
+    Ok(units.iter().enumerate().map(pick).collect())
 }
 
 fn most_probable(logits: &Tensor, rows: &[RowState<'_>]) -> Result<Vec<u32>> {

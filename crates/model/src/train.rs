@@ -26,7 +26,7 @@ pub use trained::Trained;
 use crate::adamw::AdamW;
 use crate::decoder::{Decoder, NoAdapters};
 use crate::lora::Lora;
-use crate::{ModelError, Result};
+use crate::{ModelError, Result, device};
 use batch::{RowCounts, check_rows};
 use best::Watched;
 use group::Group;
@@ -224,7 +224,9 @@ impl<'a> Trainer<'a> {
             neftune_alpha: self.settings.neftune_alpha,
             step,
         };
-        let (loss, gradient) = self.fit.within_memory(|fit| group.accumulate(fit))?;
+        let device = self.model.device();
+        let (loss, gradient) =
+            self.fit.within_memory(|fit| device::in_fixed_order(device, || group.accumulate(fit)))?;
         let grad_norm = gradient.f_norm()?.f_double_value(&[])?;
         if !grad_norm.is_finite() {
             return Err(group.not_finite(self.fit, grad_norm));

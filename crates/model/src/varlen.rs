@@ -1,9 +1,11 @@
 //! Attention over sequences of different lengths in one call: LibTorch's flash kernel, which tch leaves out. `varlen/shim.cpp` calls
 //! it through LibTorch's dispatcher, so nothing of CUDA is linked; the gradient is LibTorch's own.
 
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::{c_char, c_void};
 
 use tch::{Device, TchError, Tensor};
+
+use crate::device;
 
 /// The kernel's heads have a multiple of so many values.
 const HEAD_DIM_STEP: i64 = 8;
@@ -80,13 +82,8 @@ fn call(inputs: [&Tensor; 3], starts: &Starts, scale: f64, left: i64) -> Result<
         let starts_ptr = starts.starts.as_ptr().cast();
         assay_varlen_attention(&raw mut answer, query, key, value, starts_ptr, starts.longest, scale, left)
     };
-    if !problem.is_null() {
-        // Safety: a C string of `strdup`, which is nobody else's.
-        let text = unsafe {
-            let text = CStr::from_ptr(problem).to_string_lossy().into_owned();
-            libc::free(problem.cast());
-            text
-        };
+    // Safety: a C string of `strdup`, which is nobody else's, or null.
+    if let Some(text) = unsafe { device::text(problem) } {
         return Err(TchError::Torch(text));
     }
     if answer.is_null() {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use assay_model::decoder::{Decoder, RowAdapters};
-use assay_model::generate::{GenerateProgress, GenerateSettings, GenerateWatch, Generator, PromptRow};
+use assay_model::generate::{GenerateSettings, Generator, PromptRow, Unwatched};
 use assay_model::lora::{Lora, LoraConfig};
 use assay_model::sample::SampleSettings;
 use assay_model::train::{TrainRow, TrainSettings, Trainer};
@@ -20,20 +20,6 @@ use tch::{Device, Kind, Tensor};
 /// The largest difference of a logit between PEFT and us.
 const TOLERANCE: f64 = 1e-4;
 
-struct NoWatch;
-
-impl GenerateWatch for NoWatch {
-    fn seconds(&self) -> f64 {
-        0.0
-    }
-
-    fn progress(&mut self, _: GenerateProgress) {}
-
-    fn is_cancelled(&self) -> bool {
-        false
-    }
-}
-
 #[test]
 fn the_capital_of_france_is_paris() {
     let Some(dir) = need(Need::Model) else { return };
@@ -47,7 +33,7 @@ fn the_capital_of_france_is_paris() {
     let greedy = SampleSettings { temperature: 0.0, ..SampleSettings::default() };
     let settings = GenerateSettings::new(greedy, 24, tokenizer.eos_ids());
     let generator = Generator::new(&decoder, &[], settings).unwrap();
-    let answers = generator.run(&[PromptRow { index: 0, ids, adapter: None }], &mut NoWatch).unwrap();
+    let answers = generator.run(&[PromptRow { index: 0, ids, adapter: None }], &mut Unwatched).unwrap();
 
     let answer = tokenizer.decode(answers[0].text_ids(), true).unwrap();
     assert!(answer.contains("Paris"), "{answer:?}");
@@ -70,7 +56,7 @@ fn answers_in_a_batch_are_those_alone_and_in_bfloat16_most_are() {
         let answers = |batch| {
             let settings = GenerateSettings { batch, ..GenerateSettings::new(greedy, TOKENS, &[]) };
             let generator = Generator::new(&decoder, &[], settings).unwrap();
-            generator.run(&prompts, &mut NoWatch).unwrap()
+            generator.run(&prompts, &mut Unwatched).unwrap()
         };
         let (alone, batched) = (answers(1), answers(rows));
         let equal = alone.iter().zip(&batched).filter(|(one, other)| one.ids == other.ids).count();

@@ -8,7 +8,7 @@ use std::process::Command;
 use assay_model::Module;
 use assay_model::check::check;
 use assay_model::decoder::{Decoder, RowAdapters};
-use assay_model::generate::{GenerateProgress, GenerateSettings, GenerateWatch, Generator, PromptRow};
+use assay_model::generate::{GenerateSettings, Generator, PromptRow, Unwatched};
 use assay_model::lora::{Lora, LoraConfig};
 use assay_model::sample::SampleSettings;
 use assay_model::train::{TrainRow, TrainSettings, Trainer};
@@ -16,20 +16,6 @@ use assay_tests::{Need, need};
 use assay_text::safetensors::TensorFiles;
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
-
-struct NoWatch;
-
-impl GenerateWatch for NoWatch {
-    fn seconds(&self) -> f64 {
-        0.0
-    }
-
-    fn progress(&mut self, _: GenerateProgress) {}
-
-    fn is_cancelled(&self) -> bool {
-        false
-    }
-}
 
 fn python(python: &Path, script: &str, arguments: &[&Path]) -> Vec<u8> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(script);
@@ -84,7 +70,7 @@ fn cached_generation_is_that_of_transformers(folder: &Path) {
     prompts.insert(5, row(99, ids(folder, "prompt_ids"), Some(0)));
     let greedy = SampleSettings { temperature: 0.0, ..SampleSettings::default() };
     let settings = GenerateSettings { batch: 3, ..GenerateSettings::new(greedy, 32, &[]) };
-    let answers = Generator::new(&model, &[&lora], settings).unwrap().run(&prompts, &mut NoWatch).unwrap();
+    let answers = Generator::new(&model, &[&lora], settings).unwrap().run(&prompts, &mut Unwatched).unwrap();
     for (index, expected) in [(98, "greedy_ids"), (99, "greedy_lora_ids")] {
         let answer = answers.iter().find(|answer| answer.index == index).unwrap();
         assert_eq!(answer.ids, ids(folder, expected), "{} {expected}", folder.display());
@@ -106,7 +92,12 @@ fn neighbours_of_other_lengths_change_nothing(folder: &Path) {
     let settings = GenerateSettings { batch: 3, ..GenerateSettings::new(greedy, 12, &[]) };
     let answers = |prompts: &[PromptRow]| {
         let generator = Generator::new(&model, &[], settings.clone()).unwrap();
-        generator.run(prompts, &mut NoWatch).unwrap().into_iter().map(|answer| answer.ids).collect::<Vec<_>>()
+        generator
+            .run(prompts, &mut Unwatched)
+            .unwrap()
+            .into_iter()
+            .map(|answer| answer.ids)
+            .collect::<Vec<_>>()
     };
     let alone: Vec<_> = prompts.iter().flat_map(|prompt| answers(std::slice::from_ref(prompt))).collect();
     assert_eq!(answers(&prompts), alone);

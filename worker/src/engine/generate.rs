@@ -34,6 +34,7 @@ struct Asked<'a> {
 /// Answers the prompts of all parts in one batch, and says of each part what it made. An answer is the same as alone.
 pub(super) fn run(
     parts: &[GeneratePart],
+    rows_at_once: Option<usize>,
     models: &mut Warm,
     context: &mut Context<'_>,
 ) -> Result<Vec<Done>, Stop> {
@@ -54,9 +55,12 @@ pub(super) fn run(
     let mut settings =
         GenerateSettings::new(sampling::settings(&drawn.effective), new_tokens, model.tokenizer.eos_ids());
     settings.samples = drawn.effective.samples.value;
+    let rows: Vec<PromptRow> = all.iter().flat_map(|asked| asked.rows.clone()).collect();
+    let longest = rows.iter().map(|row| row.ids.len()).max().unwrap_or(0) + new_tokens;
+    settings.batch = rows_at_once.unwrap_or_else(|| generate::rows_that_fit(&model.decoder, longest));
+    context.log(format!("at most {} rows at once", settings.batch))?;
     let adapters: Vec<&Lora> = loras.iter().collect();
     let generator = Generator::new(&model.decoder, &adapters, settings).map_err(stop)?;
-    let rows: Vec<PromptRow> = all.iter().flat_map(|asked| asked.rows.clone()).collect();
     let completions = generate_watched(&generator, &rows, context)?;
     context.phase("generate");
     let usage = context.usage(0, 0.0, environment(device));
@@ -227,6 +231,11 @@ impl GenerateWatch for Watch<'_, '_> {
             tokens_per_s: speed,
             ..Progress::default()
         });
+        self.failed = self.failed.take().or(told.err());
+    }
+
+    fn smaller_batch(&mut self, rows: usize) {
+        let told = self.context.log(format!("memory was not enough: from here at most {rows} rows at once"));
         self.failed = self.failed.take().or(told.err());
     }
 

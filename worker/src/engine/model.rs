@@ -171,5 +171,10 @@ pub(super) fn stop(error: ModelError) -> Stop {
 
 /// Device, threads and LibTorch, for the report's reproducibility block.
 pub(super) fn environment(device: Device) -> String {
-    format!("{}, {} threads, LibTorch {}", device::name(device), device::threads(), device::LIBTORCH_VERSION)
+    format!(
+        "{}, {} threads, LibTorch {}",
+        device::name(device),
+        device::threads(),
+        device::libtorch_version()
+    )
 }

@@ -8,7 +8,7 @@ use assay_domain::Artifact;
 use assay_domain::job::{LossOn, Method, Progress, Quantization, TrainSpec};
 use assay_judging::records::{MetricRecord, from_jsonl, to_jsonl};
 use assay_model::decoder::Decoder;
-use assay_model::device::Device;
+use assay_model::device;
 use assay_model::lora::{Lora, LoraConfig};
 use assay_model::train::{
     EarlyStopping, Evaluation, Fit, StepReport, TrainRow, TrainSettings, Trained, Trainer,
@@ -91,12 +91,14 @@ fn train(
     Ok(Done { outputs: vec![(String::from("metrics"), path)], usage })
 }
 
-/// The environment, and where there are two ways how attention was computed.
+/// The environment, and where there are two ways of it how attention was computed and gradients added.
 fn trained_on(model: &Decoder) -> String {
     let environment = environment(model.device());
-    match model.device() {
-        Device::Cuda(_) => format!("{environment}, attention {}", model.packing()),
-        Device::Cpu | Device::Mps | Device::Vulkan => environment,
+    match device::order_of_sums(model.device()) {
+        Some(order) => {
+            format!("{environment}, attention {}, sums in {order} order", model.packing())
+        }
+        None => environment,
     }
 }
 

@@ -1,15 +1,12 @@
-//! What the last bits of a sum depend on: the device's model, LibTorch, the instructions that its kernels use.
+//! What a device is called.
 
 use tch::Device;
-
-/// The version that `tch` binds to.
-pub const LIBTORCH_VERSION: &str = "2.11.0";
 
 /// The device's name, for people.
 pub fn name(device: Device) -> String {
     match device {
         Device::Cpu | Device::Vulkan => processor(&["model name"]),
-        Device::Cuda(index) => format!("CUDA device {index}"),
+        Device::Cuda(index) => gpu(index).unwrap_or_else(|| format!("CUDA device {index}")),
         Device::Mps => String::from("Apple GPU"),
     }
 }
@@ -33,24 +30,35 @@ fn processor(fields: &[&str]) -> String {
     if told.is_empty() { format!("{} CPU", std::env::consts::ARCH) } else { told.join(" ") }
 }
 
-/// The instructions that LibTorch's kernels use (`at::native::get_cpu_capability`), which the environment may lower.
-pub(crate) fn cpu_capability() -> String {
-    std::env::var("ATEN_CPU_CAPABILITY").unwrap_or_else(|_| detected().to_owned())
-}
+/// What NVIDIA's driver calls a GPU, counted as LibTorch counts; none without the driver.
+#[cfg(target_os = "linux")]
+fn gpu(index: usize) -> Option<String> {
+    use std::ffi::{CStr, c_char, c_int, c_uint};
 
-#[cfg(target_arch = "x86_64")]
-fn detected() -> &'static str {
-    use std::arch::is_x86_feature_detected as has;
-    match (has!("avx512vl") && has!("avx512bw") && has!("avx512dq"), has!("avx2") && has!("fma")) {
-        (true, true) => "avx512",
-        (false, true) => "avx2",
-        _ => "default",
+    use libloading::os::unix::{Library, Symbol};
+
+    type Init = unsafe extern "C" fn(c_uint) -> c_int;
+    type Get = unsafe extern "C" fn(*mut c_int, c_int) -> c_int;
+    type Name = unsafe extern "C" fn(*mut c_char, c_int, c_int) -> c_int;
+    let index = c_int::try_from(index).ok()?;
+    let (mut device, mut name) = (0, [0; 256]);
+    #[expect(unsafe_code, reason = "the driver's interface is C")]
+    // Safety: the types are those of `cuda.h`, which do not change; the name has room for its end.
+    unsafe {
+        let driver = Library::new("libcuda.so.1").ok()?;
+        let init: Symbol<Init> = driver.get(b"cuInit").ok()?;
+        let get: Symbol<Get> = driver.get(b"cuDeviceGet").ok()?;
+        let get_name: Symbol<Name> = driver.get(b"cuDeviceGetName").ok()?;
+        let told = init(0) == 0
+            && get(&raw mut device, index) == 0
+            && get_name(name.as_mut_ptr(), name.len() as c_int - 1, device) == 0;
+        told.then(|| CStr::from_ptr(name.as_ptr()).to_string_lossy().into_owned())
     }
 }
 
-#[cfg(not(target_arch = "x86_64"))]
-fn detected() -> &'static str {
-    "default"
+#[cfg(not(target_os = "linux"))]
+fn gpu(_: usize) -> Option<String> {
+    None
 }
 
 #[cfg(test)]
@@ -61,6 +69,10 @@ mod tests {
     fn a_processor_is_told_from_others_of_its_name() {
         let (name, model) = (name(Device::Cpu), model(Device::Cpu));
         assert!(!name.is_empty() && model.starts_with(&name), "{name}, {model}");
-        assert!(["avx512", "avx2", "default"].contains(&detected()));
+    }
+
+    #[test]
+    fn a_gpu_that_there_is_not_has_its_number() {
+        assert_eq!(name(Device::Cuda(63)), "CUDA device 63");
     }
 }

@@ -1,9 +1,9 @@
 //! What waits for a place in the batch. Answers to the same prompt by the same adapter stand together, so that the prompt
 //! runs once for all of them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::PromptRow;
+use super::{Completion, PromptRow};
 
 /// Answers to come, prompts in the order they were given.
 pub(super) struct Queue<'p> {
@@ -49,6 +49,16 @@ impl<'p> Queue<'p> {
         Self { prompts: queue, is_begun: false }
     }
 
+    /// Leaves answers out that are there already.
+    pub(super) fn without(mut self, done: &[Completion]) -> Self {
+        let there: BTreeSet<(usize, u32)> = done.iter().map(|one| (one.index, one.sample)).collect();
+        for waiting in &mut self.prompts {
+            waiting.answers.retain(|answer| !there.contains(answer));
+        }
+        self.prompts.retain(|waiting| !waiting.answers.is_empty());
+        self
+    }
+
     /// Answers in all.
     pub(super) fn len(&self) -> usize {
         self.prompts.iter().map(|prompt| prompt.answers.len()).sum()
@@ -87,6 +97,7 @@ impl<'p> Queue<'p> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::generate::FinishReason;
 
     fn prompt(index: usize, ids: &[u32], adapter: Option<usize>) -> PromptRow {
         PromptRow { index, ids: ids.to_vec(), adapter }
@@ -111,6 +122,21 @@ mod tests {
         );
         assert!(queue.take(0, 100).is_empty());
         assert_eq!(told(&queue.take(5, 100)), [(Some(0), vec![(8, 1)], true, false)]);
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn answers_that_are_there_are_not_waited_for() {
+        let prompts = [prompt(0, &[1], None), prompt(1, &[2], None)];
+        let done = |index, sample| Completion {
+            index,
+            sample,
+            ids: vec![9],
+            finish_reason: FinishReason::Length,
+            seconds: 0.0,
+        };
+        let mut queue = Queue::new(&prompts, 2).without(&[done(0, 0), done(0, 1), done(1, 0)]);
+        assert_eq!(told(&queue.take(9, 100)), [(None, vec![(1, 1)], false, false)]);
         assert!(queue.is_empty());
     }
 

@@ -235,6 +235,8 @@ struct Stopper {
 }
 
 impl GenerateWatch for Stopper {
+    fn smaller_batch(&mut self, _: usize) {}
+
     fn seconds(&self) -> f64 {
         self.steps.set(self.steps.get() + 1);
         f64::from(self.steps.get())

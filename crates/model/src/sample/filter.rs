@@ -3,39 +3,66 @@
 use super::SampleSettings;
 
 /// Probabilities are summed in blocks of this many, to find the place without adding up every one in sequence.
-const BLOCK: usize = 512;
+pub(super) const BLOCK: usize = 512;
 
 /// Picks by the number `unit` in `[0, 1)`: kept tokens lie side by side in order of their ids, each as wide as its probability. None
 /// where the probabilities are no numbers.
 pub(super) fn pick_one(settings: &SampleSettings, probabilities: &[f32], unit: f64) -> Option<u32> {
-    let unfiltered = settings.top_k == 0 && settings.top_p >= 1.0 && settings.min_p <= 0.0;
-    let floor =
-        if unfiltered { f32::MIN_POSITIVE } else { floor(settings, probabilities).max(f32::MIN_POSITIVE) };
+    let floor = if is_unfiltered(settings) {
+        f32::MIN_POSITIVE
+    } else {
+        floor(settings, &ranked(settings, probabilities))
+    };
     let sums: Vec<f64> = probabilities.chunks(BLOCK).map(|block| sum_kept(block, floor)).collect();
-    let total = sums.iter().sum::<f64>();
-    if total == 0.0 || !total.is_finite() {
-        return None;
-    }
-    let target = unit * total;
-    let mut sum = 0.0;
-    let mut last = 0;
-    for (block, block_sum) in sums.iter().enumerate().filter(|(_, block_sum)| **block_sum > 0.0) {
-        // The last block that has anything is always looked into: rounding may put the target behind it.
-        if sum + block_sum <= target && sums[block + 1..].iter().any(|later| *later > 0.0) {
-            sum += block_sum;
-            continue;
+    let place = Place::find(&sums, unit)?;
+    let block = &probabilities[place.block * BLOCK..];
+    Some(place.pick(&block[..block.len().min(BLOCK)], floor))
+}
+
+/// Whether every token with a probability passes.
+pub(super) fn is_unfiltered(settings: &SampleSettings) -> bool {
+    settings.top_k == 0 && settings.top_p >= 1.0 && settings.min_p <= 0.0
+}
+
+/// In which block a random number lies.
+pub(super) struct Place {
+    pub(super) block: usize,
+    /// The sum of all before it.
+    before: f64,
+    target: f64,
+}
+
+impl Place {
+    /// By the sums of what passes in each block; none where they are no numbers.
+    pub(super) fn find(sums: &[f64], unit: f64) -> Option<Self> {
+        let total = sums.iter().sum::<f64>();
+        if total == 0.0 || !total.is_finite() {
+            return None;
         }
-        let ids = (block * BLOCK..probabilities.len()).take(BLOCK);
-        for id in ids.filter(|id| probabilities[*id] >= floor) {
-            sum += f64::from(probabilities[id]);
-            last = id;
-            if sum > target {
-                return Some(id as u32);
+        let (target, mut before) = (unit * total, 0.0);
+        // The last block that has anything is always looked into: rounding may put the target behind it.
+        let last = sums.iter().rposition(|sum| *sum > 0.0)?;
+        for (block, sum) in sums[..last].iter().enumerate().filter(|(_, sum)| **sum > 0.0) {
+            if before + sum > target {
+                return Some(Self { block, before, target });
+            }
+            before += sum;
+        }
+        Some(Self { block: last, before, target })
+    }
+
+    /// The token in the block's probabilities.
+    pub(super) fn pick(&self, block: &[f32], floor: f32) -> u32 {
+        let (mut sum, mut last) = (self.before, 0);
+        for (place, probability) in block.iter().enumerate().filter(|(_, one)| **one >= floor) {
+            sum += f64::from(*probability);
+            last = place;
+            if sum > self.target {
+                break;
             }
         }
-        break;
+        (self.block * BLOCK + last) as u32
     }
-    Some(last as u32)
 }
 
 /// Sum of what passes, in eight independent sums that a processor can work on at once.
@@ -50,10 +77,9 @@ fn sum_kept(block: &[f32], floor: f32) -> f64 {
 }
 
 /// The least probability that passes all filters. Tokens equal to it pass too: which of equals are kept is undefined in
-/// Transformers as well.
-fn floor(settings: &SampleSettings, probabilities: &[f32]) -> f32 {
-    let ranked = ranked(settings, probabilities);
-    let mut kept = ranked.as_slice();
+/// Transformers as well. `ranked` are the largest in descending order, as many as the filters need.
+pub(super) fn floor(settings: &SampleSettings, ranked: &[f32]) -> f32 {
+    let mut kept = ranked;
     if settings.top_k > 0 && kept.len() > settings.top_k as usize {
         let least = kept[settings.top_k as usize - 1];
         let end = kept.partition_point(|probability| *probability >= least);
@@ -74,7 +100,15 @@ fn floor(settings: &SampleSettings, probabilities: &[f32]) -> f32 {
     }
     let least = kept.last().copied().unwrap_or(0.0);
     let most = ranked.first().copied().unwrap_or(0.0);
-    least.max((settings.min_p * f64::from(most)) as f32)
+    least.max((settings.min_p * f64::from(most)) as f32).max(f32::MIN_POSITIVE)
+}
+
+/// Whether the largest probabilities, so many of them, are as many as the filters can need.
+pub(super) fn is_enough(settings: &SampleSettings, largest: &[f32]) -> bool {
+    let mass: f64 = largest.iter().map(|probability| f64::from(*probability)).sum();
+    let enough_k = settings.top_k == 0 || largest.len() >= settings.top_k as usize;
+    let enough_p = settings.top_k > 0 || mass >= settings.top_p;
+    enough_k && enough_p && !largest.is_empty()
 }
 
 /// The largest probabilities, in descending order: as many as the filters can need. Most of a vocabulary has next to none,
@@ -84,10 +118,7 @@ fn ranked(settings: &SampleSettings, probabilities: &[f32]) -> Vec<f32> {
     loop {
         let mut large: Vec<f32> =
             probabilities.iter().copied().filter(|probability| *probability >= threshold).collect();
-        let mass: f64 = large.iter().map(|probability| f64::from(*probability)).sum();
-        let enough_k = settings.top_k == 0 || large.len() >= settings.top_k as usize;
-        let enough_p = settings.top_k > 0 || mass >= settings.top_p;
-        if (enough_k && enough_p && !large.is_empty()) || threshold == 0.0 {
+        if is_enough(settings, &large) || threshold == 0.0 {
             large.sort_unstable_by(|left, right| right.total_cmp(left));
             return large;
         }

@@ -177,11 +177,15 @@ impl Trainer<'_> {
             ("device model", device::model(device)),
             ("CPU capability", device::cpu_capability()),
             ("kind", format!("{:?}", self.model.kind())),
-            ("LibTorch", device::LIBTORCH_VERSION.to_owned()),
+            ("LibTorch", device::libtorch_version().to_owned()),
+            ("LibTorch build", device::libtorch_build()),
             ("threads", device::threads().to_string()),
             (ATTENTION[0], self.model.packing().name().to_owned()),
         ];
         let mut named: BTreeMap<String, String> = named.map(|(name, value)| (name.to_owned(), value)).into();
+        if let Some(order) = device::order_of_sums(device) {
+            named.insert("order of sums".to_owned(), order.to_owned());
+        }
         if residual != self.model.kind() {
             named.insert("residual".to_owned(), format!("{residual:?}"));
         }

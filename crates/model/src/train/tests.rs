@@ -184,7 +184,16 @@ fn a_run_that_goes_on_elsewhere_says_what_is_not_as_it_was() {
     let names: Vec<_> = told.keys().map(String::as_str).collect();
     assert_eq!(
         names,
-        ["CPU capability", "LibTorch", "attention", "device", "device model", "kind", "threads"]
+        [
+            "CPU capability",
+            "LibTorch",
+            "LibTorch build",
+            "attention",
+            "device",
+            "device model",
+            "kind",
+            "threads"
+        ]
     );
     state["environment"]["LibTorch"] = "2.0.1".into();
     state["environment"].as_object_mut().unwrap().remove("CPU capability");
@@ -192,7 +201,7 @@ fn a_run_that_goes_on_elsewhere_says_what_is_not_as_it_was() {
     let mut second = trainer(&model, settings(), 0.0);
     let changes = second.load_resume(dir.path()).unwrap().environment_changes;
     assert!(changes[0].starts_with("CPU capability was unknown and is "), "{changes:?}");
-    assert_eq!(changes[1..], [format!("LibTorch was 2.0.1 and is {}", crate::device::LIBTORCH_VERSION)]);
+    assert_eq!(changes[1..], [format!("LibTorch was 2.0.1 and is {}", crate::device::libtorch_version())]);
     second.step().unwrap().unwrap();
 }
 
