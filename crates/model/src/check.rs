@@ -1,6 +1,7 @@
 //! Comparison with reference values made by Transformers, PEFT and TRL: logits, greedy continuation, and training step
 //! by step. What is computed here goes through the same code as real jobs.
 
+mod answers;
 mod golden;
 mod report;
 mod together;

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use tch::{Device, Kind, Tensor};
 
 use super::report::Steps;
-use super::{CheckReport, Comparison, ExpectedStep, rows_together};
+use super::{CheckReport, Comparison, ExpectedStep, answers, rows_together};
 use super::{compare_steps, largest_difference, read_json, refused, tensor};
 use crate::adamw::AdamWSettings;
 use crate::decoder::{Adapters, Decoder, RowAdapters};
@@ -88,6 +88,8 @@ pub fn check(dir: &Path, device: Device) -> Result<CheckReport> {
             tolerance,
         ),
         Comparison::new("greedy tokens that differ", greedy(&model, &files)?, 0.0),
+        Comparison::new("greedy tokens that differ, generated", generated(&model, &files)?, 0.0),
+        answers::together(&model, &lora, &rows(&files, false)?.0)?,
     ];
     let (steps, trained) = train(&model, lora, &golden, &files)?;
     comparisons.extend(steps.comparisons(golden.tolerance.loss_abs, golden.tolerance.grad_norm_rel));
@@ -98,6 +100,8 @@ pub fn check(dir: &Path, device: Device) -> Result<CheckReport> {
         comparisons.extend(bfloat16(dir, device, &files)?);
         let narrow = Decoder::load(dir, device, Kind::BFloat16)?;
         let (rows, _) = rows(&files, false)?;
+        let lora = Lora::read(&dir.join("adapter"), narrow.config(), device)?;
+        comparisons.push(answers::together(&narrow, &lora, &rows)?);
         comparisons.extend(rows_together(narrow, rows)?);
     }
     Ok(CheckReport::new(dir, comparisons, steps))
@@ -170,6 +174,15 @@ fn greedy(model: &Decoder, files: &TensorFiles) -> Result<f64> {
         ids.push(next);
     }
     Ok(f64::from(differing))
+}
+
+/// The same, as generate jobs make them.
+fn generated(model: &Decoder, files: &TensorFiles) -> Result<f64> {
+    let ids = |name| -> Result<Vec<u32>> {
+        let ids = Vec::<i64>::try_from(tensor(files, name)?.f_reshape([-1])?)?;
+        Ok(ids.into_iter().map(|id| u32::try_from(id).unwrap_or(u32::MAX)).collect())
+    };
+    answers::greedy(model, &ids("prompt_ids")?, &ids("greedy_ids")?)
 }
 
 fn next_token(model: &Decoder, ids: &[i64], adapters: &dyn Adapters) -> Result<i64> {
